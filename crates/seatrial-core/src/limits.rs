@@ -1,0 +1,185 @@
+//! What a job may use. One value; one function in `seatrial-engine` lowers it to Engine settings.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize, Serializer};
+
+/// Every bound of a job. The defaults are the "starting limits" of the API description.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Largest Dockerfile, in bytes.
+    pub dockerfile: ByteSize,
+    /// Largest build context, in bytes of its tar.
+    pub context: ByteSize,
+    /// Largest sum of all input files, in bytes.
+    pub inputs: ByteSize,
+    /// The build.
+    pub build: BuildLimits,
+    /// The scan.
+    pub scan: ScanLimits,
+    /// The run.
+    pub run: RunLimits,
+    /// Kept log of one stage, in bytes: the first and the last half of it.
+    pub log: ByteSize,
+    /// Largest result file, in bytes.
+    pub result: ByteSize,
+}
+
+/// Bounds of a build.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BuildLimits {
+    /// Wall time.
+    #[serde(with = "human_duration")]
+    pub time: Duration,
+    /// Processors, 1.0 is one core.
+    pub cpus: f64,
+    /// Memory and swap together; the store on tmpfs lives inside it.
+    pub memory: ByteSize,
+    /// Processes and threads.
+    pub pids: u32,
+    /// The writable store of the builder (a tmpfs, so part of `memory`).
+    pub store: ByteSize,
+    /// Sum of the new layers, in bytes.
+    pub layers: ByteSize,
+}
+
+/// Bounds of a scan.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScanLimits {
+    /// Wall time.
+    #[serde(with = "human_duration")]
+    pub time: Duration,
+    /// Processors.
+    pub cpus: f64,
+    /// Memory and swap together.
+    pub memory: ByteSize,
+    /// Processes and threads.
+    pub pids: u32,
+}
+
+/// Bounds of a run.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunLimits {
+    /// Wall time.
+    #[serde(with = "human_duration")]
+    pub time: Duration,
+    /// Processors.
+    pub cpus: f64,
+    /// Memory, without any swap; tmpfs of `/tmp`, `/data` and image volumes count in it.
+    pub memory: ByteSize,
+    /// Processes and threads.
+    pub pids: u32,
+    /// Size of `/tmp`.
+    pub tmp: ByteSize,
+    /// Size of `/data`.
+    pub data: ByteSize,
+    /// Files and directories in `/data`.
+    pub data_files: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            dockerfile: ByteSize::kib(256),
+            context: ByteSize::mib(64),
+            inputs: ByteSize::mib(64),
+            build: BuildLimits::default(),
+            scan: ScanLimits::default(),
+            run: RunLimits::default(),
+            log: ByteSize::mib(1),
+            result: ByteSize::kib(64),
+        }
+    }
+}
+
+impl Default for BuildLimits {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(15 * 60),
+            cpus: 2.0,
+            memory: ByteSize::gib(4),
+            pids: 512,
+            store: ByteSize::gib(2),
+            layers: ByteSize::gib(2),
+        }
+    }
+}
+
+impl Default for ScanLimits {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(5 * 60),
+            cpus: 2.0,
+            memory: ByteSize::gib(3),
+            pids: 256,
+        }
+    }
+}
+
+impl Default for RunLimits {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(60),
+            cpus: 1.0,
+            memory: ByteSize::mib(512),
+            pids: 128,
+            tmp: ByteSize::mib(64),
+            data: ByteSize::mib(64),
+            data_files: 1024,
+        }
+    }
+}
+
+/// Durations as people write them (`"15m"`, `"1h 30m"`), through jiff's friendly format.
+pub mod human_duration {
+    use std::time::Duration;
+
+    use jiff::SignedDuration;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Writes `15m`.
+    ///
+    /// # Errors
+    /// Whatever the serializer reports.
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!(
+            "{:#}",
+            SignedDuration::try_from(*duration).unwrap_or(SignedDuration::MAX)
+        ))
+    }
+
+    /// Reads `15m`, `90s`, `1h 30m`; refuses negative values.
+    ///
+    /// # Errors
+    /// The text is not a duration, or is negative.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+
+    /// Reads one duration.
+    ///
+    /// # Errors
+    /// A sentence for the person who wrote it.
+    pub fn parse(text: &str) -> Result<Duration, String> {
+        let signed: SignedDuration = text.parse().map_err(|_| {
+            format!(
+                "'{}' is not a duration; write it like 90s, 15m or 1h 30m",
+                text.escape_default()
+            )
+        })?;
+        Duration::try_from(signed).map_err(|_| "a limit cannot be negative".to_owned())
+    }
+}
+
+/// Writes a size in bytes: for JSON, where a machine reads it.
+///
+/// # Errors
+/// Whatever the serializer reports.
+pub fn size_in_bytes<S: Serializer>(size: &ByteSize, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(size.as_u64())
+}

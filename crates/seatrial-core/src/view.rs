@@ -1,0 +1,221 @@
+//! The job as users see it: the document of the API and of `seatrial run --format json`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    digest::Digest,
+    engine::{Usage, Walls},
+    finding::{Finding, Level, Severity},
+    id::{CorrelationId, JobId},
+    job::{Blame, Ending, Reason, Stage},
+    scanner::{Database, DatabaseKind, Misconfiguration, Secret, Vulnerability},
+};
+
+/// `queued`, `running` or how it ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(untagged)]
+pub enum StateWord {
+    /// Not yet over.
+    Open(Open),
+    /// Over.
+    Ended(Ending),
+}
+
+/// The two states of a job that is not over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Open {
+    /// Waiting.
+    Queued,
+    /// A worker has it.
+    Running,
+}
+
+/// The job document.
+#[derive(Clone, Debug, Serialize)]
+pub struct JobView {
+    /// Its id.
+    pub id: JobId,
+    /// Its state.
+    pub state: StateWord,
+    /// The stage it is in, or ended in.
+    pub stage: Option<Stage>,
+    /// The try, from 1; 0 when none was made.
+    pub attempt: u32,
+    /// Why it ended.
+    pub reason: Option<Reason>,
+    /// Whose doing.
+    pub blame: Option<Blame>,
+    /// One sentence.
+    pub message: Option<String>,
+    /// What to do.
+    pub remedy: Option<String>,
+    /// Jobs before it; `None` when it does not wait.
+    pub queue_position: Option<u64>,
+    /// Admission.
+    pub created_at: Timestamp,
+    /// First claim.
+    pub started_at: Option<Timestamp>,
+    /// Settlement.
+    pub finished_at: Option<Timestamp>,
+    /// By when it will have ended, fixed at admission.
+    pub deadline_at: Timestamp,
+    /// Ties logs and events together.
+    pub correlation_id: CorrelationId,
+    /// The submitter's labels.
+    pub labels: BTreeMap<String, String>,
+    /// The text, by digest.
+    pub dockerfile: DockerfileView,
+    /// What the judge said.
+    pub analysis: AnalysisView,
+    /// What the scanner said; `None` when it did not get that far.
+    pub scan: Option<ScanView>,
+    /// The built image; `None` when none was built.
+    pub image: Option<ImageView>,
+    /// What each stage used.
+    pub usage: BTreeMap<Stage, Usage>,
+    /// How long each stage took, in milliseconds.
+    pub timings_ms: BTreeMap<Stage, u64>,
+    /// Walls that stood around the run; `None` when nothing ran.
+    pub walls: Option<Walls>,
+    /// The result, parsed when it is JSON.
+    pub result: Option<ResultView>,
+    /// Other files of `/data`.
+    pub artifacts: Vec<ArtifactView>,
+    /// The last lines of the stage that ended it, escaped.
+    pub log_tail: Vec<String>,
+}
+
+/// The Dockerfile, by digest.
+#[derive(Clone, Debug, Serialize)]
+pub struct DockerfileView {
+    /// SHA-256 of the text.
+    pub digest: Digest,
+    /// Its length.
+    pub bytes: usize,
+}
+
+/// What the judge said.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct AnalysisView {
+    /// `pass` or `deny`.
+    pub verdict: &'static str,
+    /// All findings, by place.
+    pub findings: Vec<Finding>,
+    /// How many of each level.
+    pub counts: BTreeMap<Level, usize>,
+    /// Rules that block, each once.
+    pub blocking: Vec<&'static str>,
+    /// Waived findings, with the waiver's words.
+    pub waived: Vec<WaivedView>,
+}
+
+/// A finding that a waiver of the operator lets pass.
+#[derive(Clone, Debug, Serialize)]
+pub struct WaivedView {
+    /// The rule.
+    pub rule: String,
+    /// Why.
+    pub reason: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// Until when.
+    pub expires: String,
+}
+
+/// What the scanner said.
+#[derive(Clone, Debug, Serialize)]
+pub struct ScanView {
+    /// Vulnerabilities by severity.
+    pub counts: BTreeMap<Severity, usize>,
+    /// Those that block.
+    pub blocking: Vec<Vulnerability>,
+    /// Secrets found; each blocks unless the policy says otherwise.
+    pub secrets: Vec<Secret>,
+    /// All vulnerabilities.
+    pub vulnerabilities: Vec<Vulnerability>,
+    /// What the scanner says of the Dockerfile: informs only.
+    pub misconfigurations: Vec<Misconfiguration>,
+    /// Operating system.
+    pub os: Option<String>,
+    /// Packages seen.
+    pub packages: usize,
+    /// The scanner.
+    pub scanner: String,
+    /// Its image's id.
+    pub scanner_image: String,
+    /// Real or fixture.
+    pub database_kind: DatabaseKind,
+    /// When the database was made.
+    pub database_updated_at: Timestamp,
+    /// SHA-256 of the database file.
+    pub database_sha256: String,
+    /// SHA-256 of the SBOM.
+    pub sbom_sha256: Option<Digest>,
+}
+
+impl ScanView {
+    /// The part that tells which database was used.
+    #[must_use]
+    pub fn with_database(mut self, database: &Database) -> Self {
+        self.database_kind = database.kind;
+        self.database_updated_at = database.updated_at;
+        self.database_sha256.clone_from(&database.sha256);
+        self
+    }
+}
+
+/// The built image.
+#[derive(Clone, Debug, Serialize)]
+pub struct ImageView {
+    /// Its id.
+    pub id: Digest,
+    /// Layers of the base.
+    pub base_layers: usize,
+    /// New layers.
+    pub new_layers: usize,
+    /// Bytes of the new layers, uncompressed.
+    pub new_bytes: u64,
+    /// Bases, by completed name and id.
+    pub bases: Vec<BaseView>,
+}
+
+/// One base.
+#[derive(Clone, Debug, Serialize)]
+pub struct BaseView {
+    /// Completed name.
+    pub name: String,
+    /// Image id.
+    pub id: Digest,
+    /// Registry digest, when it came from one.
+    pub repo_digest: Option<String>,
+}
+
+/// The result.
+#[derive(Clone, Debug, Serialize)]
+pub struct ResultView {
+    /// Path in the guest.
+    pub path: String,
+    /// The value.
+    pub value: serde_json::Value,
+    /// SHA-256 of the exact bytes.
+    pub sha256: Digest,
+    /// Their number.
+    pub bytes: usize,
+}
+
+/// Another file of `/data`.
+#[derive(Clone, Debug, Serialize)]
+pub struct ArtifactView {
+    /// Its name, escaped.
+    pub name: String,
+    /// Its size, when it was read.
+    pub bytes: Option<u64>,
+    /// SHA-256 of its bytes, when they were read.
+    pub sha256: Option<Digest>,
+    /// Why it was not written, when it was not.
+    pub skipped: Option<String>,
+}
