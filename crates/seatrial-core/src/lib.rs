@@ -15,6 +15,7 @@ pub mod image;
 pub mod job;
 pub mod limits;
 pub mod log;
+pub mod oci;
 pub mod progress;
 pub mod scanner;
 pub mod view;
