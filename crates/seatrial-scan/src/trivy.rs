@@ -1,0 +1,550 @@
+//! Trivy in a tool container.
+
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use seatrial_core::{
+    BoxError,
+    digest::Digest,
+    engine::{Engine, ReadyInput, ToolEnd, ToolImage, ToolInput, ToolMount, ToolSpec},
+    id::AttemptId,
+    image::{BaseImage, BuiltImage},
+    limits::ScanLimits,
+    oci::LayoutFrames,
+    scanner::{
+        Database, DatabaseKind, ImageSource, Misconfiguration, ScanEnd, ScanError, ScanReport,
+        ScanRequest, Scanner,
+    },
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::{database, report};
+
+/// Where the database volume is mounted, and the folder in it that Trivy reads.
+const DATABASE_MOUNT: &str = "/database";
+const DATABASE_FOLDER: &str = "/database/db";
+/// Where the cache of a base is mounted.
+const CACHE_MOUNT: &str = "/cache";
+/// Longest report, in bytes: 103 packages give 540 KB, so this is some 12,000 packages.
+const MAX_REPORT: u64 = 64 << 20;
+/// A scan of a base happens once, with nobody's own limits.
+const BASE_LIMITS: ScanLimits = ScanLimits {
+    time: Duration::from_secs(600),
+    cpus: 2.0,
+    memory: bytesize::ByteSize(4 << 30),
+    pids: 256,
+};
+/// Same set for bases and images: the cache of a base is good for the set it was made with.
+const SCANNERS: &str = "vuln,secret";
+
+/// Where Trivy's state is and which database counts.
+#[derive(Clone, Debug)]
+pub struct TrivySettings {
+    /// Our data folder.
+    pub data_dir: PathBuf,
+    /// Which database is asked for.
+    pub database: DatabaseKind,
+    /// Largest sum of new layers, in bytes: they lie in the scanner's `/tmp`.
+    pub max_layers: u64,
+}
+
+/// The scanner.
+pub struct Trivy {
+    engine: Arc<dyn Engine>,
+    settings: TrivySettings,
+}
+
+/// What the trusted scan of a base found; its file marks the cache volume as complete.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BaseRecord {
+    os: Option<String>,
+    os_packages: usize,
+    volume: String,
+}
+
+impl Trivy {
+    /// On this Engine.
+    #[must_use]
+    pub fn new(engine: Arc<dyn Engine>, settings: TrivySettings) -> Self {
+        Self { engine, settings }
+    }
+
+    /// Name of a base's cache: it depends on the base, the scanner and its set of scanners.
+    async fn cache_name(&self, base: &BaseImage) -> Result<String, ScanError> {
+        let scanner = self.engine.tool_image(ToolImage::Scanner).await?;
+        Ok(format!(
+            "st-scan-{}-{}",
+            base.id.short(),
+            &Digest::of(format!("{scanner} {SCANNERS} 1").as_bytes()).hex()[..8]
+        ))
+    }
+
+    fn record_path(&self, name: &str) -> PathBuf {
+        self.settings
+            .data_dir
+            .join("scans")
+            .join(format!("{name}.json"))
+    }
+
+    async fn record(&self, name: &str) -> Option<BaseRecord> {
+        let record: BaseRecord =
+            serde_json::from_slice(&fs::read(self.record_path(name)).ok()?).ok()?;
+        matches!(self.engine.has_volume(&record.volume).await, Ok(true)).then_some(record)
+    }
+
+    fn spec(
+        &self,
+        attempt: Option<AttemptId>,
+        limits: &ScanLimits,
+        options: &[&str],
+        trivy: &[&str],
+    ) -> ToolSpec {
+        let seconds = limits.time.as_secs().max(1);
+        // Our own limit ends the tool; the dead-man's switch in it is for the case that we are gone.
+        let mut args = vec![
+            "scan".to_owned(),
+            "--deadline-s".to_owned(),
+            (seconds + DEAD_MAN).to_string(),
+        ];
+        args.extend(options.iter().map(|option| (*option).to_owned()));
+        args.push("--".to_owned());
+        args.extend(trivy.iter().map(|arg| (*arg).to_owned()));
+        ToolSpec {
+            role: "scan",
+            attempt,
+            image: ToolImage::Scanner,
+            args,
+            mounts: Vec::new(),
+            tmp: self.settings.max_layers + (1 << 30),
+            memory: limits.memory.as_u64(),
+            cpus: limits.cpus,
+            pids: limits.pids,
+            time: limits.time,
+            network: false,
+            max_output: 2 * MAX_REPORT,
+            user: "65532:65532".to_owned(),
+        }
+    }
+}
+
+/// Seconds that the dead-man's switch of a scanner waits longer than we do: it counts from the
+/// start of the container, which waits for a whole build.
+const DEAD_MAN: u64 = 3600;
+
+const READ_ONLY_ARGS: [&str; 11] = [
+    "--cache-dir",
+    "/tmp/c",
+    "--skip-db-update",
+    "--skip-java-db-update",
+    "--skip-check-update",
+    "--skip-version-check",
+    "--disable-telemetry",
+    "--offline-scan",
+    "--no-progress",
+    "--list-all-pkgs",
+    "--quiet",
+];
+
+fn image_args<'a>(input: &'a str, format: &'a str, timeout: &'a str) -> Vec<&'a str> {
+    let mut args = vec![
+        "image",
+        "--input",
+        input,
+        "--cache-backend",
+        "fs",
+        "--scanners",
+        SCANNERS,
+        "--format",
+        format,
+        "--timeout",
+        timeout,
+    ];
+    args.extend(READ_ONLY_ARGS);
+    args
+}
+
+#[async_trait]
+impl Scanner for Trivy {
+    async fn database(&self) -> Result<Database, ScanError> {
+        database::current(
+            &*self.engine,
+            &self.settings.data_dir,
+            self.settings.database,
+        )
+        .await
+    }
+
+    async fn prepare_base(&self, base: &BaseImage) -> Result<(), ScanError> {
+        let name = self.cache_name(base).await?;
+        if self.record(&name).await.is_some() {
+            return Ok(());
+        }
+        let path = self.record_path(&name);
+        let folder = self.settings.data_dir.join("scans");
+        fs::create_dir_all(&folder)
+            .map_err(|source| local("make the folder of base scans", source))?;
+        let lock = lock(folder.join(format!("{name}.lock"))).await?;
+        if self.record(&name).await.is_some() {
+            return Ok(()); // a sibling made it while we waited
+        }
+        let database = self.database().await?;
+        let _ = self.engine.remove_volume(&name).await; // half a cache of a process that died
+        self.engine.create_volume(&name).await?;
+        let mut spec = self.spec(
+            None,
+            &BASE_LIMITS,
+            &["--db", DATABASE_FOLDER, "--base-fill", CACHE_MOUNT],
+            &image_args("/tmp/base.tar", "json", "600s"),
+        );
+        spec.user = "0:0".to_owned(); // the fresh volume belongs to the container's root
+        spec.tmp = BASE_LIMITS.memory.as_u64();
+        spec.mounts = vec![
+            ToolMount {
+                volume: database.volume,
+                path: DATABASE_MOUNT,
+                writable: false,
+            },
+            ToolMount {
+                volume: name.clone(),
+                path: CACHE_MOUNT,
+                writable: true,
+            },
+        ];
+        let archive = self.engine.export_base(base).await?;
+        let end = self
+            .engine
+            .tool(spec, Box::new(ArchiveFrames::new(archive)))
+            .await?;
+        let outputs = outputs(&end, BASE_LIMITS.time)?;
+        let report = outputs
+            .first()
+            .ok_or_else(|| ScanError::Failed("it gave no report of the base".to_owned()))?;
+        let seen = report::read(report, base.id, &base.layers)
+            .map_err(|error| ScanError::Failed(error.to_string()))?;
+        let record = BaseRecord {
+            os: seen.os,
+            os_packages: seen.os_packages,
+            volume: name.clone(),
+        };
+        let text = serde_json::to_vec_pretty(&record)
+            .map_err(|source| local("write the record of a base scan", source))?;
+        let fresh = path.with_extension("tmp");
+        fs::write(&fresh, text)
+            .and_then(|()| fs::rename(&fresh, &path))
+            .map_err(|source| local("write the record of a base scan", source))?;
+        drop(lock);
+        Ok(())
+    }
+
+    async fn scan(
+        &self,
+        request: &ScanRequest,
+        source: Box<dyn ImageSource>,
+    ) -> Result<ScanEnd, ScanError> {
+        let scanner_image = self.engine.tool_image(ToolImage::Scanner).await?;
+        let seconds = format!("{}s", request.limits.time.as_secs().max(1));
+        let mut options = vec!["--db", DATABASE_FOLDER];
+        let mut mounts = vec![ToolMount {
+            volume: request.database.volume.clone(),
+            path: DATABASE_MOUNT,
+            writable: false,
+        }];
+        let base = match &request.base {
+            None => None,
+            Some(base) => {
+                let name = self.cache_name(base).await?;
+                let record = self.record(&name).await.ok_or_else(|| {
+                    ScanError::Failed("the base was not scanned before".to_owned())
+                })?;
+                options.extend(["--cache", CACHE_MOUNT]);
+                mounts.push(ToolMount {
+                    volume: name,
+                    path: CACHE_MOUNT,
+                    writable: false,
+                });
+                Some(record)
+            }
+        };
+        let mut trivy = image_args("/tmp/oci", "json", &seconds);
+        if request.sbom {
+            trivy.push("--next");
+            trivy.extend(image_args("/tmp/oci", "cyclonedx", &seconds));
+        }
+        trivy.extend(["--next", "--version"]);
+        let mut spec = self.spec(Some(request.attempt), &request.limits, &options, &trivy);
+        spec.mounts = mounts;
+        let (told, tell) = oneshot::channel();
+        let input = ImageFrames {
+            source,
+            tell: Some(told),
+            frames: None,
+        };
+        let end = self.engine.tool(spec, Box::new(input)).await;
+        let Ok(image) = tell.await else {
+            return Err(end.err().map_or(ScanError::Abandoned, ScanError::from));
+        };
+        let end = end?;
+        if end.out_of_memory {
+            return Err(ScanError::Failed(format!(
+                "it ran out of memory (limit {})",
+                request.limits.memory
+            )));
+        }
+        let outputs = outputs(&end, request.limits.time)?;
+        let (report, version) = match outputs.as_slice() {
+            [report, .., version] => (report, String::from_utf8_lossy(version).into_owned()),
+            _ => return Err(ScanError::Failed("it gave no report".to_owned())),
+        };
+        let seen = report::read_for(report, &image)
+            .map_err(|error| ScanError::Failed(error.to_string()))?;
+        if let Some(base) = base.filter(|base| base.os_packages > 0) {
+            if seen.os_packages == 0 {
+                return Ok(ScanEnd::Unscannable(format!(
+                    "its base has {} packages of {}, and the image shows none of them",
+                    base.os_packages,
+                    base.os.as_deref().unwrap_or("its system")
+                )));
+            }
+        }
+        let sbom = if request.sbom {
+            outputs.get(1).cloned()
+        } else {
+            None
+        };
+        Ok(ScanEnd::Report(Box::new(ScanReport {
+            scanner: format!(
+                "trivy {}",
+                version
+                    .lines()
+                    .next()
+                    .and_then(|line| line.strip_prefix("Version: "))
+                    .unwrap_or("of unknown version")
+            ),
+            scanner_image: scanner_image.to_string(),
+            database: request.database.clone(),
+            os: seen.os,
+            packages: seen.packages,
+            vulnerabilities: seen.vulnerabilities,
+            secrets: seen.secrets,
+            sbom,
+        })))
+    }
+
+    async fn lint(
+        &self,
+        attempt: AttemptId,
+        dockerfile: &str,
+    ) -> Result<Vec<Misconfiguration>, ScanError> {
+        let limits = ScanLimits {
+            time: Duration::from_secs(60),
+            ..ScanLimits::default()
+        };
+        let args = [
+            "config",
+            "--cache-dir",
+            "/tmp/c",
+            "--skip-check-update",
+            "--skip-version-check",
+            "--disable-telemetry",
+            "--format",
+            "json",
+            "--quiet",
+            "/tmp/oci",
+        ];
+        let mut spec = self.spec(Some(attempt), &limits, &[], &args);
+        spec.role = "lint";
+        spec.tmp = 256 << 20;
+        let mut frames = format!("F {} Dockerfile\n", dockerfile.len()).into_bytes();
+        frames.extend_from_slice(dockerfile.as_bytes());
+        frames.extend_from_slice(b".\n");
+        let end = self
+            .engine
+            .tool(spec, Box::new(ReadyInput::new(frames)))
+            .await?;
+        let outputs = outputs(&end, limits.time)?;
+        let report = outputs
+            .first()
+            .ok_or_else(|| ScanError::Failed("it gave no report".to_owned()))?;
+        report::read_config(report).map_err(|error| ScanError::Failed(error.to_string()))
+    }
+}
+
+fn local(action: &'static str, source: impl Into<BoxError>) -> ScanError {
+    ScanError::Local {
+        action,
+        source: source.into(),
+    }
+}
+
+/// Waits for a lock between processes, without blocking the runtime's threads.
+async fn lock(path: PathBuf) -> Result<fs::File, ScanError> {
+    let locked = tokio::task::spawn_blocking(move || {
+        let file = fs::File::options().create(true).append(true).open(path)?;
+        file.lock()?;
+        Ok::<_, std::io::Error>(file)
+    });
+    locked
+        .await
+        .map_err(|source| local("wait for a lock", source))?
+        .map_err(|source| local("lock a base scan", source))
+}
+
+/// The framed outputs (`ST1 O <len>`, `ST1 X <code>`) of all commands, when all ended well.
+fn outputs(end: &ToolEnd, limit: Duration) -> Result<Vec<Vec<u8>>, ScanError> {
+    if end.timed_out {
+        return Err(ScanError::TimedOut(limit));
+    }
+    if end.code != 0 {
+        let said = String::from_utf8_lossy(&end.stderr).into_owned();
+        let mut last: Vec<&str> = said
+            .lines()
+            .rev()
+            .filter(|line| !line.trim().is_empty())
+            .take(3)
+            .collect();
+        last.reverse();
+        return Err(ScanError::Failed(format!(
+            "exit code {}: {}",
+            end.code,
+            seatrial_core::finding::escape_untrusted(&last.join(" | "))
+        )));
+    }
+    let broken = || ScanError::Failed("its container broke the protocol".to_owned());
+    let mut outputs = Vec::new();
+    let mut rest = &end.stdout[..];
+    while !rest.is_empty() {
+        let line_end = rest
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .ok_or_else(broken)?;
+        let line = std::str::from_utf8(&rest[..line_end]).map_err(|_| broken())?;
+        rest = &rest[line_end + 1..];
+        if let Some(len) = line.strip_prefix("ST1 O ") {
+            let len: usize = len.parse().map_err(|_| broken())?;
+            if len > rest.len() {
+                return Err(broken());
+            }
+            let (output, after) = rest.split_at(len);
+            outputs.push(output.to_vec());
+            rest = after;
+        } else if line != "ST1 X 0" {
+            return Err(broken());
+        }
+    }
+    Ok(outputs)
+}
+
+/// Waits for the image, then gives its layout; tells which image it was.
+struct ImageFrames {
+    source: Box<dyn ImageSource>,
+    tell: Option<oneshot::Sender<BuiltImage>>,
+    frames: Option<LayoutFrames>,
+}
+
+#[async_trait]
+impl ToolInput for ImageFrames {
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, BoxError> {
+        if let Some(frames) = &mut self.frames {
+            return frames.next().await;
+        }
+        let image = self.source.image().await.ok_or("no image was built")?;
+        if let Some(tell) = self.tell.take() {
+            let _ = tell.send(image.clone());
+        }
+        self.frames.insert(LayoutFrames::new(image)).next().await
+    }
+}
+
+/// A `docker save` archive of unknown length, spooled so that its length can be told first.
+struct ArchiveFrames {
+    archive: Option<Box<dyn ToolInput>>,
+    spooled: Option<(fs::File, u64)>,
+}
+
+impl ArchiveFrames {
+    fn new(archive: Box<dyn ToolInput>) -> Self {
+        Self {
+            archive: Some(archive),
+            spooled: None,
+        }
+    }
+}
+
+#[async_trait]
+impl ToolInput for ArchiveFrames {
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, BoxError> {
+        if let Some(mut archive) = self.archive.take() {
+            let mut file = tempfile::tempfile()?;
+            let mut len = 0;
+            while let Some(bytes) = archive.next().await? {
+                std::io::Write::write_all(&mut file, &bytes)?;
+                len += bytes.len() as u64;
+            }
+            std::io::Seek::rewind(&mut file)?;
+            self.spooled = Some((file, len));
+            return Ok(Some(format!("T {len}\n").into_bytes()));
+        }
+        let Some((file, left)) = &mut self.spooled else {
+            return Ok(None);
+        };
+        if *left == 0 {
+            self.spooled = None;
+            return Ok(Some(b".\n".to_vec()));
+        }
+        let mut piece = vec![0; usize::try_from((*left).min(1 << 20))?];
+        std::io::Read::read_exact(file, &mut piece)?;
+        *left -= piece.len() as u64;
+        Ok(Some(piece))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(stdout: &[u8]) -> ToolEnd {
+        ToolEnd {
+            code: 0,
+            stdout: stdout.to_vec(),
+            stderr: Vec::new(),
+            out_of_memory: false,
+            timed_out: false,
+        }
+    }
+
+    #[test]
+    fn framed_outputs_are_taken_apart() {
+        let parts = outputs(
+            &end(b"ST1 O 3\nabcST1 X 0\nST1 O 0\nST1 X 0\n"),
+            Duration::ZERO,
+        )
+        .unwrap();
+        assert_eq!(parts, [b"abc".to_vec(), Vec::new()]);
+    }
+
+    #[test]
+    fn a_cut_or_foreign_frame_is_a_failed_scan_not_a_clean_one() {
+        for bad in [&b"ST1 O 10\nabc"[..], b"{}", b"ST1 O x\n", b"ST1 X 1\n"] {
+            assert!(matches!(
+                outputs(&end(bad), Duration::ZERO),
+                Err(ScanError::Failed(_))
+            ));
+        }
+    }
+
+    #[test]
+    fn a_scanner_that_failed_says_its_last_words_without_driving_the_terminal() {
+        let failed = ToolEnd {
+            code: 1,
+            stderr: b"one\n\x1b[31mFATAL no such db\n".to_vec(),
+            ..end(b"")
+        };
+        let error = outputs(&failed, Duration::ZERO).unwrap_err().to_string();
+        assert!(
+            error.contains("FATAL no such db") && !error.contains('\x1b'),
+            "{error}"
+        );
+    }
+}
