@@ -1,0 +1,231 @@
+//! Starting one child in a session of its own, and waiting for it while reaping everything else.
+//!
+//! # Why through ourselves
+//! A session is made between fork and exec, where safe Rust has no door. So we run ourselves as
+//! `start`, which makes the session, and then becomes the command. It is a fresh process: our
+//! memory, with the nonce in it, is never the child's. Its standard input is the pipe on which
+//! it tells that exec failed; exec closes the pipe.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io::{self, Read, Write},
+    os::unix::{ffi::OsStrExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use rustix::{
+    io::Errno,
+    process::{Pid, WaitOptions},
+};
+
+use crate::{
+    deadline::{Deadline, end_others},
+    wire::{Broken, surroundings},
+};
+
+/// Where we find ourselves, in every container.
+const SELF: &str = "/proc/self/exe";
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End {
+    /// As a shell would say it.
+    pub(crate) code: i32,
+    /// The signal that ended it.
+    pub(crate) signal: i32,
+    /// Why it could not be started.
+    pub(crate) start_error: Option<Errno>,
+    pub(crate) wall_us: u128,
+    /// Processes that were reaped after it.
+    pub(crate) killed: u64,
+    /// The deadline had passed when it ended.
+    pub(crate) late: bool,
+}
+
+/// What to run, and where its output goes.
+pub(crate) struct Job<'a> {
+    pub(crate) command: &'a [OsString],
+    /// `None`: the environment of the container.
+    pub(crate) environment: Option<Vec<(OsString, OsString)>>,
+    /// `None`: the stream of the container.
+    pub(crate) stdout: Option<Stdio>,
+    /// `None`: the stream of the container.
+    pub(crate) stderr: Option<Stdio>,
+}
+
+/// Runs it to its end, or to the deadline, and leaves no process behind.
+pub(crate) fn run(job: Job<'_>, deadline: &Deadline) -> Result<End, Broken> {
+    let (mut failure, report) = io::pipe().map_err(surroundings("make a pipe"))?;
+    let mut command = Command::new(SELF);
+    command
+        .args(["start", "--"])
+        .args(job.command)
+        .stdin(report);
+    if let Some(environment) = job.environment {
+        command.env_clear();
+        command.envs(environment);
+    }
+    if let Some(stdout) = job.stdout {
+        command.stdout(stdout);
+    }
+    if let Some(stderr) = job.stderr {
+        command.stderr(stderr);
+    }
+    let began = Instant::now();
+    let child = command.spawn().map_err(surroundings("start ourselves"))?;
+    drop(command); // our copies of its streams, else nobody ever sees their end
+    let pid = Pid::from_child(&child);
+    deadline.watch(pid);
+
+    let mut told = String::new();
+    // A child that was killed before it could tell left nothing.
+    let _ = failure.read_to_string(&mut told);
+    let start_error = told.parse().ok().map(Errno::from_raw_os_error);
+    let (code, signal) = wait_for(pid)?;
+    let wall_us = began.elapsed().as_micros();
+    let late = deadline.passed();
+    let killed = end_others(Some(pid));
+    deadline.unwatch();
+    Ok(End {
+        code,
+        signal,
+        start_error,
+        wall_us,
+        killed,
+        late,
+    })
+}
+
+/// Reaps whatever falls to us until it is `child`.
+fn wait_for(child: Pid) -> Result<(i32, i32), Broken> {
+    loop {
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == child => {
+                if let Some(signal) = status.terminating_signal() {
+                    return Ok((128 + signal, signal));
+                }
+                if let Some(code) = status.exit_status() {
+                    return Ok((code, 0));
+                }
+            }
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(surroundings("wait for the child")(error.into())),
+        }
+    }
+}
+
+/// The role `start`: becomes the command, or tells why not and returns the code for it.
+pub(crate) fn become_command(command: &[OsString]) -> Result<i32, Broken> {
+    let [program, arguments @ ..] = command else {
+        return Err(Broken::Usage("start what?".to_owned()));
+    };
+    let error = match rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) {
+        Ok(report) => {
+            let error = leave_for(program, arguments);
+            // Whoever should read it may be gone.
+            let _ = write!(std::fs::File::from(report), "{}", error.raw_os_error());
+            error
+        }
+        Err(error) => error,
+    };
+    // As shells and Docker count: not found, or found and not startable.
+    Ok(if error == Errno::NOENT { 127 } else { 126 })
+}
+
+/// Returns only when it failed.
+fn leave_for(program: &OsStr, arguments: &[OsString]) -> Errno {
+    let path = std::fs::File::open("/dev/null")
+        .map_err(|error| errno(&error))
+        .and_then(rustix::stdio::dup2_stdin)
+        .and_then(|()| rustix::process::setsid())
+        .and_then(|_| find(program));
+    match path {
+        Ok(path) => errno(&Command::new(path).arg0(program).args(arguments).exec()),
+        Err(error) => error,
+    }
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+/// Looks a command up as Docker does: `PATH` of the container, unless it has a slash.
+fn find(program: &OsStr) -> Result<PathBuf, Errno> {
+    if program.as_bytes().contains(&b'/') {
+        return startable(Path::new(program)).map(|()| PathBuf::from(program));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+    let mut worst = Errno::NOENT;
+    for directory in std::env::split_paths(&path) {
+        let candidate = directory.join(program);
+        match startable(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(error) => worst = error,
+        }
+    }
+    Err(worst)
+}
+
+/// What Docker gives to an image that sets none.
+pub(crate) const DEFAULT_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What exec would say. The C library would give a file without `#!` to a shell; Docker does not,
+/// so neither do we.
+fn startable(path: &Path) -> Result<(), Errno> {
+    let meta = std::fs::metadata(path).map_err(|error| errno(&error))?;
+    if !meta.is_file() {
+        return Err(Errno::ACCESS);
+    }
+    rustix::fs::access(path, rustix::fs::Access::EXEC_OK)?;
+    let mut magic = [0; 20];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut magic));
+    match read {
+        Ok(read) if !is_program(&magic[..read]) => Err(Errno::NOEXEC),
+        // What may be executed need not be readable.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// A script, or an ELF file for this machine.
+fn is_program(head: &[u8]) -> bool {
+    match head {
+        [b'#', b'!', ..] => true,
+        [0x7f, b'E', b'L', b'F', .., low, high] if head.len() == 20 => {
+            MACHINE.is_none_or(|machine| machine == u16::from_le_bytes([*low, *high]))
+        }
+        _ => false,
+    }
+}
+
+/// `e_machine` of ourselves; `None` where we do not know it.
+const MACHINE: Option<u16> = if cfg!(target_arch = "x86_64") {
+    Some(62)
+} else if cfg!(target_arch = "aarch64") {
+    Some(183)
+} else {
+    None
+};
+
+/// The name of an errno as the report spells it.
+pub(crate) fn errno_name(error: Errno) -> String {
+    let name = match error {
+        Errno::NOENT => "enoent",
+        Errno::ACCESS => "eacces",
+        Errno::PERM => "eperm",
+        Errno::NOEXEC => "enoexec",
+        Errno::NOTDIR => "enotdir",
+        Errno::LOOP => "eloop",
+        Errno::NOMEM => "enomem",
+        Errno::TOOBIG => "e2big",
+        Errno::ISDIR => "eisdir",
+        Errno::NAMETOOLONG => "enametoolong",
+        Errno::TXTBSY => "etxtbsy",
+        Errno::LIBBAD => "elibbad",
+        other => return format!("errno{}", other.raw_os_error()),
+    };
+    name.to_owned()
+}

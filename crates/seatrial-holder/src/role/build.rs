@@ -1,0 +1,322 @@
+//! `build`: process 1 of a throw-away builder.
+//!
+//! # Who may speak
+//! The guest's commands run in our pid namespace, as a root of their own. They get neither a
+//! stream of the container (buildah writes to a pipe of ours) nor the time after buildah's end
+//! (everything is killed before the output is read). What is sent is hostile all the same: the
+//! engine checks every byte of it.
+
+use std::{
+    ffi::OsString,
+    fs,
+    io::{self, BufRead, PipeReader, Read, Write},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+};
+
+use crate::{
+    EXIT_DEADLINE,
+    args::Args,
+    child::{self, DEFAULT_PATH, Job},
+    deadline::Deadline,
+    report::Report,
+    spool,
+    wire::{Broken, body, header, is_sha256, length, nonce, protocol, surroundings, word},
+};
+
+mod output;
+
+pub(super) const OPTIONS: &[&str] = &[
+    "--deadline-s",
+    "--max-out",
+    "--network",
+    "--under",
+    "--buildah",
+];
+
+const MAX_DOCKERFILE: u64 = 4 << 20;
+const MAX_PROFILE: u64 = 1 << 20;
+const MAX_BASE_LAYERS: usize = 2000;
+/// Base stores that one job may stand on.
+const MAX_BASES: usize = 64;
+
+/// Where everything stands. Below `/`, except in tests.
+pub(super) struct Places {
+    own: PathBuf,
+    context: PathBuf,
+    output: PathBuf,
+    output_volume: PathBuf,
+    store: PathBuf,
+    bases: PathBuf,
+    runtime: PathBuf,
+}
+
+impl Places {
+    fn under(root: &Path) -> Self {
+        Self {
+            own: root.join("run/seatrial"),
+            context: root.join("ctx"),
+            output: root.join("out/oci"),
+            output_volume: root.join("out"),
+            store: root.join("var/lib/containers"),
+            bases: root.join("base"),
+            runtime: root.join("run/containers/storage"),
+        }
+    }
+
+    fn storage_conf(&self) -> PathBuf {
+        self.own.join("storage.conf")
+    }
+
+    fn blobs(&self) -> PathBuf {
+        self.output.join("blobs/sha256")
+    }
+}
+
+pub(super) fn run(args: &Args) -> Result<i32, Broken> {
+    let deadline = Deadline::start(args.required_deadline()?, std::time::Duration::ZERO);
+    walk(args, &deadline).map_err(|broken| match deadline.passed() {
+        true => Broken::Deadline,
+        false => broken,
+    })
+}
+
+fn walk(args: &Args, deadline: &Deadline) -> Result<i32, Broken> {
+    let max_out = args
+        .number("--max-out", u64::MAX)?
+        .ok_or_else(|| Broken::Usage("--max-out is missing".to_owned()))?;
+    let places = Places::under(&args.path("--under").unwrap_or_else(|| "/".into()));
+    let command = buildah(args, &places)?;
+    prepare(&places)?;
+    let mut input = io::stdin().lock();
+    let nonce = nonce(&mut input)?;
+    let placeholders = receive(&mut input, &places)?;
+    let end = build(&command, &places, deadline)?;
+    remove(&placeholders)?;
+
+    let mut report = Report::of(&nonce, &end);
+    measure(&mut report, &places);
+    if end.late {
+        report.send()?;
+        return Ok(EXIT_DEADLINE);
+    }
+    let listed = output::list(&places.output, max_out)?;
+    if end.code == 0 && !listed.too_large {
+        output::send(&listed, &mut io::stdout().lock())?;
+    }
+    report.add("out_files", listed.files.len());
+    report.add("out_bytes", listed.bytes);
+    report.add("out_skipped", listed.skipped);
+    report.add("out_too_large", u8::from(listed.too_large));
+    report.send()?;
+    Ok(0)
+}
+
+/// The whole command line.
+fn buildah(args: &Args, places: &Places) -> Result<Vec<OsString>, Broken> {
+    let network = match args.text("--network").map(|text| text.to_str()) {
+        None | Some(Some("host")) => "host",
+        Some(Some("none")) => "none",
+        Some(_) => return Err(Broken::Usage("--network is host or none".to_owned())),
+    };
+    let program = args.text("--buildah").unwrap_or("buildah".as_ref());
+    let mut command: Vec<OsString> = vec![program.to_owned()];
+    let fixed = [
+        "bud",
+        "--pull-never",
+        "--isolation",
+        "chroot",
+        "--network",
+        network,
+    ];
+    command.extend(fixed.map(OsString::from));
+    let mut profile = OsString::from("seccomp=");
+    profile.push(places.own.join("inner.json"));
+    command.extend(["--security-opt".into(), profile]);
+    command.extend(args.operands.iter().cloned());
+    command.extend(["-f".into(), places.own.join("Dockerfile").into_os_string()]);
+    let mut target = OsString::from("oci:");
+    target.push(&places.output);
+    target.push(":1");
+    command.extend(["-t".into(), target, places.context.clone().into_os_string()]);
+    Ok(command)
+}
+
+fn prepare(places: &Places) -> Result<(), Broken> {
+    let made = || {
+        fs::create_dir_all(&places.own)?;
+        fs::create_dir_all(&places.context)?;
+        fs::create_dir_all(places.blobs())?;
+        fs::create_dir_all(places.store.join("tmp"))?;
+        fs::write(
+            places.output.join("oci-layout"),
+            br#"{"imageLayoutVersion":"1.0.0"}"#,
+        )?;
+        fs::write(places.storage_conf(), storage_conf(places)?)
+    };
+    made().map_err(surroundings("prepare the builder"))
+}
+
+/// The base stores are read by buildah and never written: they are mounted read-only.
+fn storage_conf(places: &Places) -> io::Result<String> {
+    let mut bases = Vec::new();
+    for index in 0..MAX_BASES {
+        let base = places.bases.join(index.to_string());
+        if base.try_exists()? {
+            bases.push(format!("\"{}\"", base.display()));
+        }
+    }
+    Ok(format!(
+        "[storage]\ndriver = \"overlay\"\nrunroot = \"{}\"\ngraphroot = \"{}\"\n\
+         [storage.options]\nadditionalimagestores = [{}]\n",
+        places.runtime.display(),
+        places.store.join("storage").display(),
+        bases.join(", "),
+    ))
+}
+
+/// Takes everything up to `G`; the placeholders that it made.
+fn receive(input: &mut impl BufRead, places: &Places) -> Result<Vec<PathBuf>, Broken> {
+    let mut placeholders = Vec::new();
+    let (mut dockerfile, mut profile, mut context) = (false, false, false);
+    loop {
+        let header = header(input)?;
+        match word(&header) {
+            (b"G", None) => break,
+            (b"D", Some(size)) if !dockerfile => {
+                dockerfile = true;
+                let size = length(size, MAX_DOCKERFILE)?;
+                spool::at(input, &places.own.join("Dockerfile"), size)?;
+            }
+            (b"I", Some(size)) if !profile => {
+                profile = true;
+                let size = length(size, MAX_PROFILE)?;
+                spool::at(input, &places.own.join("inner.json"), size)?;
+            }
+            (b"C", Some(size)) if !context => {
+                context = true;
+                unpack(input, &places.context, length(size, u64::MAX)?)?;
+            }
+            (b"B", Some(digest)) if is_sha256(digest) => {
+                if placeholders.len() == MAX_BASE_LAYERS {
+                    return Err(protocol("too many base layers"));
+                }
+                let name = std::str::from_utf8(digest).unwrap_or_default();
+                let path = places.blobs().join(name);
+                fs::write(&path, b"placeholder").map_err(surroundings("write a placeholder"))?;
+                placeholders.push(path);
+            }
+            _ => return Err(protocol("no such frame for a builder, or given twice")),
+        }
+    }
+    if dockerfile && profile {
+        Ok(placeholders)
+    } else {
+        Err(protocol("the Dockerfile or the inner profile is missing"))
+    }
+}
+
+/// The tar is written by the engine from checked entries, so a plain `tar` may read it.
+fn unpack(input: &mut impl BufRead, target: &Path, size: u64) -> Result<(), Broken> {
+    if size == 0 {
+        return Ok(());
+    }
+    let mut tar = Command::new("/bin/busybox")
+        .args(["tar", "x", "-C"])
+        .arg(target)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .map_err(surroundings("start tar"))?;
+    let fed = match tar.stdin.take() {
+        Some(mut pipe) => body(input, &mut pipe, size),
+        None => Ok(()),
+    };
+    let status = tar.wait().map_err(surroundings("wait for tar"))?;
+    fed?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Broken::Surroundings(
+            "the context cannot be unpacked".to_owned(),
+        ))
+    }
+}
+
+fn build(command: &[OsString], places: &Places, deadline: &Deadline) -> Result<child::End, Broken> {
+    let (reader, writer) = io::pipe().map_err(surroundings("make a pipe"))?;
+    let twin = writer.try_clone().map_err(surroundings("make a pipe"))?;
+    let forward = thread::spawn(move || forward(reader));
+    let job = Job {
+        command,
+        environment: Some(environment(
+            &places.storage_conf(),
+            &places.store.join("tmp"),
+        )),
+        stdout: Some(writer.into()),
+        stderr: Some(twin.into()),
+    };
+    let end = child::run(job, deadline);
+    // Every process that could hold the other end is dead, so this ends too.
+    let _ = forward.join();
+    end
+}
+
+/// What buildah is told, and nothing of what the container's image says.
+pub(super) fn environment(storage_conf: &Path, tmp: &Path) -> Vec<(OsString, OsString)> {
+    [
+        ("PATH", OsString::from(DEFAULT_PATH)),
+        ("HOME", "/root".into()),
+        ("TMPDIR", tmp.into()),
+        ("CONTAINERS_STORAGE_CONF", storage_conf.into()),
+    ]
+    .map(|(name, value)| (OsString::from(name), value))
+    .to_vec()
+}
+
+/// Copies what buildah and its steps print. When nobody reads us the rest is thrown away, so that
+/// the build ends.
+fn forward(mut from: PipeReader) {
+    let mut chunk = vec![0; 1 << 16];
+    let mut listening = true;
+    while let Ok(size @ 1..) = from.read(&mut chunk) {
+        let mut stderr = io::stderr().lock();
+        listening = listening && stderr.write_all(&chunk[..size]).is_ok();
+    }
+}
+
+fn remove(placeholders: &[PathBuf]) -> Result<(), Broken> {
+    for path in placeholders {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(surroundings("remove a placeholder")(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn measure(report: &mut Report, places: &Places) {
+    for (what, path) in [("store", &places.store), ("out", &places.output_volume)] {
+        let space = rustix::fs::statvfs(path).ok();
+        let bytes = |blocks: u64, size: u64| blocks.saturating_mul(size);
+        report.add_measured(
+            &format!("{what}_free"),
+            space
+                .as_ref()
+                .map(|space| bytes(space.f_bavail, space.f_frsize)),
+        );
+        report.add_measured(
+            &format!("{what}_total"),
+            space
+                .as_ref()
+                .map(|space| bytes(space.f_blocks, space.f_frsize)),
+        );
+        report.add_measured(
+            &format!("{what}_inodes_free"),
+            space.as_ref().map(|space| space.f_ffree),
+        );
+    }
+}

@@ -1,0 +1,43 @@
+//! `init`: process 1 of a guest.
+//!
+//! The guest writes to the container's own streams, without us in between. What it cannot write is
+//! our report: the nonce never leaves our memory while it lives.
+
+use std::time::Duration;
+
+use crate::{
+    EXIT_DEADLINE,
+    args::Args,
+    child::{self, Job},
+    deadline::Deadline,
+    report::Report,
+    wire::{Broken, nonce, surroundings},
+};
+
+pub(super) const OPTIONS: &[&str] = &["--deadline-s", "--grace-s"];
+
+pub(super) fn run(args: &Args) -> Result<i32, Broken> {
+    if args.operands.is_empty() {
+        return Err(Broken::Usage("init what?".to_owned()));
+    }
+    let grace = Duration::from_secs(args.number("--grace-s", 60)?.unwrap_or(2));
+    let deadline = Deadline::start(args.required_deadline()?, grace);
+    let nonce = nonce(&mut std::io::stdin().lock())?;
+    close_input()?;
+    let job = Job {
+        command: &args.operands,
+        environment: None,
+        stdout: None,
+        stderr: None,
+    };
+    let end = child::run(job, &deadline)?;
+    Report::of(&nonce, &end).send()?;
+    Ok(if end.late { EXIT_DEADLINE } else { end.code })
+}
+
+/// Nobody has anything more to say to us.
+fn close_input() -> Result<(), Broken> {
+    std::fs::File::open("/dev/null")
+        .and_then(|null| Ok(rustix::stdio::dup2_stdin(null)?))
+        .map_err(surroundings("close standard input"))
+}
