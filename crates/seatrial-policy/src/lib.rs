@@ -1,1 +1,335 @@
-//! (being written)
+//! What the operator allows, and the decisions that follow from it.
+//!
+//! This crate decides and never detects: findings come from `seatrial-dockerfile`, reports from the
+//! scanner. Every decision names what blocked and what would change it. Three things no policy can
+//! do, because they would turn "not checked" into "fine": lower or waive a rule that marks text
+//! which was not understood ([`is_fixed_rule`]), pass an image by a database that is too old, pass
+//! an image by a fixture database unless the caller says that this is a demonstration.
+//!
+//! Reading order: the types here, [`parse`] and [`validate`] (text to [`Policy`]), [`bases`],
+//! [`findings`], [`scan`].
+
+mod bases;
+mod findings;
+mod parse;
+mod scan;
+mod show;
+mod validate;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use seatrial_core::{
+    finding::{Level, Severity},
+    limits::Limits,
+};
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    findings::{Blocked, Judgement, Verdict, judge},
+    parse::{PolicyError, Problem},
+    scan::{DatabaseProblem, ScanJudgement, ScanVerdict, database_fresh, judge_scan},
+};
+
+/// The commented file whose values are [`Policy::default`].
+pub const DEFAULT: &str = include_str!("../default.toml");
+
+/// What the operator allows.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Version of the file's format: 1.
+    pub version: u32,
+    /// What findings do.
+    #[serde(default)]
+    pub analysis: Analysis,
+    /// What passes nevertheless.
+    #[serde(default)]
+    pub waivers: Vec<Waiver>,
+    /// Base images.
+    #[serde(default)]
+    pub bases: Bases,
+    /// What the scanner's report does.
+    #[serde(default)]
+    pub vulnerabilities: Vulnerabilities,
+    /// Network of the guest.
+    #[serde(default)]
+    pub network: Networks,
+    /// The run.
+    #[serde(default)]
+    pub run: Run,
+    /// Least walls.
+    #[serde(default)]
+    pub walls: Walls,
+    /// What a job may use.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// What findings do.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Analysis {
+    /// Findings at this level or above block.
+    pub block: Level,
+    /// Levels of single rules, by id.
+    pub levels: BTreeMap<String, RuleLevel>,
+}
+
+/// A level, or not at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuleLevel {
+    /// The rule is not reported.
+    Off,
+    /// [`Level::Info`].
+    Info,
+    /// [`Level::Warn`].
+    Warn,
+    /// [`Level::Error`].
+    Error,
+}
+
+impl RuleLevel {
+    /// The level; `None` when off.
+    #[must_use]
+    pub fn level(self) -> Option<Level> {
+        match self {
+            Self::Off => None,
+            Self::Info => Some(Level::Info),
+            Self::Warn => Some(Level::Warn),
+            Self::Error => Some(Level::Error),
+        }
+    }
+}
+
+/// Lets one known thing pass.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Waiver {
+    /// A rule (`ST016`), a vulnerability (`CVE-2023-45853`) or `secret:<scanner rule>`.
+    pub rule: String,
+    /// Part of the finding's message, of the package's name or of the secret's path.
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    pub matches: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// The last day on which it holds, in UTC.
+    #[serde(deserialize_with = "parse::date")]
+    pub expires: Date,
+}
+
+impl Waiver {
+    /// Whether it still holds.
+    #[must_use]
+    pub fn holds_on(&self, today: Date) -> bool {
+        today <= self.expires
+    }
+
+    fn covers(&self, rule: &str, text: &str) -> bool {
+        self.rule == rule
+            && self
+                .matches
+                .as_deref()
+                .is_none_or(|part| text.contains(part))
+    }
+}
+
+/// Base images.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bases {
+    /// Patterns on completed names without tag and digest; `*` within one part, `**` across parts.
+    pub allow: Vec<String>,
+    /// Ask for a registry's digest.
+    pub require_digest: bool,
+    /// Allow bases with ONBUILD triggers.
+    pub allow_onbuild: bool,
+}
+
+/// What the scanner's report does.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Vulnerabilities {
+    /// Severity at or above which a vulnerability blocks.
+    pub block: BlockSeverity,
+    /// Do not block for what has no fix.
+    pub ignore_unfixed: bool,
+    /// What a secret does.
+    pub secrets: SecretAction,
+    /// An older database decides nothing.
+    #[serde(with = "parse::days")]
+    pub max_database_age: Duration,
+}
+
+/// From which severity on vulnerabilities block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BlockSeverity {
+    /// They never do.
+    None,
+    /// Low and worse.
+    Low,
+    /// Medium and worse.
+    Medium,
+    /// High and worse.
+    High,
+    /// Critical only.
+    Critical,
+}
+
+impl BlockSeverity {
+    /// Whether a vulnerability of this severity blocks. One of unknown severity never does.
+    #[must_use]
+    pub fn blocks(self, severity: Severity) -> bool {
+        let least = match self {
+            Self::None => return false,
+            Self::Low => Severity::Low,
+            Self::Medium => Severity::Medium,
+            Self::High => Severity::High,
+            Self::Critical => Severity::Critical,
+        };
+        severity >= least
+    }
+}
+
+/// What a secret in the image does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretAction {
+    /// It blocks.
+    Block,
+    /// It is told.
+    Warn,
+}
+
+/// Network of the guest.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Networks {
+    /// While building.
+    #[serde(deserialize_with = "parse::network")]
+    pub build: Network,
+    /// While running.
+    #[serde(deserialize_with = "parse::network")]
+    pub run: Network,
+}
+
+/// A network. There is one: none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// No network at all.
+    #[default]
+    None,
+}
+
+/// The run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Run {
+    /// Who the guest is: `uid:gid`.
+    pub user: String,
+}
+
+/// Least walls: an Engine with weaker ones gets no work.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Walls {
+    /// User namespaces are a must.
+    pub user_namespace: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            version: 1,
+            analysis: Analysis::default(),
+            waivers: Vec::new(),
+            bases: Bases::default(),
+            vulnerabilities: Vulnerabilities::default(),
+            network: Networks::default(),
+            run: Run::default(),
+            walls: Walls::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Analysis {
+    fn default() -> Self {
+        Self {
+            block: Level::Error,
+            levels: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Bases {
+    fn default() -> Self {
+        Self {
+            allow: vec!["docker.io/library/*".to_owned()],
+            require_digest: false,
+            allow_onbuild: false,
+        }
+    }
+}
+
+impl Default for Vulnerabilities {
+    fn default() -> Self {
+        Self {
+            block: BlockSeverity::High,
+            ignore_unfixed: true,
+            secrets: SecretAction::Block,
+            max_database_age: Duration::from_secs(7 * 24 * 60 * 60),
+        }
+    }
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self {
+            user: "65532:65532".to_owned(),
+        }
+    }
+}
+
+impl Policy {
+    /// Reads a policy. `known_rules` are the ids that exist; when empty, ids are only checked to
+    /// look like one.
+    ///
+    /// # Errors
+    /// Every problem of the file, with its place.
+    pub fn parse(text: &str, known_rules: &[&str]) -> Result<Self, PolicyError> {
+        parse::parse(text, known_rules)
+    }
+
+    /// Whether a base image may be used; `name` is completed (`docker.io/library/debian:12`).
+    /// Patterns are matched on the name without tag and digest. What is not a completed name is
+    /// never allowed.
+    #[must_use]
+    pub fn base_allowed(&self, name: &str) -> bool {
+        bases::allowed(&self.bases.allow, name)
+    }
+
+    /// The policy in force as a TOML text, every value spelled out.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        show::to_toml(self)
+    }
+}
+
+/// Whether a rule marks text that was not understood, or that cannot be built with one meaning.
+/// Such a rule is always an error and cannot be waived.
+#[must_use]
+pub fn is_fixed_rule(id: &str) -> bool {
+    id == "ST040" || (id.len() == 5 && id.starts_with("ST09"))
+}
+
+/// The day in UTC, which is the one that waivers count in.
+#[must_use]
+pub fn utc_date(now: Timestamp) -> Date {
+    TimeZone::UTC.to_datetime(now).date()
+}

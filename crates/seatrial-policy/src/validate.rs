@@ -1,0 +1,390 @@
+//! What a policy may not say although its words are right.
+
+use bytesize::ByteSize;
+
+use crate::{
+    Policy, bases, is_fixed_rule,
+    parse::{Complaint, Step},
+};
+
+/// Most patterns, waivers and levels: a policy is read for each decision.
+const MAX_ENTRIES: usize = 10_000;
+
+pub(crate) fn validate(policy: &Policy, known_rules: &[&str]) -> Vec<Complaint> {
+    let mut complaints = Complaints(Vec::new());
+    if policy.version != 1 {
+        complaints.add(
+            "version",
+            format!("version {} is not known", policy.version),
+            "write version = 1",
+        );
+    }
+    check_levels(policy, known_rules, &mut complaints);
+    check_waivers(policy, known_rules, &mut complaints);
+    check_bases(policy, &mut complaints);
+    check_user(policy, &mut complaints);
+    if policy.vulnerabilities.max_database_age.is_zero() {
+        complaints.add(
+            "vulnerabilities.max_database_age",
+            "an age of 0 refuses every database",
+            "write it like 7d",
+        );
+    }
+    check_limits(policy, &mut complaints);
+    complaints.0
+}
+
+struct Complaints(Vec<Complaint>);
+
+impl Complaints {
+    fn add(&mut self, path: &str, message: impl Into<String>, remedy: &str) {
+        self.0.push(Complaint {
+            path: path
+                .split('.')
+                .map(|step| {
+                    step.parse()
+                        .map_or_else(|_| Step::Key(step.to_owned()), Step::Index)
+                })
+                .collect(),
+            message: message.into(),
+            remedy: Some(remedy.to_owned()),
+        });
+    }
+}
+
+fn check_levels(policy: &Policy, known_rules: &[&str], complaints: &mut Complaints) {
+    for (rule, level) in &policy.analysis.levels {
+        let path = format!("analysis.levels.{rule}");
+        if !is_rule(rule, known_rules) {
+            complaints.add(
+                &path,
+                format!("there is no rule {}", rule.escape_debug()),
+                "`seatrial rules` lists them",
+            );
+        } else if is_fixed_rule(rule) && *level != crate::RuleLevel::Error {
+            complaints.add(
+                &path,
+                format!("{rule} is always an error: what was not understood was not judged"),
+                "remove the line",
+            );
+        }
+    }
+}
+
+fn check_waivers(policy: &Policy, known_rules: &[&str], complaints: &mut Complaints) {
+    if policy.waivers.len() > MAX_ENTRIES {
+        complaints.add(
+            "waivers",
+            format!("there are more than {MAX_ENTRIES} waivers"),
+            "remove the expired ones",
+        );
+    }
+    for (index, waiver) in policy.waivers.iter().enumerate() {
+        let path = format!("waivers.{index}.rule");
+        let rule = waiver.rule.as_str();
+        if is_fixed_rule(rule) {
+            complaints.add(
+                &path,
+                format!("{rule} cannot be waived: what was not understood was not judged"),
+                "have the Dockerfile changed instead",
+            );
+        } else if !is_rule(rule, known_rules) && !is_vulnerability(rule) && !is_secret(rule) {
+            complaints.add(
+                &path,
+                format!(
+                    "{} is neither a rule nor a vulnerability nor a secret",
+                    rule.escape_debug()
+                ),
+                "write it like ST016, CVE-2023-45853 or secret:aws-access-key-id",
+            );
+        }
+        for (article, key, text) in [
+            ("a", "reason", &waiver.reason),
+            ("an", "owner", &waiver.owner),
+        ] {
+            if text.trim().is_empty() {
+                complaints.add(
+                    &format!("waivers.{index}.{key}"),
+                    format!("a waiver needs {article} {key}"),
+                    "say it in words",
+                );
+            }
+        }
+        if waiver.matches.as_deref() == Some("") {
+            complaints.add(
+                &format!("waivers.{index}.match"),
+                "an empty match says nothing",
+                "leave it out to waive the rule everywhere",
+            );
+        }
+    }
+}
+
+fn is_rule(id: &str, known_rules: &[&str]) -> bool {
+    if known_rules.is_empty() {
+        return id.len() == 5
+            && id.starts_with("ST")
+            && id[2..].bytes().all(|byte| byte.is_ascii_digit());
+    }
+    known_rules.contains(&id)
+}
+
+/// `CVE-2023-1`, `GHSA-…`, `TEMP-…`: a word in capitals, a hyphen, the rest.
+fn is_vulnerability(id: &str) -> bool {
+    id.split_once('-').is_some_and(|(kind, rest)| {
+        !kind.is_empty()
+            && kind.bytes().all(|byte| byte.is_ascii_uppercase())
+            && !rest.is_empty()
+            && rest.bytes().all(|byte| {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b':' | b'.' | b'_')
+            })
+    })
+}
+
+fn is_secret(id: &str) -> bool {
+    id.strip_prefix("secret:")
+        .is_some_and(|rule| !rule.is_empty() && !rule.contains(char::is_whitespace))
+}
+
+fn check_bases(policy: &Policy, complaints: &mut Complaints) {
+    if policy.bases.allow.len() > MAX_ENTRIES {
+        complaints.add(
+            "bases.allow",
+            format!("there are more than {MAX_ENTRIES} patterns"),
+            "use * and **",
+        );
+    }
+    for (index, pattern) in policy.bases.allow.iter().enumerate() {
+        if let Err(why) = bases::check_pattern(pattern) {
+            complaints.add(
+                &format!("bases.allow.{index}"),
+                format!("'{}' {why}", pattern.escape_debug()),
+                "write completed names like docker.io/library/* or registry.example:5000/team/**",
+            );
+        }
+    }
+}
+
+fn check_user(policy: &Policy, complaints: &mut Complaints) {
+    let id = |text: &str| {
+        let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        plain.then(|| text.parse::<u32>().ok()).flatten()
+    };
+    let user = policy.run.user.as_str();
+    let Some((Some(uid), Some(gid))) = user.split_once(':').map(|(uid, gid)| (id(uid), id(gid)))
+    else {
+        complaints.add(
+            "run.user",
+            format!("'{}' is not uid:gid", user.escape_debug()),
+            "write it like 65532:65532",
+        );
+        return;
+    };
+    // -1 means "leave it as it is" to the kernel, which here would be root.
+    if uid == 0 || gid == 0 || uid == u32::MAX || gid == u32::MAX {
+        complaints.add(
+            "run.user",
+            "the guest never runs as root",
+            "write it like 65532:65532",
+        );
+    }
+}
+
+fn check_limits(policy: &Policy, complaints: &mut Complaints) {
+    let limits = &policy.limits;
+    let (build, scan, run) = (&limits.build, &limits.scan, &limits.run);
+    for (path, size) in [
+        ("limits.dockerfile", limits.dockerfile),
+        ("limits.log", limits.log),
+        ("limits.result", limits.result),
+        ("limits.build.memory", build.memory),
+        ("limits.build.store", build.store),
+        ("limits.build.layers", build.layers),
+        ("limits.scan.memory", scan.memory),
+        ("limits.run.memory", run.memory),
+        ("limits.run.tmp", run.tmp),
+        ("limits.run.data", run.data),
+    ] {
+        if size.as_u64() == 0 {
+            complaints.add(path, "0 lets nothing pass", "write a size like 64MiB");
+        }
+    }
+    for (path, time) in [
+        ("limits.build.time", build.time),
+        ("limits.scan.time", scan.time),
+        ("limits.run.time", run.time),
+    ] {
+        if time.is_zero() || time.as_secs() > 24 * 60 * 60 {
+            complaints.add(
+                path,
+                "a time must be more than 0 and at most 24h",
+                "write it like 90s or 15m",
+            );
+        }
+    }
+    for (path, cpus) in [
+        ("limits.build.cpus", build.cpus),
+        ("limits.scan.cpus", scan.cpus),
+        ("limits.run.cpus", run.cpus),
+    ] {
+        // Docker takes no less than a hundredth of a core.
+        if !(0.01..=1024.0).contains(&cpus) {
+            complaints.add(
+                path,
+                "cpus must be from 0.01 to 1024",
+                "write 1.0 for one core",
+            );
+        }
+    }
+    for (path, pids) in [
+        ("limits.build.pids", build.pids),
+        ("limits.scan.pids", scan.pids),
+        ("limits.run.pids", run.pids),
+        ("limits.run.data_files", run.data_files),
+    ] {
+        if pids == 0 {
+            complaints.add(path, "0 lets nothing pass", "write a number above 0");
+        }
+    }
+    let too_large = [
+        (
+            "limits.build.store",
+            build.store,
+            build.memory,
+            "limits.build.memory, in which it lives",
+        ),
+        (
+            "limits.run.data",
+            sum(run.tmp, run.data),
+            run.memory,
+            "limits.run.memory, in which it lives, together with limits.run.tmp",
+        ),
+        (
+            "limits.result",
+            limits.result,
+            run.data,
+            "limits.run.data, in which it lives",
+        ),
+        (
+            "limits.dockerfile",
+            limits.dockerfile,
+            ByteSize::mib(1),
+            "1 MiB, the most that is read",
+        ),
+    ];
+    for (path, value, most, what) in too_large {
+        if value > most {
+            complaints.add(
+                path,
+                format!("it is more than {what}"),
+                "make it smaller, or raise the other",
+            );
+        }
+    }
+}
+
+fn sum(a: ByteSize, b: ByteSize) -> ByteSize {
+    ByteSize(a.as_u64().saturating_add(b.as_u64()))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Policy;
+
+    fn refused(line: &str, says: &str) {
+        let refusal = Policy::parse(&format!("version = 1\n{line}\n"), &["ST003", "ST040"])
+            .unwrap_err()
+            .to_string();
+        assert!(refusal.contains(says), "{line}: {refusal}");
+    }
+
+    #[test]
+    fn a_waiver_needs_a_known_rule_a_reason_and_an_owner() {
+        let waiver = |rule: &str, reason: &str, owner: &str| {
+            format!(
+                "[[waivers]]\nrule = \"{rule}\"\nreason = \"{reason}\"\nowner = \"{owner}\"\nexpires = \"2027-01-01\""
+            )
+        };
+        refused(&waiver("ST099x", "r", "o"), "neither a rule");
+        refused(&waiver("ST004", "r", "o"), "neither a rule");
+        refused(&waiver("cve-2023-1", "r", "o"), "neither a rule");
+        refused(&waiver("ST003", " ", "o"), "needs a reason");
+        refused(&waiver("ST003", "r", ""), "needs an owner");
+        for good in [
+            "ST003",
+            "CVE-2023-45853",
+            "GHSA-abcd-ef12-34gh",
+            "secret:github-pat",
+        ] {
+            assert!(
+                Policy::parse(
+                    &format!("version = 1\n{}", waiver(good, "r", "o")),
+                    &["ST003"]
+                )
+                .is_ok()
+            );
+        }
+    }
+
+    #[test]
+    fn a_waiver_without_expiry_is_refused() {
+        refused(
+            "[[waivers]]\nrule = \"ST003\"\nreason = \"r\"\nowner = \"o\"",
+            "missing field `expires`",
+        );
+    }
+
+    #[test]
+    fn what_was_not_understood_can_neither_be_waived_nor_lowered() {
+        refused("[analysis.levels]\nST040 = \"warn\"", "always an error");
+        refused(
+            "[[waivers]]\nrule = \"ST040\"\nreason = \"r\"\nowner = \"o\"\nexpires = \"2027-01-01\"",
+            "cannot be waived",
+        );
+    }
+
+    #[test]
+    fn a_level_of_an_unknown_rule_is_refused() {
+        refused("[analysis.levels]\nDL3006 = \"off\"", "no rule DL3006");
+    }
+
+    #[test]
+    fn the_guest_is_never_root() {
+        for user in [
+            "0:0",
+            "0:1",
+            "1:0",
+            "root",
+            "65532",
+            "1:2:3",
+            "-1:1",
+            "+1:1",
+            "4294967295:1",
+            "",
+        ] {
+            refused(&format!("[run]\nuser = \"{user}\""), "");
+            assert!(
+                Policy::parse(&format!("version = 1\n[run]\nuser = \"{user}\""), &[]).is_err(),
+                "{user}"
+            );
+        }
+    }
+
+    #[test]
+    fn limits_are_neither_zero_nor_larger_than_what_holds_them() {
+        refused("[limits.build]\npids = 0", "0 lets nothing pass");
+        refused("[limits.run]\ntime = \"0s\"", "more than 0");
+        refused("[limits.run]\ncpus = 0", "from 0.01");
+        refused("[limits.run]\ncpus = nan", "from 0.01");
+        refused("[limits.build]\nstore = \"5GiB\"", "limits.build.memory");
+        refused("[limits.run]\ndata = \"500MiB\"", "limits.run.memory");
+        refused("[limits]\nresult = \"65MiB\"", "limits.run.data");
+        refused("[limits]\ndockerfile = \"2MiB\"", "1 MiB");
+        refused("[limits]\nlog = \"many\"", "write a size");
+    }
+
+    #[test]
+    fn an_unknown_version_is_refused() {
+        assert!(Policy::parse("version = 2", &[]).is_err());
+    }
+}
