@@ -373,6 +373,8 @@ pub struct ToolSpec {
 pub enum ToolImage {
     /// FROM scratch, with our static binary only.
     Holder,
+    /// The configured builder.
+    Builder,
     /// The configured scanner.
     Scanner,
 }
