@@ -1,9 +1,9 @@
 //! Findings to a verdict.
 
-use jiff::civil::Date;
+use jiff::Timestamp;
 use seatrial_core::finding::{Finding, Level};
 
-use crate::{Policy, Waiver, is_fixed_rule};
+use crate::{Policy, Waiver, is_fixed_rule, utc_date};
 
 /// Yes or no.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,9 +50,10 @@ pub struct Judgement {
     pub expired_waivers: Vec<Waiver>,
 }
 
-/// Decides. `today` is the day in UTC.
+/// Decides.
 #[must_use]
-pub fn judge(policy: &Policy, findings: &[Finding], today: Date) -> Judgement {
+pub fn judge(policy: &Policy, findings: &[Finding], now: Timestamp) -> Judgement {
+    let today = utc_date(now);
     let mut judgement = Judgement {
         verdict: Verdict::Pass,
         findings: Vec::with_capacity(findings.len()),
@@ -162,7 +163,13 @@ mod tests {
         }
     }
 
-    const TODAY: Date = date(2026, 11, 23);
+    fn at(time: &str) -> Timestamp {
+        time.parse().unwrap()
+    }
+
+    fn today() -> Timestamp {
+        at("2026-11-23T12:00:00Z")
+    }
 
     #[test]
     fn an_error_blocks_and_a_warning_does_not() {
@@ -172,7 +179,7 @@ mod tests {
                 finding("ST003", Level::Error, "a"),
                 finding("ST010", Level::Warn, "b"),
             ],
-            TODAY,
+            today(),
         );
         assert_eq!(judgement.verdict, Verdict::Deny);
         assert_eq!(judgement.findings.len(), 2);
@@ -200,7 +207,7 @@ mod tests {
                 finding("ST003", Level::Error, "a"),
                 finding("ST010", Level::Warn, "b"),
             ],
-            TODAY,
+            today(),
         );
         assert_eq!(judgement.findings, [finding("ST010", Level::Error, "b")]);
         assert_eq!(judgement.blocking.len(), 1);
@@ -218,7 +225,7 @@ mod tests {
                 finding("ST003", Level::Error, "uses left-pad"),
                 finding("ST003", Level::Error, "uses x"),
             ],
-            TODAY,
+            today(),
         );
         assert_eq!(judgement.waived.len(), 1);
         assert_eq!(judgement.blocking.len(), 1);
@@ -236,10 +243,10 @@ mod tests {
             finding("ST003", Level::Error, "b"),
         ];
         assert_eq!(
-            judge(&policy, &findings, date(2026, 12, 31)).verdict,
+            judge(&policy, &findings, at("2026-12-31T23:59:59Z")).verdict,
             Verdict::Pass
         );
-        let late = judge(&policy, &findings, date(2027, 1, 1));
+        let late = judge(&policy, &findings, at("2027-01-01T00:00:00Z"));
         assert_eq!(late.verdict, Verdict::Deny);
         assert_eq!(late.expired_waivers.len(), 1);
         assert!(
@@ -257,7 +264,7 @@ mod tests {
             waivers: vec![old, waiver("ST003", None)],
             ..Policy::default()
         };
-        let judgement = judge(&policy, &[finding("ST003", Level::Error, "a")], TODAY);
+        let judgement = judge(&policy, &[finding("ST003", Level::Error, "a")], today());
         assert_eq!(judgement.verdict, Verdict::Pass);
         assert_eq!(judgement.expired_waivers, []);
     }
@@ -279,7 +286,7 @@ mod tests {
                 finding("ST040", Level::Error, "a"),
                 finding("ST091", Level::Info, "b"),
             ],
-            TODAY,
+            today(),
         );
         assert_eq!(judgement.blocking.len(), 2);
         assert_eq!(judgement.waived, []);

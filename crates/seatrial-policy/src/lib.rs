@@ -32,7 +32,7 @@ pub use self::{
 };
 
 /// The commented file whose values are [`Policy::default`].
-pub const DEFAULT: &str = include_str!("../default.toml");
+pub const DEFAULT_TOML: &str = include_str!("../default.toml");
 
 /// What the operator allows.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -297,13 +297,33 @@ impl Default for Run {
 }
 
 impl Policy {
-    /// Reads a policy. `known_rules` are the ids that exist; when empty, ids are only checked to
-    /// look like one.
+    /// Reads a policy. Rule ids are only checked to look like one.
     ///
     /// # Errors
     /// Every problem of the file, with its place.
-    pub fn parse(text: &str, known_rules: &[&str]) -> Result<Self, PolicyError> {
-        parse::parse(text, known_rules)
+    pub fn parse(text: &str, now: Timestamp) -> Result<Self, PolicyError> {
+        parse::parse(text, now, None)
+    }
+
+    /// The same, and refuses rules that do not exist: a misspelt waiver would otherwise only be
+    /// noticed when it does not help.
+    ///
+    /// # Errors
+    /// Every problem of the file, with its place.
+    pub fn parse_knowing(
+        text: &str,
+        now: Timestamp,
+        known_rules: &[&str],
+    ) -> Result<Self, PolicyError> {
+        parse::parse(text, now, Some(known_rules))
+    }
+
+    /// Waivers that have run out.
+    pub fn expired_waivers(&self, now: Timestamp) -> impl Iterator<Item = &Waiver> {
+        let today = utc_date(now);
+        self.waivers
+            .iter()
+            .filter(move |waiver| !waiver.holds_on(today))
     }
 
     /// Whether a base image may be used; `name` is completed (`docker.io/library/debian:12`).

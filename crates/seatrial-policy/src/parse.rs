@@ -6,12 +6,12 @@
 
 use std::{fmt, time::Duration};
 
-use jiff::{SignedDuration, SpanRelativeTo, civil::Date};
+use jiff::{SignedDuration, SpanRelativeTo, Timestamp, civil::Date};
 use seatrial_core::finding::Span;
 use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 use toml::de::{DeTable, DeValue};
 
-use crate::{Network, Policy, validate};
+use crate::{Network, Policy, utc_date, validate};
 
 /// A policy that cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -74,7 +74,11 @@ pub(crate) struct Complaint {
     pub(crate) remedy: Option<String>,
 }
 
-pub(crate) fn parse(text: &str, known_rules: &[&str]) -> Result<Policy, PolicyError> {
+pub(crate) fn parse(
+    text: &str,
+    now: Timestamp,
+    known_rules: Option<&[&str]>,
+) -> Result<Policy, PolicyError> {
     let policy: Policy = toml::from_str(text).map_err(|refusal| PolicyError {
         problems: vec![place(
             text,
@@ -83,7 +87,7 @@ pub(crate) fn parse(text: &str, known_rules: &[&str]) -> Result<Policy, PolicyEr
             remedy_for(refusal.message()),
         )],
     })?;
-    let complaints = validate::validate(&policy, known_rules);
+    let complaints = validate::validate(&policy, utc_date(now), known_rules);
     if complaints.is_empty() {
         return Ok(policy);
     }
@@ -208,8 +212,12 @@ pub(crate) mod days {
 mod tests {
     use super::*;
 
+    fn now() -> Timestamp {
+        "2026-11-23T12:00:00Z".parse().unwrap()
+    }
+
     fn problem(text: &str) -> Problem {
-        let mut problems = Policy::parse(text, &["ST003", "ST016"])
+        let mut problems = Policy::parse_knowing(text, now(), &["ST003", "ST016"])
             .unwrap_err()
             .problems;
         assert_eq!(problems.len(), 1, "{problems:#?}");
@@ -219,7 +227,7 @@ mod tests {
     #[test]
     fn the_default_file_says_what_the_default_is() {
         assert_eq!(
-            Policy::parse(crate::DEFAULT, &[]).unwrap(),
+            Policy::parse(crate::DEFAULT_TOML, now()).unwrap(),
             Policy::default()
         );
     }
@@ -227,7 +235,7 @@ mod tests {
     #[test]
     fn a_version_alone_is_the_default() {
         assert_eq!(
-            Policy::parse("version = 1", &[]).unwrap(),
+            Policy::parse("version = 1", now()).unwrap(),
             Policy::default()
         );
     }
@@ -279,7 +287,7 @@ mod tests {
             let text = format!(
                 "version = 1\n[[waivers]]\nrule = \"ST003\"\nreason = \"r\"\nowner = \"o\"\nexpires = {expires}\n"
             );
-            Policy::parse(&text, &[]).map(|policy| policy.waivers[0].expires)
+            Policy::parse(&text, now()).map(|policy| policy.waivers[0].expires)
         };
         let day = jiff::civil::date(2027, 3, 31);
         assert_eq!(with("\"2027-03-31\""), Ok(day));
@@ -300,7 +308,7 @@ mod tests {
         let with = |age: &str| {
             Policy::parse(
                 &format!("version = 1\n[vulnerabilities]\nmax_database_age = \"{age}\"\n"),
-                &[],
+                now(),
             )
             .map(|policy| policy.vulnerabilities.max_database_age.as_secs() / 3600)
         };
@@ -316,7 +324,7 @@ mod tests {
     fn all_problems_are_told_at_once() {
         let refusal = Policy::parse(
             "version = 1\n[run]\nuser = \"root\"\n[bases]\nallow = [\"x:1\"]\n",
-            &[],
+            now(),
         )
         .unwrap_err();
         assert_eq!(refusal.problems.len(), 2, "{refusal}");

@@ -56,15 +56,19 @@ fn exact(size: ByteSize) -> String {
 mod tests {
     use super::*;
 
+    fn now() -> jiff::Timestamp {
+        "2026-11-23T12:00:00Z".parse().unwrap()
+    }
+
     #[test]
     fn what_is_shown_is_read_back_without_loss() {
         assert_eq!(
-            Policy::parse(&Policy::default().to_toml(), &[]).unwrap(),
+            Policy::parse(&Policy::default().to_toml(), now()).unwrap(),
             Policy::default()
         );
         let text = "version = 1\n[limits]\nlog = 1500\n[limits.run]\ntime = \"90s\"\n[vulnerabilities]\nmax_database_age = \"36h\"\n[analysis.levels]\nST003 = \"off\"\n[[waivers]]\nrule = \"CVE-1-2\"\nreason = \"r\"\nowner = \"o\"\nexpires = 2027-01-01\n";
-        let policy = Policy::parse(text, &[]).unwrap();
-        assert_eq!(Policy::parse(&policy.to_toml(), &[]).unwrap(), policy);
+        let policy = Policy::parse(text, now()).unwrap();
+        assert_eq!(Policy::parse(&policy.to_toml(), now()).unwrap(), policy);
     }
 
     #[test]

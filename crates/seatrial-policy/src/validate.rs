@@ -1,6 +1,7 @@
 //! What a policy may not say although its words are right.
 
 use bytesize::ByteSize;
+use jiff::{Span, ToSpan as _, civil::Date};
 
 use crate::{
     Policy, bases, is_fixed_rule,
@@ -10,7 +11,16 @@ use crate::{
 /// Most patterns, waivers and levels: a policy is read for each decision.
 const MAX_ENTRIES: usize = 10_000;
 
-pub(crate) fn validate(policy: &Policy, known_rules: &[&str]) -> Vec<Complaint> {
+/// A waiver without an end is a level that hides.
+fn longest_waiver() -> Span {
+    2.years()
+}
+
+pub(crate) fn validate(
+    policy: &Policy,
+    today: Date,
+    known_rules: Option<&[&str]>,
+) -> Vec<Complaint> {
     let mut complaints = Complaints(Vec::new());
     if policy.version != 1 {
         complaints.add(
@@ -20,7 +30,7 @@ pub(crate) fn validate(policy: &Policy, known_rules: &[&str]) -> Vec<Complaint> 
         );
     }
     check_levels(policy, known_rules, &mut complaints);
-    check_waivers(policy, known_rules, &mut complaints);
+    check_waivers(policy, today, known_rules, &mut complaints);
     check_bases(policy, &mut complaints);
     check_user(policy, &mut complaints);
     if policy.vulnerabilities.max_database_age.is_zero() {
@@ -52,7 +62,7 @@ impl Complaints {
     }
 }
 
-fn check_levels(policy: &Policy, known_rules: &[&str], complaints: &mut Complaints) {
+fn check_levels(policy: &Policy, known_rules: Option<&[&str]>, complaints: &mut Complaints) {
     for (rule, level) in &policy.analysis.levels {
         let path = format!("analysis.levels.{rule}");
         if !is_rule(rule, known_rules) {
@@ -71,7 +81,12 @@ fn check_levels(policy: &Policy, known_rules: &[&str], complaints: &mut Complain
     }
 }
 
-fn check_waivers(policy: &Policy, known_rules: &[&str], complaints: &mut Complaints) {
+fn check_waivers(
+    policy: &Policy,
+    today: Date,
+    known_rules: Option<&[&str]>,
+    complaints: &mut Complaints,
+) {
     if policy.waivers.len() > MAX_ENTRIES {
         complaints.add(
             "waivers",
@@ -110,6 +125,16 @@ fn check_waivers(policy: &Policy, known_rules: &[&str], complaints: &mut Complai
                 );
             }
         }
+        if today
+            .checked_add(longest_waiver())
+            .is_ok_and(|last| waiver.expires > last)
+        {
+            complaints.add(
+                &format!("waivers.{index}.expires"),
+                "a waiver ends within two years, so that somebody looks again",
+                "set an earlier day, or set the rule's level in [analysis.levels]",
+            );
+        }
         if waiver.matches.as_deref() == Some("") {
             complaints.add(
                 &format!("waivers.{index}.match"),
@@ -120,13 +145,15 @@ fn check_waivers(policy: &Policy, known_rules: &[&str], complaints: &mut Complai
     }
 }
 
-fn is_rule(id: &str, known_rules: &[&str]) -> bool {
-    if known_rules.is_empty() {
-        return id.len() == 5
-            && id.starts_with("ST")
-            && id[2..].bytes().all(|byte| byte.is_ascii_digit());
+fn is_rule(id: &str, known_rules: Option<&[&str]>) -> bool {
+    match known_rules {
+        Some(known) => known.contains(&id),
+        None => {
+            id.len() == 5
+                && id.starts_with("ST")
+                && id[2..].bytes().all(|byte| byte.is_ascii_digit())
+        }
     }
-    known_rules.contains(&id)
 }
 
 /// `CVE-2023-1`, `GHSA-…`, `TEMP-…`: a word in capitals, a hyphen, the rest.
@@ -289,12 +316,22 @@ fn sum(a: ByteSize, b: ByteSize) -> ByteSize {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use crate::Policy;
 
+    fn now() -> Timestamp {
+        "2026-11-23T12:00:00Z".parse().unwrap()
+    }
+
     fn refused(line: &str, says: &str) {
-        let refusal = Policy::parse(&format!("version = 1\n{line}\n"), &["ST003", "ST040"])
-            .unwrap_err()
-            .to_string();
+        let refusal = Policy::parse_knowing(
+            &format!("version = 1\n{line}\n"),
+            now(),
+            &["ST003", "ST040"],
+        )
+        .unwrap_err()
+        .to_string();
         assert!(refusal.contains(says), "{line}: {refusal}");
     }
 
@@ -317,8 +354,9 @@ mod tests {
             "secret:github-pat",
         ] {
             assert!(
-                Policy::parse(
+                Policy::parse_knowing(
                     &format!("version = 1\n{}", waiver(good, "r", "o")),
+                    now(),
                     &["ST003"]
                 )
                 .is_ok()
@@ -364,7 +402,7 @@ mod tests {
         ] {
             refused(&format!("[run]\nuser = \"{user}\""), "");
             assert!(
-                Policy::parse(&format!("version = 1\n[run]\nuser = \"{user}\""), &[]).is_err(),
+                Policy::parse(&format!("version = 1\n[run]\nuser = \"{user}\""), now()).is_err(),
                 "{user}"
             );
         }
@@ -384,7 +422,16 @@ mod tests {
     }
 
     #[test]
+    fn a_waiver_ends_within_two_years() {
+        refused(
+            "[[waivers]]\nrule = \"ST003\"\nreason = \"r\"\nowner = \"o\"\nexpires = \"2028-11-24\"",
+            "within two years",
+        );
+        assert!(Policy::parse("version = 1\n[[waivers]]\nrule = \"ST003\"\nreason = \"r\"\nowner = \"o\"\nexpires = \"2028-11-23\"", now()).is_ok());
+    }
+
+    #[test]
     fn an_unknown_version_is_refused() {
-        assert!(Policy::parse("version = 2", &[]).is_err());
+        assert!(Policy::parse("version = 2", now()).is_err());
     }
 }
