@@ -75,6 +75,27 @@ pub async fn current(
     })
 }
 
+/// Whether the database in force was made at the time that the folder's `metadata.json` tells.
+///
+/// # Errors
+/// The folder's metadata cannot be read, or the Engine failed.
+pub async fn is_current(
+    engine: &dyn Engine,
+    data_dir: &Path,
+    folder: &Path,
+    kind: DatabaseKind,
+) -> Result<bool, ScanError> {
+    let metadata_bytes = fs::read(folder.join("metadata.json"))
+        .map_err(|source| local("read metadata.json of the database", source))?;
+    let metadata: Metadata = serde_json::from_slice(&metadata_bytes)
+        .map_err(|source| local("understand metadata.json of the database", source))?;
+    match current(engine, data_dir, kind).await {
+        Ok(database) => Ok(database.updated_at == metadata.updated_at),
+        Err(ScanError::DatabaseMissing) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Puts the folder's `trivy.db` and `metadata.json` into a fresh volume and switches to it.
 ///
 /// # Errors
@@ -286,10 +307,6 @@ async fn download(
     volume: &str,
     repository: Option<&str>,
 ) -> Result<(String, Timestamp), ScanError> {
-    let nonce = |mut text: String| {
-        text.push('\n');
-        text.into_bytes()
-    };
     let mut args: Vec<String> = [
         "init",
         "--deadline-s",
@@ -328,7 +345,7 @@ async fn download(
         max_output: 1 << 20,
         user: "0:0".to_owned(),
     };
-    let input = seatrial_core::engine::ReadyInput::new(nonce("0".repeat(32)));
+    let input = nonce();
     let end = engine.tool(spec.clone(), Box::new(input)).await?;
     if end.code != 0 {
         let said = String::from_utf8_lossy(&end.stderr).into_owned();
@@ -345,32 +362,42 @@ async fn download(
         }
         .into());
     }
-    spec.image = ToolImage::Holder;
+    // Hashed by a container that has no network: the one that had it is not asked what it wrote.
+    spec.image = ToolImage::Builder;
     spec.network = false;
     spec.args = [
-        "digest",
+        "init",
         "--deadline-s",
         "600",
-        "/target/db/trivy.db",
-        "/target/db/metadata.json",
+        "--",
+        "sh",
+        "-c",
+        "sha256sum /target/db/trivy.db && cat /target/db/metadata.json",
     ]
     .map(str::to_owned)
     .to_vec();
     spec.mounts[0].writable = false;
-    let end = engine
-        .tool(
-            spec,
-            Box::new(seatrial_core::engine::ReadyInput::new(Vec::new())),
-        )
-        .await?;
-    let text = String::from_utf8_lossy(&end.stdout).into_owned();
-    let mut lines = text.lines();
-    let (Some(sha256), Some(metadata)) = (lines.next(), text.split_once('{')) else {
+    let end = engine.tool(spec, Box::new(nonce())).await?;
+    if end.code != 0 {
         return Err(ScanError::Failed(
             "the downloaded database cannot be read".to_owned(),
         ));
-    };
-    let metadata: Metadata = serde_json::from_str(&format!("{{{}", metadata.1))
+    }
+    let text = String::from_utf8_lossy(&end.stdout).into_owned();
+    let unreadable =
+        || ScanError::Failed("the downloaded database has no metadata that can be read".to_owned());
+    let (line, metadata) = text.split_once('\n').ok_or_else(unreadable)?;
+    let sha256 = line
+        .split_whitespace()
+        .next()
+        .filter(|hash| hash.len() == 64)
+        .ok_or_else(unreadable)?;
+    let metadata: Metadata = serde_json::from_str(metadata)
         .map_err(|source| local("understand metadata.json of the database", source))?;
     Ok((sha256.to_owned(), metadata.updated_at))
+}
+
+/// The role `init` reads one line before it starts; nobody forges the report of a trusted tool.
+fn nonce() -> seatrial_core::engine::ReadyInput {
+    seatrial_core::engine::ReadyInput::new(format!("{}\n", "0".repeat(32)).into_bytes())
 }

@@ -1,2 +1,84 @@
-//! (being written)
-fn main() {}
+//! `seatrial`: puts a Dockerfile that nobody trusts through its sea trials.
+
+#![expect(clippy::print_stderr, reason = "a command line speaks on its streams")]
+
+mod cli;
+mod command;
+mod config;
+mod context;
+mod progress;
+mod show;
+mod verdict;
+
+use std::{io::IsTerminal as _, process::ExitCode};
+
+use anyhow::Result;
+use clap::{CommandFactory as _, Parser as _};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    cli::{Cli, Command, ConfigCommand, When},
+    config::{Config, LogFormat},
+};
+
+/// Exit code of a command line or a configuration that cannot be used.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.color {
+        When::Auto => {}
+        When::Always => anstream::ColorChoice::Always.write_global(),
+        When::Never => anstream::ColorChoice::Never.write_global(),
+    }
+    match start(&cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+fn start(cli: &Cli) -> Result<u8> {
+    if let Command::Completions { shell } = &cli.command {
+        clap_complete::generate(*shell, &mut Cli::command(), "seatrial", &mut std::io::stdout());
+        return Ok(0);
+    }
+    let config = config::load(cli.config.as_deref())?;
+    log(cli, &config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let code = runtime.block_on(dispatch(cli, &config));
+    runtime.shutdown_background(); // a read of standard input may still block; nothing of ours is lost
+    code
+}
+
+async fn dispatch(cli: &Cli, config: &Config) -> Result<u8> {
+    match &cli.command {
+        Command::Run(args) => command::run::run(cli, config, args).await,
+        Command::Analyze(args) => command::analyze::run(cli, config, args),
+        Command::Parse(args) => command::parse::run(args),
+        Command::Rules(args) => command::rules::run(args),
+        Command::Policy(what) => command::policy::run(config, what),
+        Command::Db(what) => command::db::run(config, what).await,
+        Command::Doctor(args) => command::doctor::run(config, args).await,
+        Command::Config(ConfigCommand::Show) => command::config::show(config),
+        Command::Completions { .. } => Ok(0),
+    }
+}
+
+/// Our own log goes to standard error; guest text in it is a field, escaped by the formatter.
+fn log(cli: &Cli, config: &Config) -> Result<()> {
+    let level = match cli.verbose {
+        0 => config.log.level.as_str(),
+        1 => "warn,seatrial=info,seatrial_pipeline=info,seatrial_engine=info,seatrial_scan=info",
+        _ => "warn,seatrial=debug,seatrial_pipeline=debug,seatrial_engine=debug,seatrial_scan=debug",
+    };
+    let filter = EnvFilter::try_new(level).map_err(|error| anyhow::anyhow!("log.level cannot be used: {error}"))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
+    Ok(())
+}

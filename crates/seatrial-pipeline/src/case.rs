@@ -1,0 +1,277 @@
+//! A case: one submission, what was decided about it, and the evidence gathered on its way.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use seatrial_core::{
+    engine::{Engine, Usage, Walls},
+    finding::Finding,
+    id::{AttemptId, CorrelationId, JobId},
+    job::Stage,
+    log::{BoundedLog, LogSink},
+    progress::{Progress, Watch},
+    scanner::Scanner,
+    view::{ArtifactView, ImageView, ResultView, ScanView},
+};
+use seatrial_policy::Policy;
+
+use crate::admission::Admitted;
+
+/// The outside world, as the walk sees it.
+#[derive(Clone)]
+pub struct Ports {
+    /// Builds, loads, runs.
+    pub engine: Arc<dyn Engine>,
+    /// Scans.
+    pub scanner: Arc<dyn Scanner>,
+    /// Is told what happens.
+    pub watch: Arc<dyn Watch>,
+}
+
+/// What the operator set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What is allowed.
+    pub policy: Policy,
+    /// Accept a fixture database: for demonstrations and tests only.
+    pub fixture_database: bool,
+    /// Runtime of the run by name; `None` takes the strongest that the Engine has.
+    pub runtime: Option<String>,
+    /// Tries, the first included, before a transient fault of ours ends the job.
+    pub attempts: u32,
+    /// Make a CycloneDX SBOM.
+    pub sbom: bool,
+    /// Let the scanner judge the Dockerfile too; informs only.
+    pub config_checks: bool,
+}
+
+/// What somebody handed in.
+#[derive(Clone, Debug, Default)]
+pub struct Submission {
+    /// The Dockerfile, as bytes: it may be anything.
+    pub dockerfile: Vec<u8>,
+    /// Tar of the build context, written by us; empty for none.
+    pub context_tar: Arc<[u8]>,
+    /// Files for `/inputs`.
+    pub inputs: BTreeMap<String, Arc<[u8]>>,
+    /// Where the result is, relative to `/data`.
+    pub result: ResultPath,
+    /// Keep other files of `/data`.
+    pub artifacts: bool,
+    /// The submitter's labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A path under `/data`, checked: plain components, no `.` or `..`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ResultPath(String);
+
+/// The path is not under `/data`, or not plain.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a result path is a file under /data, such as /data/perf.json, without '.', '..' or empty parts")]
+pub struct BadResultPath;
+
+impl ResultPath {
+    /// Parses `/data/…`.
+    ///
+    /// # Errors
+    /// [`BadResultPath`].
+    pub fn parse(text: &str) -> Result<Self, BadResultPath> {
+        let relative = text.strip_prefix("/data/").ok_or(BadResultPath)?;
+        let plain = |part: &str| !matches!(part, "" | "." | "..") && part.len() <= 255;
+        let clean = relative.len() <= 1024 && relative.split('/').all(plain) && !relative.chars().any(char::is_control);
+        clean.then(|| Self(relative.to_owned())).ok_or(BadResultPath)
+    }
+
+    /// Relative to `/data`.
+    #[must_use]
+    pub fn relative(&self) -> &str {
+        &self.0
+    }
+
+    /// As the guest sees it.
+    #[must_use]
+    pub fn absolute(&self) -> String {
+        format!("/data/{}", self.0)
+    }
+}
+
+impl Default for ResultPath {
+    fn default() -> Self {
+        Self("perf.json".to_owned())
+    }
+}
+
+/// One job on its way.
+pub struct Case {
+    /// Its id.
+    pub id: JobId,
+    /// Ties logs together.
+    pub correlation_id: CorrelationId,
+    /// What was handed in.
+    pub submission: Submission,
+    /// What admission found.
+    pub admitted: Admitted,
+    /// What the operator set.
+    pub settings: Settings,
+    /// When it was admitted.
+    pub created_at: Timestamp,
+    /// By when it will have ended; retries never extend it.
+    pub deadline_at: Timestamp,
+    evidence: Mutex<Evidence>,
+}
+
+/// All that the walk finds out. Gathered as it goes, so that a failure has its evidence too.
+#[derive(Default)]
+pub struct Evidence {
+    /// First claim.
+    pub started_at: Option<Timestamp>,
+    /// Settlement.
+    pub finished_at: Option<Timestamp>,
+    /// The last stage entered.
+    pub stage: Option<Stage>,
+    /// Tries made.
+    pub attempts: u32,
+    /// Milliseconds of each finished stage.
+    pub timings_ms: BTreeMap<Stage, u64>,
+    /// What each stage used.
+    pub usage: BTreeMap<Stage, Usage>,
+    /// The built image.
+    pub image: Option<ImageView>,
+    /// What the scanner said.
+    pub scan: Option<ScanView>,
+    /// CycloneDX JSON.
+    pub sbom: Option<Vec<u8>>,
+    /// Walls around the run.
+    pub walls: Option<Walls>,
+    /// The result.
+    pub result: Option<ResultView>,
+    /// The exact bytes of the result.
+    pub result_bytes: Option<Vec<u8>>,
+    /// Other files of `/data`.
+    pub artifacts: Vec<ArtifactView>,
+    /// Their bytes, by name.
+    pub artifact_bytes: BTreeMap<String, Vec<u8>>,
+    /// Findings of the resolve stage.
+    pub late_findings: Vec<Finding>,
+    /// Kept logs.
+    pub logs: BTreeMap<Stage, Arc<BoundedLog>>,
+}
+
+impl Case {
+    /// A case that starts now.
+    #[must_use]
+    pub fn new(id: JobId, correlation_id: CorrelationId, submission: Submission, admitted: Admitted, settings: Settings) -> Self {
+        let created_at = Timestamp::now();
+        let limits = &settings.policy.limits;
+        // Resolve may have to fetch and scan a base; the others have limits of their own, each try anew.
+        let one_try = limits.build.time + limits.scan.time + limits.run.time + RESOLVE_TIME + COLLECT_TIME;
+        let deadline_at = created_at + one_try * settings.attempts.max(1);
+        Self { id, correlation_id, submission, admitted, settings, created_at, deadline_at, evidence: Mutex::default() }
+    }
+
+    /// The evidence so far.
+    pub fn evidence(&self) -> MutexGuard<'_, Evidence> {
+        self.evidence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Longest stay in `resolve`: fetching a large base over a slow line, filling its store and its
+/// scanner cache. Our own bound, not a measured need.
+pub const RESOLVE_TIME: Duration = Duration::from_secs(10 * 60);
+/// Longest stay in `collect`: reads of bounded files from a tmpfs.
+pub const COLLECT_TIME: Duration = Duration::from_secs(60);
+
+/// One try of a case.
+pub struct Walk<'a> {
+    /// The outside.
+    pub ports: &'a Ports,
+    /// The job.
+    pub case: &'a Case,
+    /// The try.
+    pub attempt: AttemptId,
+}
+
+impl Walk<'_> {
+    /// Marks a stage as entered, does `work`, notes how long it took when it ended well.
+    pub async fn stage<T, E>(&self, stage: Stage, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        self.case.evidence().stage.replace(stage);
+        self.ports.watch.tell(Progress::StageStarted { stage });
+        let begun = Instant::now();
+        let value = work.await?;
+        let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.case.evidence().timings_ms.insert(stage, millis);
+        self.ports.watch.tell(Progress::StageFinished { stage, millis });
+        Ok(value)
+    }
+
+    /// A fresh log of a stage, kept as evidence whatever happens.
+    #[must_use]
+    pub fn log(&self, stage: Stage) -> StageLog {
+        let limit = usize::try_from(self.case.settings.policy.limits.log.as_u64()).unwrap_or(usize::MAX);
+        let kept = Arc::new(BoundedLog::new(limit));
+        self.case.evidence().logs.insert(stage, kept.clone());
+        StageLog { stage, kept, watch: self.ports.watch.clone(), live: Mutex::new(Live { line: Vec::new(), told: 0, budget: limit }) }
+    }
+
+    /// Tells a note.
+    pub fn note(&self, text: impl Into<String>) {
+        self.ports.watch.tell(Progress::Note { text: text.into() });
+    }
+}
+
+/// Keeps a stage's output and tells its lines while they come, as far as a bound in bytes: a
+/// flood of output is kept by both ends but not told for ever.
+pub struct StageLog {
+    stage: Stage,
+    kept: Arc<BoundedLog>,
+    watch: Arc<dyn Watch>,
+    live: Mutex<Live>,
+}
+
+struct Live {
+    line: Vec<u8>,
+    told: usize,
+    budget: usize,
+}
+
+/// Longest line told, in bytes.
+const LINE: usize = 1000;
+
+impl LogSink for StageLog {
+    fn write(&self, bytes: &[u8]) {
+        self.kept.write(bytes);
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if live.told >= live.budget {
+                return;
+            }
+            let ended = piece.ends_with(b"\n");
+            let piece = piece.strip_suffix(b"\n").unwrap_or(piece);
+            let room = LINE.saturating_sub(live.line.len()).min(piece.len());
+            live.line.extend_from_slice(&piece[..room]);
+            if ended {
+                let line = std::mem::take(&mut live.line);
+                live.told += line.len() + 1;
+                self.watch.tell(Progress::LogLine { stage: self.stage, line: String::from_utf8_lossy(&line).into_owned() });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_path_stays_under_data() {
+        assert_eq!(ResultPath::parse("/data/out/perf.json").unwrap().relative(), "out/perf.json");
+        for bad in ["", "/data", "/data/", "perf.json", "/etc/passwd", "/data/../etc/passwd", "/data/./x", "/data//x", "/data/a\nb"] {
+            assert_eq!(ResultPath::parse(bad), Err(BadResultPath), "{bad}");
+        }
+    }
+}

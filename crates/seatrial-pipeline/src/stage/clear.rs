@@ -1,0 +1,52 @@
+//! `Scanned` -> `Cleared`, or a rejection that names what blocked. Decides, waits for nothing.
+
+use seatrial_core::{
+    job::{Outcome, Reason},
+    view::ScanView,
+};
+use seatrial_policy as policy;
+
+use super::scan::Scanned;
+use crate::{case::Walk, fault::Stop};
+
+/// An image which passed policy. [`super::run::run`] takes nothing else, and only [`clear`] makes one.
+pub struct Cleared {
+    _only_clear_makes_one: (),
+}
+
+/// Decides under the policy, and keeps what was seen as evidence either way.
+///
+/// # Errors
+/// The rejection, or an error when the database is not one to decide by.
+pub fn clear(walk: &Walk<'_>, scanned: Scanned) -> Result<Cleared, Stop> {
+    let settings = &walk.case.settings;
+    let Scanned { report, misconfigurations } = scanned;
+    let judgement = policy::judge_scan(&settings.policy, &report, settings.fixture_database, jiff::Timestamp::now());
+    let mut evidence = walk.case.evidence();
+    evidence.scan = Some(ScanView {
+        counts: report.counts(),
+        blocking: judgement.blocking.clone(),
+        secrets: report.secrets.clone(),
+        misconfigurations,
+        os: report.os.clone(),
+        packages: report.packages,
+        scanner: report.scanner.clone(),
+        scanner_image: report.scanner_image.clone(),
+        database_kind: report.database.kind,
+        database_updated_at: report.database.updated_at,
+        database_sha256: report.database.sha256.clone(),
+        sbom_sha256: report.sbom.as_deref().map(seatrial_core::digest::Digest::of),
+        vulnerabilities: report.vulnerabilities,
+    });
+    evidence.sbom = report.sbom;
+    drop(evidence);
+    match judgement.verdict {
+        policy::ScanVerdict::Pass => Ok(Cleared { _only_clear_makes_one: () }),
+        policy::ScanVerdict::Deny => Err(Outcome::rejected(Reason::VulnerabilitiesBlock, judgement.message)
+            .with_remedy(judgement.what_would_change_it)
+            .into()),
+        policy::ScanVerdict::Error => Err(Outcome::errored(Reason::DatabaseStale, judgement.message)
+            .with_remedy(judgement.what_would_change_it)
+            .into()),
+    }
+}

@@ -1,0 +1,139 @@
+//! Judged text -> `Resolved`: names become images, what needs their facts is judged, and the text
+//! that will really be built is rendered.
+
+use std::collections::BTreeMap;
+
+use seatrial_core::{
+    engine::EngineFacts,
+    image::BaseImage,
+    job::{Outcome, Reason},
+    scanner::Database,
+    view::BaseView,
+};
+use seatrial_dockerfile::{
+    Dockerfile,
+    lower::{self, LoweredBase, Plan},
+};
+use seatrial_policy as policy;
+use tokio::time::timeout;
+
+use crate::{
+    admission,
+    case::{RESOLVE_TIME, Walk},
+    fault::Stop,
+};
+
+/// What will be built, on what, and with which walls and database.
+pub struct Resolved {
+    /// The rendering and what it must give.
+    pub plan: Plan,
+    /// Bases, each once.
+    pub bases: Vec<BaseImage>,
+    /// The one under the final stage, in `bases`; `None` for `scratch`.
+    pub final_base: Option<usize>,
+    /// The database that the scan will use: checked for age before anything is built.
+    pub database: Database,
+    /// The Engine.
+    pub engine: EngineFacts,
+}
+
+impl Resolved {
+    /// The base under the final stage.
+    #[must_use]
+    pub fn base(&self) -> Option<&BaseImage> {
+        self.final_base.and_then(|index| self.bases.get(index))
+    }
+}
+
+/// Resolves, within a bound of time.
+///
+/// # Errors
+/// A rejection (base not allowed, triggers in it, form that is not built), or the host's.
+pub async fn resolve(walk: &Walk<'_>, dockerfile: &Dockerfile) -> Result<Resolved, Stop> {
+    timeout(RESOLVE_TIME, resolve_within(walk, dockerfile)).await.unwrap_or_else(|_| {
+        Err(Outcome::timed_out(Reason::RegistryGone, "Fetching the base images took longer than 10 minutes.")
+            .with_remedy("Load the base images into the Engine beforehand, then submit the job again.")
+            .into())
+    })
+}
+
+async fn resolve_within(walk: &Walk<'_>, dockerfile: &Dockerfile) -> Result<Resolved, Stop> {
+    let ports = walk.ports;
+    let rules = &walk.case.settings.policy;
+    let (engine, database) = tokio::try_join!(
+        async { ports.engine.probe().await.map_err(Stop::from) },
+        async { ports.scanner.database().await.map_err(Stop::from) },
+    )?;
+    walls_suffice(rules, &engine)?;
+    database_suffices(walk, &database)?;
+
+    let wanted = lower::base_references(dockerfile).map_err(|findings| rejected(walk, findings))?;
+    let mut bases: Vec<BaseImage> = Vec::new();
+    let mut lowered = BTreeMap::new();
+    for base_use in wanted {
+        let name = base_use.reference;
+        if lowered.contains_key(&name) {
+            continue;
+        }
+        if !rules.base_allowed(&name) {
+            return Err(Outcome::rejected(Reason::BaseRefused, format!("The base image {name} is not in the policy's allow-list."))
+                .with_remedy(format!("Use a base that matches one of: {}.", rules.bases.allow.join(", ")))
+                .into());
+        }
+        let base = ports.engine.prepare_base(&name).await?;
+        if rules.bases.require_digest && base.repo_digest.is_none() && !name.contains('@') {
+            return Err(Outcome::rejected(Reason::BaseRefused, format!("The base image {name} is not pinned by a registry's digest, and the policy asks for that.")).into());
+        }
+        if !base.config.on_build.is_empty() && !rules.bases.allow_onbuild {
+            return Err(Outcome::rejected(Reason::BaseRefused, format!("The base image {name} brings {} ONBUILD trigger(s) that are not in the Dockerfile.", base.config.on_build.len()))
+                .with_remedy("Use a base without ONBUILD, or have the operator set bases.allow_onbuild.")
+                .into());
+        }
+        lowered.insert(name, LoweredBase { reference: base.id.hex(), config: base.config.clone() });
+        if !bases.iter().any(|known| known.id == base.id) {
+            bases.push(base);
+        }
+    }
+    let plan = lower::lower(dockerfile, &lowered).map_err(|findings| rejected(walk, findings))?;
+    let final_base = plan.final_base.as_ref().and_then(|reference| bases.iter().position(|base| base.id.hex() == *reference));
+    if let Some(base) = final_base.and_then(|index| bases.get(index)) {
+        ports.scanner.prepare_base(base).await?;
+    }
+    Ok(Resolved { plan, bases, final_base, database, engine })
+}
+
+fn rejected(walk: &Walk<'_>, findings: Vec<seatrial_core::finding::Finding>) -> Stop {
+    admission::reject(walk.case, findings).into()
+}
+
+fn walls_suffice(rules: &policy::Policy, engine: &EngineFacts) -> Result<(), Stop> {
+    let missing = [
+        (!engine.memory_limit, "memory limits"),
+        (!engine.pids_limit, "process limits"),
+        (!engine.cpu_quota, "processor quotas"),
+        (!engine.seccomp, "seccomp"),
+        (rules.walls.user_namespace && !engine.user_namespaces, "user namespaces"),
+    ];
+    let missing: Vec<&str> = missing.iter().filter(|(is, _)| *is).map(|(_, what)| *what).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Outcome::errored(Reason::WallsTooWeak, format!("The Engine lacks walls that are asked for: {}.", missing.join(", ")))
+        .with_remedy("`seatrial doctor` says how to switch each of them on.")
+        .into())
+}
+
+fn database_suffices(walk: &Walk<'_>, database: &Database) -> Result<(), Stop> {
+    let settings = &walk.case.settings;
+    policy::database_fresh(&settings.policy, database, settings.fixture_database, jiff::Timestamp::now()).map_err(|problem| {
+        Outcome::errored(Reason::DatabaseStale, problem.to_string())
+            .with_remedy("Get a new one with `seatrial db update`.")
+            .into()
+    })
+}
+
+/// What is told of a base.
+#[must_use]
+pub fn view(base: &BaseImage) -> BaseView {
+    BaseView { name: base.name.clone(), id: base.id, repo_digest: base.repo_digest.clone() }
+}

@@ -1,0 +1,72 @@
+//! `Built` -> `Scanned`: the scanner starts with the build and waits for its image.
+
+use async_trait::async_trait;
+use seatrial_core::{
+    image::BuiltImage,
+    job::{Blame, Outcome, Reason},
+    scanner::{ImageSource, Misconfiguration, ScanEnd, ScanReport, ScanRequest},
+};
+use tokio::sync::oneshot;
+
+use super::resolve::Resolved;
+use crate::{case::Walk, fault::Stop};
+
+/// A report about this very image.
+pub struct Scanned {
+    /// Vulnerabilities and secrets.
+    pub report: ScanReport,
+    /// What the scanner says of the Dockerfile; informs only.
+    pub misconfigurations: Vec<Misconfiguration>,
+}
+
+/// Scans the image that `image` will bring.
+///
+/// # Errors
+/// An image that cannot be read is the guest's doing; all else is ours.
+pub async fn scan(walk: &Walk<'_>, resolved: &Resolved, image: oneshot::Receiver<BuiltImage>) -> Result<Scanned, Stop> {
+    let settings = &walk.case.settings;
+    let request = ScanRequest {
+        attempt: walk.attempt,
+        base: resolved.base().cloned(),
+        limits: settings.policy.limits.scan.clone(),
+        database: resolved.database.clone(),
+        sbom: settings.sbom,
+    };
+    let scanning = walk.ports.scanner.scan(&request, Box::new(Handoff(Some(image))));
+    let (end, misconfigurations) = tokio::join!(scanning, config_checks(walk));
+    match end? {
+        ScanEnd::Report(report) => Ok(Scanned { report: *report, misconfigurations }),
+        ScanEnd::Unscannable(why) => Err(Outcome::rejected(Reason::Unscannable, format!("The image cannot be called clean: {why}."))
+            .blamed_on(Blame::Guest)
+            .with_remedy("Keep the package database of the base image in place.")
+            .into()),
+    }
+}
+
+/// Informs only, so a failure of it is told and ends nothing.
+async fn config_checks(walk: &Walk<'_>) -> Vec<Misconfiguration> {
+    if !walk.case.settings.config_checks {
+        return Vec::new();
+    }
+    let text = String::from_utf8_lossy(&walk.case.submission.dockerfile);
+    match walk.ports.scanner.lint(walk.attempt, &text).await {
+        Ok(findings) => findings,
+        Err(error) => {
+            tracing::warn!(job.id = %walk.case.id, error = &error as &dyn std::error::Error, "the scanner's checks of the Dockerfile gave no answer");
+            walk.note("The scanner's checks of the Dockerfile gave no answer; they inform only.");
+            Vec::new()
+        }
+    }
+}
+
+struct Handoff(Option<oneshot::Receiver<BuiltImage>>);
+
+#[async_trait]
+impl ImageSource for Handoff {
+    async fn image(&mut self) -> Option<BuiltImage> {
+        match self.0.take() {
+            Some(image) => image.await.ok(),
+            None => None,
+        }
+    }
+}

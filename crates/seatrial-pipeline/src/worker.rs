@@ -1,0 +1,117 @@
+//! Takes a case from its claim to its end. Whatever happens, there is an end: every stage has its
+//! bound, every fault its outcome.
+
+use jiff::Timestamp;
+use seatrial_core::{
+    id::AttemptId,
+    job::{Event, JobState, Outcome, Reason, Stage, Token},
+    progress::Progress,
+};
+use seatrial_dockerfile::Dockerfile;
+use tokio::sync::oneshot;
+
+use crate::{
+    admission::Verdict,
+    case::{Case, Ports, Walk},
+    fault::Stop,
+    stage::{build, clear, collect, resolve, run, scan},
+};
+
+/// Longest wait for the janitor after a job's end.
+const TIDY: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// Works on a case until it is settled. `cancel` ends it at once: what it had started is killed
+/// and removed before this returns.
+pub async fn work(ports: &Ports, case: &Case, cancel: impl Future<Output = ()>) -> Outcome {
+    let mut cancel = std::pin::pin!(cancel);
+    let dockerfile = match &case.admitted.verdict {
+        Verdict::Deny(outcome) => return settle(case, JobState::admitted(), Token(0), (**outcome).clone()),
+        Verdict::Pass(dockerfile) => dockerfile,
+    };
+    case.evidence().started_at = Some(Timestamp::now());
+    let mut state = JobState::admitted();
+    let mut number = 0;
+    let outcome = loop {
+        number += 1;
+        let token = Token(u64::from(number));
+        state = moved(state, Event::Claimed(token));
+        case.evidence().attempts = number;
+        let walk = Walk { ports, case, attempt: AttemptId { job: case.id, number } };
+        let turn = tokio::select! {
+            biased;
+            () = &mut cancel => Err(Outcome::cancelled().into()),
+            end = walk_through(&walk, dockerfile) => end,
+        };
+        match turn {
+            Ok(()) => break Outcome::new(seatrial_core::job::Ending::Succeeded, Reason::Ok, seatrial_core::job::Blame::Nobody, "The image was built, scanned and run; its result is valid."),
+            Err(Stop::Settled(outcome)) => break *outcome,
+            Err(Stop::Host(fault)) if fault.is_transient() && number < case.settings.attempts => {
+                tracing::warn!(job.id = %case.id, correlation.id = case.correlation_id.as_str(), attempt = number, error = &fault as &dyn std::error::Error, "a fault of ours; the job is tried again");
+                walk.note(format!("{} Trying again.", fault.outcome().message));
+                ports.engine.tidy(TIDY).await;
+                state = moved(state, Event::Released);
+            }
+            Err(Stop::Host(fault)) => {
+                tracing::error!(job.id = %case.id, correlation.id = case.correlation_id.as_str(), error = &fault as &dyn std::error::Error, "a fault of ours ended the job");
+                break fault.outcome();
+            }
+        }
+    };
+    ports.engine.tidy(TIDY).await;
+    settle(case, state, Token(u64::from(number)), outcome)
+}
+
+/// The walk itself: it reads as a sentence. Builder, scanner and data volume start side by side;
+/// loading goes on while the scan runs; nothing is started that was not cleared.
+async fn walk_through(walk: &Walk<'_>, dockerfile: &Dockerfile) -> Result<(), Stop> {
+    let resolved = walk.stage(Stage::Resolve, resolve::resolve(walk, dockerfile)).await?;
+    let (image_out, image_in) = oneshot::channel();
+    let opening = async { Ok(walk.ports.engine.open_data(walk.attempt, &walk.case.settings.policy.limits.run).await?) };
+    let loading = async {
+        let building = walk.stage(Stage::Build, build::build(walk, &resolved, image_out));
+        let (built, data) = tokio::try_join!(building, opening)?;
+        walk.case.evidence().stage = Some(Stage::Scan);
+        walk.ports.watch.tell(Progress::StageStarted { stage: Stage::Scan });
+        let guest = run::load(walk, &resolved, &built, &*data).await?;
+        Ok::<_, Stop>((guest, data))
+    };
+    let scanning = scan::scan(walk, &resolved, image_in);
+    let begun = std::time::Instant::now();
+    let ((guest, data), scanned) = tokio::try_join!(loading, scanning)?;
+    let cleared = clear::clear(walk, scanned)?;
+    finish_scan_timing(walk, begun);
+    let ran = walk.stage(Stage::Run, run::run(walk, cleared, guest)).await?;
+    walk.stage(Stage::Collect, collect::collect(walk, ran, &*data)).await?;
+    Ok(())
+}
+
+/// The scan overlaps the build, so its own time is what it added after the build's end.
+fn finish_scan_timing(walk: &Walk<'_>, begun: std::time::Instant) {
+    let built = walk.case.evidence().timings_ms.get(&Stage::Build).copied().unwrap_or(0);
+    let both = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let millis = both.saturating_sub(built);
+    walk.case.evidence().timings_ms.insert(Stage::Scan, millis);
+    walk.ports.watch.tell(Progress::StageFinished { stage: Stage::Scan, millis });
+}
+
+fn moved(state: JobState, event: Event) -> JobState {
+    match state.clone().on(event) {
+        Ok(next) => next,
+        Err(refusal) => {
+            tracing::error!(error = &refusal as &dyn std::error::Error, "a job was moved against its rules");
+            state
+        }
+    }
+}
+
+fn settle(case: &Case, state: JobState, token: Token, outcome: Outcome) -> Outcome {
+    case.evidence().finished_at = Some(Timestamp::now());
+    if let JobState::Running { .. } = state {
+        let _ = moved(state, Event::Settled(token, outcome.clone()));
+    }
+    tracing::info!(
+        job.id = %case.id, correlation.id = case.correlation_id.as_str(), state = %outcome.ending,
+        reason = %outcome.reason, "job settled"
+    );
+    outcome
+}

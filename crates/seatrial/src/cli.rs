@@ -1,0 +1,239 @@
+//! The command line: what can be asked, in clap's words.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Puts a Dockerfile that nobody trusts through its sea trials.
+///
+/// Seatrial judges the text, builds the image inside walls, scans it for vulnerabilities, runs it
+/// inside walls, and hands back the result with the evidence.
+#[derive(Parser, Debug)]
+#[command(name = "seatrial", version, propagate_version = true, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// Configuration file; without it /etc/seatrial/seatrial.toml, then ~/.config/seatrial/seatrial.toml.
+    #[arg(long, global = true, env = "SEATRIAL_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// When to colour: NO_COLOR and a missing terminal switch it off too.
+    #[arg(long, global = true, value_enum, default_value_t = When::Auto, value_name = "WHEN")]
+    pub(crate) color: When,
+    /// Say only how it ended.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// Say more: once for what Seatrial does, twice for debugging.
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  succeeded        nothing blocks
+  1  failed           the guest's doing: a build step, an exit code, a missing result
+  2                   the command line or the configuration cannot be used
+  3  rejected         the policy said no, or the file is not a Dockerfile
+  4  timed out        a limit of time ran out
+  5  cancelled        somebody asked for the end
+  6  errored          our fault or an upstream's: Engine, scanner, database
+  7  expired          it waited too long";
+
+/// When to colour.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What can be asked.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// The whole trial: judge, build, scan, run, and print the result with the evidence.
+    Run(Box<RunArgs>),
+    /// Judge Dockerfiles without building anything: no Engine is needed.
+    Analyze(AnalyzeArgs),
+    /// Show how a Dockerfile is read, instruction by instruction.
+    Parse(ParseArgs),
+    /// List the rules.
+    Rules(RulesArgs),
+    /// Show or check the policy.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// The scanner's vulnerability database.
+    #[command(subcommand)]
+    Db(DbCommand),
+    /// Check this machine: Engine, walls, images, database, disk; and say what to do.
+    Doctor(FormatArgs),
+    /// The configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How a trial is asked for.
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    /// The Dockerfile; `-` reads it from standard input.
+    pub(crate) dockerfile: PathBuf,
+    /// Build context: what COPY and ADD may take files from. `.dockerignore` in it is respected.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) context: Option<PathBuf>,
+    /// A file for the guest, read-only at /inputs/NAME. May be given several times.
+    #[arg(long = "input", value_name = "FILE")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// Where the guest leaves its result.
+    #[arg(long, value_name = "PATH", default_value = "/data/perf.json")]
+    pub(crate) result: String,
+    /// A new or empty folder for result.json, other files of /data, logs, report and SBOM.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// Policy file instead of the configured one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Accept the fixture database: it says nothing about real vulnerabilities.
+    #[arg(long)]
+    pub(crate) fixture_db: bool,
+    /// Container runtime of the run, by name, instead of the strongest one found.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) runtime: Option<String>,
+    /// Do not make an SBOM.
+    #[arg(long)]
+    pub(crate) no_sbom: bool,
+    /// Do not let the scanner judge the Dockerfile too.
+    #[arg(long)]
+    pub(crate) no_config_checks: bool,
+    /// A label of the job, kept with it. May be given several times.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) labels: Vec<(String, String)>,
+    /// Ties this trial to something of yours in logs and in the job: 1 to 128 of A-Za-z0-9._-
+    #[arg(long, value_name = "ID", default_value = "")]
+    pub(crate) correlation_id: String,
+    /// `text` for people, `json` for one job document on standard output.
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    pub(crate) format: OutputFormat,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
+    if key.is_empty() || key.len() > 63 || !key.bytes().all(plain) {
+        return Err("a key is 1 to 63 of A-Za-z0-9._-/".to_owned());
+    }
+    if value.len() > 256 || value.chars().any(char::is_control) {
+        return Err("a value is at most 256 bytes without control characters".to_owned());
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// How files are judged.
+#[derive(Args, Debug)]
+pub(crate) struct AnalyzeArgs {
+    /// Dockerfiles; `-` reads one from standard input.
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Policy file instead of the configured one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// `text` shows the places, `line` one finding a line, `json` for machines.
+    #[arg(long, value_enum, default_value_t = AnalyzeFormat::Text)]
+    pub(crate) format: AnalyzeFormat,
+}
+
+/// How a file is shown.
+#[derive(Args, Debug)]
+pub(crate) struct ParseArgs {
+    /// The Dockerfile; `-` reads it from standard input.
+    pub(crate) file: PathBuf,
+    /// `text` is the canonical rendering, `json` lists the instructions.
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    pub(crate) format: OutputFormat,
+}
+
+/// Which rules.
+#[derive(Args, Debug)]
+pub(crate) struct RulesArgs {
+    /// Only this rule, with its reason and remedy.
+    pub(crate) id: Option<String>,
+    /// `text` or `json`.
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    pub(crate) format: OutputFormat,
+}
+
+/// Only a format.
+#[derive(Args, Debug)]
+pub(crate) struct FormatArgs {
+    /// `text` or `json`.
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    pub(crate) format: OutputFormat,
+}
+
+/// For people or for machines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// How findings are shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum AnalyzeFormat {
+    /// Source line, underline, remedy.
+    Text,
+    /// One finding a line.
+    Line,
+    /// For machines.
+    Json,
+}
+
+/// About the policy.
+#[derive(Subcommand, Debug)]
+pub(crate) enum PolicyCommand {
+    /// Print the policy in force, with all defaults.
+    Show {
+        /// Policy file instead of the configured one.
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+        /// Print the embedded default with its comments: a start for your own.
+        #[arg(long, conflicts_with = "policy")]
+        default: bool,
+    },
+    /// Check a policy file; errors point into it.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// About the database.
+#[derive(Subcommand, Debug)]
+pub(crate) enum DbCommand {
+    /// Download the scanner's database: the only step of Seatrial's that uses a network.
+    Update,
+    /// Take a folder with trivy.db and metadata.json, for machines without a network.
+    Import {
+        /// The folder.
+        folder: PathBuf,
+        /// It is a fixture: says nothing about real vulnerabilities, used with `run --fixture-db` only.
+        #[arg(long)]
+        fixture: bool,
+    },
+    /// Say which database is in force and how old it is.
+    Status(FormatArgs),
+}
+
+/// About the configuration.
+#[derive(Subcommand, Debug)]
+pub(crate) enum ConfigCommand {
+    /// Print what is in force: defaults, file and environment together.
+    Show,
+}
