@@ -11,6 +11,8 @@
 //! Each role ends: by the end of its input, by the end of its child, or by its deadline
 //! ([`deadline`]), also when nobody is attached to the container any more.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
+
 mod args;
 mod wire;
 
