@@ -11,9 +11,10 @@ use seatrial_core::finding::{Finding, Level, escape_untrusted};
 const MAX_SHOWN: usize = 100;
 /// Longest message shown, in characters.
 const MAX_MESSAGE: usize = 400;
-/// Characters of a line that are shown before and from the place of a finding.
-const BEFORE: usize = 60;
-const FROM: usize = 100;
+/// Characters of a line that are shown before and from the place of a finding: together less than
+/// the renderer's own width, so that it has nothing to cut.
+const BEFORE: usize = 40;
+const FROM: usize = 80;
 
 /// All findings of a file, each with its line, an underline and what to do. Empty without any.
 pub(crate) fn text(path: &str, text: &[u8], findings: &[Finding]) -> String {
@@ -91,7 +92,14 @@ fn one(path: &str, text: &[u8], finding: &Finding) -> String {
         .element(place)
         .element(source)
         .element(Style::HELP.message(message(&finding.remedy)));
-    Renderer::styled().render(&[group])
+    // The place is given apart from the source, because the renderer would count columns in the
+    // escaped line; it takes the source for one of a second file then, and marks it so.
+    let rendered = Renderer::styled().render(&[group]);
+    let lines: Vec<&str> = rendered
+        .lines()
+        .filter(|line| anstream::adapter::strip_str(line).to_string().trim() != ":::")
+        .collect();
+    lines.join("\n")
 }
 
 fn message(text: &str) -> String {
