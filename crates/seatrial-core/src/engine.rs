@@ -300,6 +300,8 @@ pub struct Walls {
 /// `/data` of one attempt: a sized tmpfs, kept alive by a holder until dropped.
 #[async_trait]
 pub trait DataVolume: Send + Sync {
+    /// The Engine's name of the volume, for [`Engine::load`].
+    fn volume(&self) -> &str;
     /// Reads one file after the guest has EXITED. `name` is relative to `/data`.
     ///
     /// # Errors

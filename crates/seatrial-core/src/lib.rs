@@ -18,6 +18,8 @@ pub mod log;
 pub mod oci;
 pub mod progress;
 pub mod scanner;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod view;
 
 /// A boxed error that keeps its chain of sources.

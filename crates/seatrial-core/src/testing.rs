@@ -1,0 +1,325 @@
+//! An Engine and a scanner in memory, for tests of the pipeline: they do what a script says and
+//! write down what was asked of them. Never part of a product build (feature `testing`).
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::{
+    digest::Digest,
+    engine::{
+        BuildEnd, BuildFailure, BuildRequest, DataListing, DataVolume, Engine, EngineError,
+        EngineFacts, Guest, ReadEnd, ReadyInput, RunEnd, RunExit, RunRequest, Swept, ToolEnd,
+        ToolImage, ToolInput, ToolSpec, Usage, Walls,
+    },
+    id::AttemptId,
+    image::{BaseImage, BuiltImage, ImageConfig, SpooledLayer},
+    limits::RunLimits,
+    log::LogSink,
+    scanner::{
+        Database, DatabaseKind, ImageSource, Misconfiguration, ScanEnd, ScanError, ScanReport,
+        ScanRequest, Scanner, Vulnerability,
+    },
+};
+
+/// What a fake does next, and what it was asked for.
+#[derive(Default)]
+pub struct Script {
+    /// Errors that the next builds give, in order; then they succeed.
+    pub build_errors: VecDeque<EngineError>,
+    /// How the build ends; `None` builds an image.
+    pub build_failure: Option<BuildFailure>,
+    /// The build never ends.
+    pub build_hangs: bool,
+    /// Config of the built image, when it differs from what was judged.
+    pub built_config: Option<ImageConfig>,
+    /// How the run ends; `None` is code 0.
+    pub exit: Option<RunExit>,
+    /// Usage of the run.
+    pub usage: Usage,
+    /// The result file.
+    pub result: Option<ReadEnd>,
+    /// Other names in `/data`.
+    pub names: Vec<Vec<u8>>,
+    /// ONBUILD triggers of the base.
+    pub on_build: Vec<String>,
+    /// The scanner fails with this clause.
+    pub scan_failure: Option<String>,
+    /// The scanner cannot read the image.
+    pub unscannable: Option<String>,
+    /// What the scanner finds.
+    pub vulnerabilities: Vec<Vulnerability>,
+    /// When the database was made; `None` is now.
+    pub database_updated_at: Option<Timestamp>,
+    /// There is no database.
+    pub no_database: bool,
+    /// The Engine enforces no process limit.
+    pub no_pids_limit: bool,
+    /// What was asked, in order.
+    pub asked: Vec<String>,
+}
+
+/// An Engine and a scanner that share one script.
+#[derive(Clone, Default)]
+pub struct Fake(Arc<Mutex<Script>>);
+
+impl Fake {
+    /// The script, to set up or to read.
+    pub fn script(&self) -> MutexGuard<'_, Script> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a call that starts with this was made.
+    #[must_use]
+    pub fn was_asked(&self, what: &str) -> bool {
+        self.script()
+            .asked
+            .iter()
+            .any(|asked| asked.starts_with(what))
+    }
+
+    fn note(&self, what: impl Into<String>) {
+        self.script().asked.push(what.into());
+    }
+}
+
+#[async_trait]
+impl Engine for Fake {
+    async fn probe(&self) -> Result<EngineFacts, EngineError> {
+        let limited = !self.script().no_pids_limit;
+        Ok(EngineFacts {
+            version: "29.7.0".into(),
+            api_version: "1.52".into(),
+            kernel: "6.18".into(),
+            platform: "linux/amd64".into(),
+            cgroup_version: "2".into(),
+            cgroup_driver: "systemd".into(),
+            user_namespaces: true,
+            rootless: false,
+            seccomp: true,
+            apparmor: true,
+            runtimes: vec!["runc".into()],
+            default_runtime: "runc".into(),
+            runtime_version: "1.3.3".into(),
+            storage_driver: "overlay2".into(),
+            containerd_store: false,
+            memory_limit: true,
+            swap_limit: true,
+            pids_limit: limited,
+            cpu_quota: true,
+            cpus: 2,
+            memory: 1 << 34,
+            root_dir: "/var/lib/docker".into(),
+            warnings: Vec::new(),
+        })
+    }
+
+    async fn prepare_base(&self, name: &str) -> Result<BaseImage, EngineError> {
+        self.note(format!("prepare_base {name}"));
+        let config = ImageConfig {
+            on_build: self.script().on_build.clone(),
+            ..ImageConfig::default()
+        };
+        Ok(BaseImage {
+            name: name.to_owned(),
+            repo_digest: None,
+            id: Digest::of(name.as_bytes()),
+            layers: vec![Digest::of(b"base layer")],
+            config,
+            platform: "linux/amd64".into(),
+            store_volume: "st-base".into(),
+        })
+    }
+
+    async fn export_base(&self, _: &BaseImage) -> Result<Box<dyn ToolInput>, EngineError> {
+        Ok(Box::new(ReadyInput::new(Vec::new())))
+    }
+
+    async fn build(
+        &self,
+        request: &BuildRequest,
+        logs: &dyn LogSink,
+        step: &(dyn Fn(usize) + Send + Sync),
+    ) -> Result<BuildEnd, EngineError> {
+        self.note("build");
+        step(1);
+        logs.write(b"STEP 1\nbuilding\n");
+        if self.script().build_hangs {
+            std::future::pending::<()>().await;
+        }
+        let mut script = self.script();
+        if let Some(error) = script.build_errors.pop_front() {
+            return Err(error);
+        }
+        if let Some(failure) = script.build_failure.clone() {
+            return Ok(BuildEnd::Failed(failure, Usage::default()));
+        }
+        let config_bytes: Arc<[u8]> = Arc::from(request.dockerfile.as_bytes());
+        let spool = std::fs::File::open("/dev/null").map_err(|source| EngineError::Local {
+            action: "open the spool",
+            source,
+        })?;
+        let layer = Digest::of(b"new layer");
+        Ok(BuildEnd::Built(
+            BuiltImage {
+                id: Digest::of(&config_bytes),
+                config_bytes,
+                config: script.built_config.clone().unwrap_or_default(),
+                layers: vec![Digest::of(b"base layer"), layer],
+                base_layers: 1,
+                new_layers: vec![SpooledLayer {
+                    digest: layer,
+                    offset: 0,
+                    len: 0,
+                }],
+                spool: Arc::new(spool),
+            },
+            Usage::default(),
+        ))
+    }
+
+    async fn load(
+        &self,
+        _: &BuiltImage,
+        _: &RunRequest,
+        _: &dyn DataVolume,
+    ) -> Result<Box<dyn Guest>, EngineError> {
+        self.note("load");
+        Ok(Box::new(FakeGuest(self.clone())))
+    }
+
+    async fn open_data(
+        &self,
+        _: AttemptId,
+        _: &RunLimits,
+    ) -> Result<Box<dyn DataVolume>, EngineError> {
+        Ok(Box::new(FakeData(self.clone())))
+    }
+
+    async fn tool(&self, _: ToolSpec, _: Box<dyn ToolInput>) -> Result<ToolEnd, EngineError> {
+        Err(EngineError::Broken("the fake has no tools".into()))
+    }
+
+    async fn has_volume(&self, _: &str) -> Result<bool, EngineError> {
+        Ok(true)
+    }
+
+    async fn create_volume(&self, _: &str) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    async fn remove_volume(&self, _: &str) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    async fn tool_image(&self, _: ToolImage) -> Result<Digest, EngineError> {
+        Ok(Digest::of(b"tool"))
+    }
+
+    async fn sweep(&self) -> Result<Swept, EngineError> {
+        Ok(Swept::default())
+    }
+
+    async fn tidy(&self, _: Duration) {
+        self.note("tidy");
+    }
+}
+
+struct FakeGuest(Fake);
+
+#[async_trait]
+impl Guest for FakeGuest {
+    async fn start(self: Box<Self>, logs: &dyn LogSink) -> Result<RunEnd, EngineError> {
+        self.0.note("start");
+        logs.write(b"running\n");
+        let script = self.0.script();
+        Ok(RunEnd {
+            exit: script.exit.unwrap_or(RunExit::Code(0)),
+            usage: script.usage.clone(),
+            walls: Walls::default(),
+        })
+    }
+}
+
+struct FakeData(Fake);
+
+#[async_trait]
+impl DataVolume for FakeData {
+    fn volume(&self) -> &str {
+        "st-data"
+    }
+
+    async fn read(&self, name: &str, _: u64) -> Result<ReadEnd, EngineError> {
+        self.0.note(format!("read {name}"));
+        let known = self.0.script().result.clone();
+        Ok(known.unwrap_or_else(|| ReadEnd::Bytes(br#"{"perf": 0.99}"#.to_vec())))
+    }
+
+    async fn list(&self) -> Result<DataListing, EngineError> {
+        Ok(DataListing {
+            names: self.0.script().names.clone(),
+            truncated: false,
+            used_bytes: Some(14),
+        })
+    }
+}
+
+#[async_trait]
+impl Scanner for Fake {
+    async fn database(&self) -> Result<Database, ScanError> {
+        if self.script().no_database {
+            return Err(ScanError::DatabaseMissing);
+        }
+        let updated_at = self
+            .script()
+            .database_updated_at
+            .unwrap_or_else(Timestamp::now);
+        Ok(Database {
+            kind: DatabaseKind::Real,
+            updated_at,
+            sha256: "00".into(),
+            volume: "st-db".into(),
+        })
+    }
+
+    async fn prepare_base(&self, _: &BaseImage) -> Result<(), ScanError> {
+        Ok(())
+    }
+
+    async fn scan(
+        &self,
+        request: &ScanRequest,
+        mut source: Box<dyn ImageSource>,
+    ) -> Result<ScanEnd, ScanError> {
+        if source.image().await.is_none() {
+            return Err(ScanError::Abandoned);
+        }
+        self.note("scan");
+        let script = self.script();
+        if let Some(clause) = &script.scan_failure {
+            return Err(ScanError::Failed(clause.clone()));
+        }
+        if let Some(clause) = &script.unscannable {
+            return Ok(ScanEnd::Unscannable(clause.clone()));
+        }
+        Ok(ScanEnd::Report(Box::new(ScanReport {
+            scanner: "fake 1".into(),
+            scanner_image: "sha256:0".into(),
+            database: request.database.clone(),
+            os: Some("debian 12".into()),
+            packages: 3,
+            vulnerabilities: script.vulnerabilities.clone(),
+            secrets: Vec::new(),
+            sbom: None,
+        })))
+    }
+
+    async fn lint(&self, _: AttemptId, _: &str) -> Result<Vec<Misconfiguration>, ScanError> {
+        Ok(Vec::new())
+    }
+}
