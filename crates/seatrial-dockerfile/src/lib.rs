@@ -1,1 +1,23 @@
-//! (being written)
+//! Dockerfile text to meaning: parse as BuildKit does, judge, render, lower. Pure: no I/O, no
+//! clock, never panics.
+//!
+//! Reading order: [`ast`] (what a file says), [`parse`](mod@parse) (bytes to tree, all errors in
+//!
+//! Invariant: time and memory are linear in the file, and nothing recurses on its depth. What
+//! this crate accepts, BuildKit accepts and reads in the same way; what it refuses beyond BuildKit
+//! is listed in [`mod@parse`].
+
+pub mod ast;
+mod error;
+mod gotext;
+mod heredoc;
+mod json;
+pub mod parse;
+mod report;
+pub mod rules;
+mod shell;
+
+pub use ast::Dockerfile;
+pub use error::{ErrorKind, ErrorLevel, ParseError};
+pub use parse::{MAX_FILE_BYTES, MAX_INSTRUCTIONS, MAX_LINE_BYTES, MAX_STAGES, Parsed, parse};
+pub use report::parse_report;

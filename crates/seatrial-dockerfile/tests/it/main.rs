@@ -1,0 +1,4 @@
+//! What the crate promises as a whole: agreement with BuildKit, rendering, robustness.
+
+mod corpus;
+mod robust;
