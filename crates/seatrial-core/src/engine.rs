@@ -88,10 +88,7 @@ impl EngineError {
     /// Worth another try: the same request may succeed later without anybody changing anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable(_) | Self::Slow { .. } | Self::Registry { .. }
-        )
+        matches!(self, Self::Unreachable(_) | Self::Slow { .. } | Self::Registry { .. })
     }
 }
 
@@ -486,18 +483,13 @@ pub trait Engine: Send + Sync {
     ///
     /// # Errors
     /// The Engine's.
-    async fn open_data(
-        &self,
-        attempt: AttemptId,
-        limits: &RunLimits,
-    ) -> Result<Box<dyn DataVolume>, EngineError>;
+    async fn open_data(&self, attempt: AttemptId, limits: &RunLimits) -> Result<Box<dyn DataVolume>, EngineError>;
 
     /// Runs a tool container to its end.
     ///
     /// # Errors
     /// The Engine's, or the input's.
-    async fn tool(&self, spec: ToolSpec, input: Box<dyn ToolInput>)
-    -> Result<ToolEnd, EngineError>;
+    async fn tool(&self, spec: ToolSpec, input: Box<dyn ToolInput>) -> Result<ToolEnd, EngineError>;
 
     /// Whether a volume of ours exists.
     ///

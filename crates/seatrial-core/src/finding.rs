@@ -90,13 +90,7 @@ pub enum Severity {
 
 impl Severity {
     /// All of them, the worst first: the order in which counts are shown.
-    pub const WORST_FIRST: [Self; 5] = [
-        Self::Critical,
-        Self::High,
-        Self::Medium,
-        Self::Low,
-        Self::Unknown,
-    ];
+    pub const WORST_FIRST: [Self; 5] = [Self::Critical, Self::High, Self::Medium, Self::Low, Self::Unknown];
 }
 
 impl fmt::Display for Severity {

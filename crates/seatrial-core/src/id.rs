@@ -118,16 +118,8 @@ mod tests {
 
     #[test]
     fn a_hostile_correlation_id_is_replaced() {
-        assert_eq!(
-            CorrelationId::accept_or_fresh("a.b-c_1").as_str(),
-            "a.b-c_1"
-        );
+        assert_eq!(CorrelationId::accept_or_fresh("a.b-c_1").as_str(), "a.b-c_1");
         assert_ne!(CorrelationId::accept_or_fresh("a\nb").as_str(), "a\nb");
-        assert_ne!(
-            CorrelationId::accept_or_fresh(&"a".repeat(129))
-                .as_str()
-                .len(),
-            129
-        );
+        assert_ne!(CorrelationId::accept_or_fresh(&"a".repeat(129)).as_str().len(), 129);
     }
 }

@@ -106,22 +106,13 @@ impl JobState {
             },
             (Queued { .. }, Event::Cancelled) => Settled(Outcome::cancelled()),
             (Queued { .. }, Event::Expired) => Settled(Outcome::expired()),
-            (
-                Running {
-                    token,
-                    attempt,
-                    stage,
-                },
-                Event::Entered(by, next),
-            ) if by == token && next >= stage => Running {
+            (Running { token, attempt, stage }, Event::Entered(by, next)) if by == token && next >= stage => Running {
                 token,
                 attempt,
                 stage: next,
             },
             (Running { token, .. }, Event::Settled(by, outcome)) if by == token => Settled(outcome),
-            (Running { attempt, .. }, Event::Released) => Queued {
-                attempt: attempt + 1,
-            },
+            (Running { attempt, .. }, Event::Released) => Queued { attempt: attempt + 1 },
             (state, event) => return Err(IllegalMove { state, event }),
         })
     }
@@ -372,9 +363,7 @@ mod tests {
 
     #[test]
     fn a_settled_job_takes_no_event() {
-        let settled = running()
-            .on(Event::Settled(Token(7), Outcome::cancelled()))
-            .unwrap();
+        let settled = running().on(Event::Settled(Token(7), Outcome::cancelled())).unwrap();
         for event in [
             Event::Claimed(Token(8)),
             Event::Released,
@@ -389,16 +378,8 @@ mod tests {
 
     #[test]
     fn a_stale_token_moves_nothing() {
-        assert!(
-            running()
-                .on(Event::Settled(Token(6), Outcome::cancelled()))
-                .is_err()
-        );
-        assert!(
-            running()
-                .on(Event::Entered(Token(8), Stage::Build))
-                .is_err()
-        );
+        assert!(running().on(Event::Settled(Token(6), Outcome::cancelled())).is_err());
+        assert!(running().on(Event::Entered(Token(8), Stage::Build)).is_err());
     }
 
     #[test]
@@ -409,20 +390,15 @@ mod tests {
 
     #[test]
     fn a_released_job_waits_for_its_next_attempt() {
-        assert_eq!(
-            running().on(Event::Released).unwrap(),
-            JobState::Queued { attempt: 2 }
-        );
+        assert_eq!(running().on(Event::Released).unwrap(), JobState::Queued { attempt: 2 });
     }
 
     #[test]
     fn every_ending_has_its_own_exit_code_and_none_is_the_code_of_bad_usage() {
         use Ending::*;
-        let mut codes: Vec<u8> = [
-            Succeeded, Rejected, Failed, TimedOut, Cancelled, Expired, Errored,
-        ]
-        .map(Ending::exit_code)
-        .to_vec();
+        let mut codes: Vec<u8> = [Succeeded, Rejected, Failed, TimedOut, Cancelled, Expired, Errored]
+            .map(Ending::exit_code)
+            .to_vec();
         codes.sort_unstable();
         assert_eq!(codes, [0, 1, 3, 4, 5, 6, 7]);
     }

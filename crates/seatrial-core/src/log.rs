@@ -45,9 +45,7 @@ impl BoundedLog {
         let mut all = kept.head.clone();
         let left_out = kept.total - kept.head.len() as u64 - kept.tail.len() as u64;
         if left_out > 0 {
-            all.extend_from_slice(
-                format!("\n[seatrial: {left_out} bytes left out here]\n").as_bytes(),
-            );
+            all.extend_from_slice(format!("\n[seatrial: {left_out} bytes left out here]\n").as_bytes());
         }
         all.extend(&kept.tail);
         all
@@ -66,9 +64,7 @@ impl BoundedLog {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.kept
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -105,10 +101,7 @@ mod tests {
         for chunk in [&b"abcdef"[..], b"ghijkl", b"mnop"] {
             log.write(chunk);
         }
-        assert_eq!(
-            log.contents(),
-            b"abcd\n[seatrial: 8 bytes left out here]\nmnop"
-        );
+        assert_eq!(log.contents(), b"abcd\n[seatrial: 8 bytes left out here]\nmnop");
         assert_eq!(log.total(), 16);
     }
 

@@ -77,8 +77,7 @@ pub fn manifest_and_index(image: &BuiltImage, tag: Option<&str>) -> (Vec<u8>, Di
     let mut entry = json!({"mediaType": MANIFEST, "digest": digest, "size": manifest.len()});
     if let Some(tag) = tag {
         // containerd's importer reads the first, other tools the second.
-        entry["annotations"] =
-            json!({"io.containerd.image.name": tag, "org.opencontainers.image.ref.name": tag});
+        entry["annotations"] = json!({"io.containerd.image.name": tag, "org.opencontainers.image.ref.name": tag});
     }
     let index = json!({"schemaVersion": 2, "manifests": [entry]})
         .to_string()
@@ -209,10 +208,7 @@ mod tests {
             panic!("the manifest is in memory")
         };
         assert!(String::from_utf8_lossy(manifest).contains(&base.hex()));
-        assert_eq!(
-            files[2].name,
-            format!("blobs/sha256/{}", Digest::of(manifest).hex())
-        );
+        assert_eq!(files[2].name, format!("blobs/sha256/{}", Digest::of(manifest).hex()));
     }
 
     #[test]

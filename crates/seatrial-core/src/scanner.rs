@@ -196,19 +196,11 @@ pub trait Scanner: Send + Sync {
     ///
     /// # Errors
     /// The scan gave no answer.
-    async fn scan(
-        &self,
-        request: &ScanRequest,
-        source: Box<dyn ImageSource>,
-    ) -> Result<ScanEnd, ScanError>;
+    async fn scan(&self, request: &ScanRequest, source: Box<dyn ImageSource>) -> Result<ScanEnd, ScanError>;
 
     /// What the scanner says of the Dockerfile's text. Informs only.
     ///
     /// # Errors
     /// The scanner gave no answer.
-    async fn lint(
-        &self,
-        attempt: AttemptId,
-        dockerfile: &str,
-    ) -> Result<Vec<Misconfiguration>, ScanError>;
+    async fn lint(&self, attempt: AttemptId, dockerfile: &str) -> Result<Vec<Misconfiguration>, ScanError>;
 }

@@ -13,17 +13,16 @@ use jiff::Timestamp;
 use crate::{
     digest::Digest,
     engine::{
-        BuildEnd, BuildFailure, BuildRequest, DataListing, DataVolume, Engine, EngineError,
-        EngineFacts, Guest, ReadEnd, ReadyInput, RunEnd, RunExit, RunRequest, Swept, ToolEnd,
-        ToolImage, ToolInput, ToolSpec, Usage, Walls,
+        BuildEnd, BuildFailure, BuildRequest, DataListing, DataVolume, Engine, EngineError, EngineFacts, Guest,
+        ReadEnd, ReadyInput, RunEnd, RunExit, RunRequest, Swept, ToolEnd, ToolImage, ToolInput, ToolSpec, Usage, Walls,
     },
     id::AttemptId,
     image::{BaseImage, BuiltImage, ImageConfig, SpooledLayer},
     limits::RunLimits,
     log::LogSink,
     scanner::{
-        Database, DatabaseKind, ImageSource, Misconfiguration, ScanEnd, ScanError, ScanReport,
-        ScanRequest, Scanner, Vulnerability,
+        Database, DatabaseKind, ImageSource, Misconfiguration, ScanEnd, ScanError, ScanReport, ScanRequest, Scanner,
+        Vulnerability,
     },
 };
 
@@ -77,10 +76,7 @@ impl Fake {
     /// Whether a call that starts with this was made.
     #[must_use]
     pub fn was_asked(&self, what: &str) -> bool {
-        self.script()
-            .asked
-            .iter()
-            .any(|asked| asked.starts_with(what))
+        self.script().asked.iter().any(|asked| asked.starts_with(what))
     }
 
     fn note(&self, what: impl Into<String>) {
@@ -183,21 +179,12 @@ impl Engine for Fake {
         ))
     }
 
-    async fn load(
-        &self,
-        _: &BuiltImage,
-        _: &RunRequest,
-        _: &dyn DataVolume,
-    ) -> Result<Box<dyn Guest>, EngineError> {
+    async fn load(&self, _: &BuiltImage, _: &RunRequest, _: &dyn DataVolume) -> Result<Box<dyn Guest>, EngineError> {
         self.note("load");
         Ok(Box::new(FakeGuest(self.clone())))
     }
 
-    async fn open_data(
-        &self,
-        _: AttemptId,
-        _: &RunLimits,
-    ) -> Result<Box<dyn DataVolume>, EngineError> {
+    async fn open_data(&self, _: AttemptId, _: &RunLimits) -> Result<Box<dyn DataVolume>, EngineError> {
         Ok(Box::new(FakeData(self.clone())))
     }
 
@@ -275,10 +262,7 @@ impl Scanner for Fake {
         if self.script().no_database {
             return Err(ScanError::DatabaseMissing);
         }
-        let updated_at = self
-            .script()
-            .database_updated_at
-            .unwrap_or_else(Timestamp::now);
+        let updated_at = self.script().database_updated_at.unwrap_or_else(Timestamp::now);
         Ok(Database {
             kind: DatabaseKind::Real,
             updated_at,
@@ -291,11 +275,7 @@ impl Scanner for Fake {
         Ok(())
     }
 
-    async fn scan(
-        &self,
-        request: &ScanRequest,
-        mut source: Box<dyn ImageSource>,
-    ) -> Result<ScanEnd, ScanError> {
+    async fn scan(&self, request: &ScanRequest, mut source: Box<dyn ImageSource>) -> Result<ScanEnd, ScanError> {
         if source.image().await.is_none() {
             return Err(ScanError::Abandoned);
         }

@@ -92,10 +92,7 @@ impl Logical {
     #[must_use]
     pub fn original(&self, at: usize) -> usize {
         let piece = self.pieces.partition_point(|(start, _)| *start <= at);
-        match piece
-            .checked_sub(1)
-            .and_then(|piece| self.pieces.get(piece))
-        {
+        match piece.checked_sub(1).and_then(|piece| self.pieces.get(piece)) {
             Some((start, original)) => original + (at - start),
             None => at,
         }
@@ -349,11 +346,7 @@ impl Dockerfile {
                 index,
                 from: *from,
                 name: self.instructions[*from].stage_name(),
-                body: from + 1
-                    ..starts
-                        .get(index + 1)
-                        .copied()
-                        .unwrap_or(self.instructions.len()),
+                body: from + 1..starts.get(index + 1).copied().unwrap_or(self.instructions.len()),
             })
             .collect()
     }
@@ -408,9 +401,7 @@ impl Instruction {
     #[must_use]
     pub fn stage_name(&self) -> Option<String> {
         match self.words() {
-            [_, _, name] if self.keyword == Keyword::From => {
-                Some(crate::gotext::lower(&name.value))
-            }
+            [_, _, name] if self.keyword == Keyword::From => Some(crate::gotext::lower(&name.value)),
             _ => None,
         }
     }

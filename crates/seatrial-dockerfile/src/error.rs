@@ -143,12 +143,8 @@ impl ErrorKind {
     #[must_use]
     pub fn remedy(self) -> &'static str {
         match self {
-            Self::FileTooLarge => {
-                "keep the Dockerfile below 1 MiB; put data into the build context"
-            }
-            Self::LineTooLong => {
-                "break the line with a continuation or move its content into a file"
-            }
+            Self::FileTooLarge => "keep the Dockerfile below 1 MiB; put data into the build context",
+            Self::LineTooLong => "break the line with a continuation or move its content into a file",
             Self::TooManyInstructions => "join RUN steps; at most 1,000 instructions are taken",
             Self::TooManyStages => "use fewer stages; at most 100 are taken",
             Self::NulByte => "remove the NUL byte",
@@ -160,9 +156,7 @@ impl ErrorKind {
             Self::UnterminatedHeredoc => "put the delimiter alone on a line after the body",
             Self::HeredocDelimiter => "use a plain word such as EOF as the delimiter",
             Self::JsonNotStrings => "put every element into double quotes",
-            Self::MissingValue | Self::MissingEquals => {
-                "write name=value; put quotes around values with blanks"
-            }
+            Self::MissingValue | Self::MissingEquals => "write name=value; put quotes around values with blanks",
             Self::UnknownInstruction => {
                 "check the spelling; a command of a script needs RUN, a continued line a \\ before it"
             }
@@ -176,9 +170,7 @@ impl ErrorKind {
             Self::FlagValue => "write --name=value with a value that the flag takes",
             Self::Mount => "write comma-separated key=value pairs",
             Self::Healthcheck => "write HEALTHCHECK CMD command or HEALTHCHECK NONE",
-            Self::Onbuild => {
-                "use an instruction other than FROM, ONBUILD and MAINTAINER as the trigger"
-            }
+            Self::Onbuild => "use an instruction other than FROM, ONBUILD and MAINTAINER as the trigger",
             Self::ShellNotJson => "write SHELL [\"executable\", \"argument\"]",
             Self::HeredocDestination => "put the here-document before the destination",
             Self::EmptyVolume => "write a path",

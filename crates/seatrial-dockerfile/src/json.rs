@@ -107,11 +107,7 @@ impl Scanner<'_> {
         if self.at != self.text.len() {
             return None;
         }
-        Some(if mixed {
-            Array::Mixed
-        } else {
-            Array::Strings(strings)
-        })
+        Some(if mixed { Array::Mixed } else { Array::Strings(strings) })
     }
 
     /// The whole text as one object; the value of `key` when that is a string.
@@ -355,10 +351,7 @@ mod tests {
     #[test]
     fn strings_are_decoded_as_go_decodes_them() {
         assert_eq!(strings(r#"["a","b\n\u00e9\ud83d\ude00"]"#), ["a", "b\né😀"]);
-        assert_eq!(
-            strings(r#"["\ud800","\ud800\u0041"]"#),
-            ["\u{fffd}", "\u{fffd}A"]
-        );
+        assert_eq!(strings(r#"["\ud800","\ud800\u0041"]"#), ["\u{fffd}", "\u{fffd}A"]);
         assert_eq!(strings("\u{a0}[ ]"), [""; 0]);
     }
 

@@ -69,10 +69,7 @@ pub fn parse(bytes: &[u8]) -> Parsed {
         reader.error(
             ErrorKind::FileTooLarge,
             Span::new(0, 0),
-            format!(
-                "the file has {} bytes, more than {MAX_FILE_BYTES}",
-                bytes.len()
-            ),
+            format!("the file has {} bytes, more than {MAX_FILE_BYTES}", bytes.len()),
         );
     } else {
         reader.check_bytes();
@@ -91,9 +88,7 @@ fn position(text: &str, line_starts: &[usize], at: usize) -> (usize, usize) {
     }
     (
         line,
-        text.get(start..end)
-            .map_or(0, |before| before.chars().count())
-            + 1,
+        text.get(start..end).map_or(0, |before| before.chars().count()) + 1,
     )
 }
 
@@ -169,8 +164,7 @@ impl Reader {
 
     fn finish(mut self) -> Parsed {
         self.file.escape = self.escape;
-        self.errors
-            .sort_by_key(|error| (error.span.start, error.kind));
+        self.errors.sort_by_key(|error| (error.span.start, error.kind));
         Parsed {
             dockerfile: self.file,
             errors: self.errors,
@@ -203,11 +197,7 @@ impl Reader {
             .find(|at| bytes.get(at + 1) != Some(&b'\n'));
         if let Some(at) = lone {
             let message = "a carriage return stands without a line feed".into();
-            self.error(
-                ErrorKind::LoneCarriageReturn,
-                Span::new(at, at + 1),
-                message,
-            );
+            self.error(ErrorKind::LoneCarriageReturn, Span::new(at, at + 1), message);
         }
         self.file.syntax = directive::detect_syntax(&self.text);
     }
@@ -244,11 +234,7 @@ impl Reader {
     fn content(&mut self, line: Line, trim_front: bool) -> Option<(usize, usize)> {
         let text = &self.text[line.start..line.end];
         let blank = text.len() - text.trim_start().len();
-        let start = if trim_front {
-            line.start + blank
-        } else {
-            line.start
-        };
+        let start = if trim_front { line.start + blank } else { line.start };
         let is_comment = text[blank..].starts_with('#');
         match self.directives.line(&self.text[start..line.end]) {
             directive::Found::Nothing => {}
@@ -259,8 +245,7 @@ impl Reader {
                         "\\" => self.escape = '\\',
                         "`" => self.escape = '`',
                         other => {
-                            let message =
-                                format!("invalid escape token '{other}' does not match ` or \\");
+                            let message = format!("invalid escape token '{other}' does not match ` or \\");
                             self.error(ErrorKind::InvalidEscape, span, message);
                         }
                     }
@@ -274,11 +259,7 @@ impl Reader {
             }
             directive::Found::Duplicate { name } => {
                 let message = format!("only one {name} parser directive can be used");
-                self.error(
-                    ErrorKind::DuplicateDirective,
-                    Span::new(start, line.end),
-                    message,
-                );
+                self.error(ErrorKind::DuplicateDirective, Span::new(start, line.end), message);
             }
         }
         if is_comment {
@@ -315,11 +296,7 @@ impl Reader {
             }
             if self.file.instructions.len() == MAX_INSTRUCTIONS {
                 let message = format!("more than {MAX_INSTRUCTIONS} instructions");
-                self.error(
-                    ErrorKind::TooManyInstructions,
-                    Span::new(start, end),
-                    message,
-                );
+                self.error(ErrorKind::TooManyInstructions, Span::new(start, end), message);
                 return;
             }
             let mut instruction = self.joined(line, start, end);
@@ -405,11 +382,7 @@ impl Reader {
         };
         for opening in openings {
             let word_span = instruction.logical.span(opening.start, opening.end);
-            let body_start = self
-                .line_starts
-                .get(self.next_line)
-                .copied()
-                .unwrap_or(self.text.len());
+            let body_start = self.line_starts.get(self.next_line).copied().unwrap_or(self.text.len());
             let mut ended = None;
             while let Some(line) = self.line() {
                 instruction.last_line = line.number;
@@ -426,10 +399,7 @@ impl Reader {
                 }
             }
             let Some(line) = ended else {
-                let message = format!(
-                    "unterminated heredoc: no line holds {:?} alone",
-                    opening.delimiter
-                );
+                let message = format!("unterminated heredoc: no line holds {:?} alone", opening.delimiter);
                 self.error(ErrorKind::UnterminatedHeredoc, word_span, message);
                 return false;
             };
@@ -467,8 +437,6 @@ impl Parsed {
     /// Whether an error of the line parser is among the errors: BuildKit then has no instructions.
     #[must_use]
     pub fn fails_at_line_level(&self) -> bool {
-        self.errors
-            .iter()
-            .any(|error| error.kind.level() == ErrorLevel::Line)
+        self.errors.iter().any(|error| error.kind.level() == ErrorLevel::Line)
     }
 }

@@ -230,9 +230,7 @@ impl Run<'_> {
 
     fn all(&mut self) -> Result<(), LexError> {
         loop {
-            if self.out.len() > self.lexer.max_len
-                || self.work > self.lexer.max_len.saturating_mul(4)
-            {
+            if self.out.len() > self.lexer.max_len || self.work > self.lexer.max_len.saturating_mul(4) {
                 return Err(LexError::TooLarge);
             }
             let stop = match self.frames.last() {
@@ -270,9 +268,7 @@ impl Run<'_> {
             '\'' if !self.lexer.skip_quotes => self.single_quote(),
             '"' if !self.lexer.skip_quotes => {
                 self.next();
-                self.frames.push(Frame::Quote {
-                    mark: self.out.len(),
-                });
+                self.frames.push(Frame::Quote { mark: self.out.len() });
                 if self.lexer.raw_quotes {
                     self.out.push('"');
                 }
@@ -460,14 +456,7 @@ impl Run<'_> {
         self.env.get(&self.source[from..to]).map(str::to_owned)
     }
 
-    fn open_modifier(
-        &mut self,
-        mark: usize,
-        name: (usize, usize),
-        op: Option<char>,
-        null_is_unset: bool,
-        keep: bool,
-    ) {
+    fn open_modifier(&mut self, mark: usize, name: (usize, usize), op: Option<char>, null_is_unset: bool, keep: bool) {
         if keep {
             self.out.push_str("${");
             self.out.push_str(&self.source[name.0..name.1]);
@@ -501,10 +490,7 @@ impl Run<'_> {
 
     fn end_word(&mut self) -> Result<(), LexError> {
         let Some(Frame::Word {
-            saved_raw,
-            mark,
-            then,
-            ..
+            saved_raw, mark, then, ..
         }) = self.frames.pop()
         else {
             return Ok(());
@@ -603,9 +589,7 @@ impl Run<'_> {
     /// A name: digits, or one special character, or letters, digits and `_`.
     fn name(&mut self) -> (usize, usize) {
         let start = self.at;
-        let digit = |character: char| {
-            character.is_ascii_digit() || (!character.is_ascii() && character.is_numeric())
-        };
+        let digit = |character: char| character.is_ascii_digit() || (!character.is_ascii() && character.is_numeric());
         match self.peek() {
             Some(first) if digit(first) => {
                 while self.peek().is_some_and(digit) {
@@ -616,9 +600,10 @@ impl Run<'_> {
                 self.next();
             }
             _ => {
-                while self.peek().is_some_and(|character| {
-                    character == '_' || character.is_alphabetic() || digit(character)
-                }) {
+                while self
+                    .peek()
+                    .is_some_and(|character| character == '_' || character.is_alphabetic() || digit(character))
+                {
                     self.next();
                 }
             }
@@ -641,9 +626,7 @@ mod tests {
 
     fn expand(text: &str) -> Result<String, LexError> {
         let env = BTreeMap::from([("a", "1"), ("empty", ""), ("two", "x y")]);
-        Lexer::expanding('\\', 10_000)
-            .lex(text, &env)
-            .map(|lexed| lexed.text)
+        Lexer::expanding('\\', 10_000).lex(text, &env).map(|lexed| lexed.text)
     }
 
     fn words(text: &str) -> Vec<String> {
@@ -682,8 +665,8 @@ mod tests {
     #[test]
     fn what_buildkit_refuses_is_refused() {
         for text in [
-            "${", "${}", "${{a}}", "${:a}", "${a", "${a^}", "'", "\"", "${no:-", "${a:x}",
-            "${no?}", "${a#x}", "${a/x/y}",
+            "${", "${}", "${{a}}", "${:a}", "${a", "${a^}", "'", "\"", "${no:-", "${a:x}", "${no?}", "${a#x}",
+            "${a/x/y}",
         ] {
             assert!(expand(text).is_err(), "{text}");
         }
@@ -691,10 +674,7 @@ mod tests {
 
     #[test]
     fn words_split_after_expansion_unless_quoted() {
-        assert_eq!(
-            words("a $two \"$two\" b\\ c ''"),
-            ["a", "x", "y", "x y", "b c"]
-        );
+        assert_eq!(words("a $two \"$two\" b\\ c ''"), ["a", "x", "y", "x y", "b c"]);
         assert_eq!(words("a<<b << c"), ["a<<b", "<< c"]);
     }
 
@@ -709,10 +689,7 @@ mod tests {
             ..lexer
         };
         assert_eq!(kept.lex(&text, &NoEnv).unwrap().text, text);
-        assert_eq!(
-            lexer.lex(&text[..text.len() - 1], &NoEnv).unwrap_err(),
-            LexError::Brace
-        );
+        assert_eq!(lexer.lex(&text[..text.len() - 1], &NoEnv).unwrap_err(), LexError::Brace);
     }
 
     #[test]
@@ -726,9 +703,7 @@ mod tests {
         );
         let thrown_away = format!("${{big:+{text}}}").replace(":+", ":-");
         assert_eq!(
-            Lexer::expanding('\\', 10_000)
-                .lex(&thrown_away, &env)
-                .unwrap_err(),
+            Lexer::expanding('\\', 10_000).lex(&thrown_away, &env).unwrap_err(),
             LexError::TooLarge
         );
     }

@@ -18,10 +18,7 @@ pub(crate) struct Args {
 
 impl Args {
     /// `known` are the options that take a value; there are no others.
-    pub(crate) fn parse(
-        raw: impl Iterator<Item = OsString>,
-        known: &[&str],
-    ) -> Result<Self, Broken> {
+    pub(crate) fn parse(raw: impl Iterator<Item = OsString>, known: &[&str]) -> Result<Self, Broken> {
         let mut raw = raw.peekable();
         let mut options: Vec<(String, OsString)> = Vec::new();
         while let Some(next) = raw.next_if(|next| next.as_bytes().starts_with(b"--")) {

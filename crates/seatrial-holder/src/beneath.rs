@@ -133,11 +133,7 @@ fn make_directory(root: &OwnedFd, path: &[u8]) -> Result<(), Errno> {
 }
 
 /// The names in the directory `name` (`.` for `root`), at most `max`, and whether there were more.
-pub(crate) fn names(
-    root: &OwnedFd,
-    name: &[u8],
-    max: usize,
-) -> Result<(Vec<Vec<u8>>, bool), Broken> {
+pub(crate) fn names(root: &OwnedFd, name: &[u8], max: usize) -> Result<(Vec<Vec<u8>>, bool), Broken> {
     let failed = |error: Errno| surroundings("list a directory")(error.into());
     let opened = resolve(root, name, READ | OFlags::DIRECTORY).map_err(failed)?;
     let mut names = Vec::new();

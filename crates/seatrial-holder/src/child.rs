@@ -27,16 +27,18 @@ use crate::{
 
 /// Where we find ourselves, in every container.
 const SELF: &str = "/proc/self/exe";
+/// The name of an error is shorter.
+const MAX_TOLD: u64 = 32;
 
 /// How a child ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct End {
     /// As a shell would say it.
     pub(crate) code: i32,
     /// The signal that ended it.
     pub(crate) signal: i32,
     /// Why it could not be started.
-    pub(crate) start_error: Option<Errno>,
+    pub(crate) start_error: Option<String>,
     pub(crate) wall_us: u128,
     /// Processes that were reaped after it.
     pub(crate) killed: u64,
@@ -47,6 +49,8 @@ pub(crate) struct End {
 /// What to run, and where its output goes.
 pub(crate) struct Job<'a> {
     pub(crate) command: &'a [OsString],
+    /// `None`: where the container starts.
+    pub(crate) directory: Option<&'a OsStr>,
     /// `None`: the environment of the container.
     pub(crate) environment: Option<Vec<(OsString, OsString)>>,
     /// `None`: the stream of the container.
@@ -57,12 +61,13 @@ pub(crate) struct Job<'a> {
 
 /// Runs it to its end, or to the deadline, and leaves no process behind.
 pub(crate) fn run(job: Job<'_>, deadline: &Deadline) -> Result<End, Broken> {
-    let (mut failure, report) = io::pipe().map_err(surroundings("make a pipe"))?;
+    let (failure, report) = io::pipe().map_err(surroundings("make a pipe"))?;
     let mut command = Command::new(SELF);
-    command
-        .args(["start", "--"])
-        .args(job.command)
-        .stdin(report);
+    command.arg("start");
+    if let Some(directory) = job.directory {
+        command.arg("--workdir").arg(directory);
+    }
+    command.arg("--").args(job.command).stdin(report);
     if let Some(environment) = job.environment {
         command.env_clear();
         command.envs(environment);
@@ -81,8 +86,8 @@ pub(crate) fn run(job: Job<'_>, deadline: &Deadline) -> Result<End, Broken> {
 
     let mut told = String::new();
     // A child that was killed before it could tell left nothing.
-    let _ = failure.read_to_string(&mut told);
-    let start_error = told.parse().ok().map(Errno::from_raw_os_error);
+    let _ = failure.take(MAX_TOLD).read_to_string(&mut told);
+    let start_error = Some(told).filter(|told| !told.is_empty());
     let (code, signal) = wait_for(pid)?;
     let wall_us = began.elapsed().as_micros();
     let late = deadline.passed();
@@ -117,34 +122,59 @@ fn wait_for(child: Pid) -> Result<(i32, i32), Broken> {
 }
 
 /// The role `start`: becomes the command, or tells why not and returns the code for it.
-pub(crate) fn become_command(command: &[OsString]) -> Result<i32, Broken> {
+pub(crate) fn become_command(directory: Option<&OsStr>, command: &[OsString]) -> Result<i32, Broken> {
     let [program, arguments @ ..] = command else {
         return Err(Broken::Usage("start what?".to_owned()));
     };
-    let error = match rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) {
-        Ok(report) => {
-            let error = leave_for(program, arguments);
-            // Whoever should read it may be gone.
-            let _ = write!(std::fs::File::from(report), "{}", error.raw_os_error());
-            error
+    let report = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)
+        .map_err(|error| surroundings("keep the pipe")(error.into()))?;
+    let failure = leave_for(directory, program, arguments);
+    // Whoever should read it may be gone.
+    let _ = std::fs::File::from(report).write_all(failure.name().as_bytes());
+    Ok(failure.code())
+}
+
+/// Why the command was not started.
+enum Failure {
+    /// The working directory cannot be entered.
+    Directory,
+    Program(Errno),
+}
+
+impl Failure {
+    /// As the report spells it.
+    fn name(&self) -> String {
+        match self {
+            Self::Directory => "chdir".to_owned(),
+            Self::Program(error) => errno_name(*error),
         }
-        Err(error) => error,
-    };
-    // As shells and Docker count: not found, or found and not startable.
-    Ok(if error == Errno::NOENT { 127 } else { 126 })
+    }
+
+    /// As shells and Docker count: not found, or found and not startable.
+    fn code(&self) -> i32 {
+        match self {
+            Self::Program(Errno::NOENT) => 127,
+            Self::Program(_) | Self::Directory => 126,
+        }
+    }
 }
 
 /// Returns only when it failed.
-fn leave_for(program: &OsStr, arguments: &[OsString]) -> Errno {
+fn leave_for(directory: Option<&OsStr>, program: &OsStr, arguments: &[OsString]) -> Failure {
+    if let Some(directory) = directory
+        && std::env::set_current_dir(directory).is_err()
+    {
+        return Failure::Directory;
+    }
     let path = std::fs::File::open("/dev/null")
         .map_err(|error| errno(&error))
         .and_then(rustix::stdio::dup2_stdin)
         .and_then(|()| rustix::process::setsid())
         .and_then(|_| find(program));
-    match path {
+    Failure::Program(match path {
         Ok(path) => errno(&Command::new(path).arg0(program).args(arguments).exec()),
         Err(error) => error,
-    }
+    })
 }
 
 fn errno(error: &io::Error) -> Errno {
@@ -170,8 +200,7 @@ fn find(program: &OsStr) -> Result<PathBuf, Errno> {
 }
 
 /// What Docker gives to an image that sets none.
-pub(crate) const DEFAULT_PATH: &str =
-    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What exec would say. The C library would give a file without `#!` to a shell; Docker does not,
 /// so neither do we.
@@ -210,8 +239,7 @@ const MACHINE: Option<u16> = if cfg!(target_arch = "x86_64") {
     None
 };
 
-/// The name of an errno as the report spells it.
-pub(crate) fn errno_name(error: Errno) -> String {
+fn errno_name(error: Errno) -> String {
     let name = match error {
         Errno::NOENT => "enoent",
         Errno::ACCESS => "eacces",

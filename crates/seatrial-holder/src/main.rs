@@ -57,8 +57,7 @@ fn main() {
 /// Before anything else: nobody of the same user may trace us or read our memory (the nonce), and
 /// no child gains privileges from a file. A kernel that knows neither is older than containers.
 fn harden() {
-    let hidden =
-        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    let hidden = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     let humble = rustix::thread::set_no_new_privs(true);
     if hidden.is_err() || humble.is_err() {
         complain("prctl is refused");

@@ -45,8 +45,7 @@ fn cgroup1(root: &Path) -> Measures {
     let memory = root.join("memory");
     Measures {
         cpu_us: number(&root.join("cpuacct/cpuacct.usage")).map(|ns| (ns / 1000, "cgroup1")),
-        memory_peak: number(&memory.join("memory.max_usage_in_bytes"))
-            .map(|bytes| (bytes, "cgroup1")),
+        memory_peak: number(&memory.join("memory.max_usage_in_bytes")).map(|bytes| (bytes, "cgroup1")),
         oom_kill: keyed(&memory.join("memory.oom_control"), "oom_kill"),
         pids_max: keyed(&root.join("pids/pids.events"), "max"),
         pids_peak: None,
@@ -95,10 +94,7 @@ mod tests {
             fs::write(path, text).unwrap();
         };
         put("cpu.stat", "usage_usec 1234\nuser_usec 1000\n");
-        put(
-            "memory.events",
-            "low 0\noom 2\noom_kill 3\noom_group_kill 0\n",
-        );
+        put("memory.events", "low 0\noom 2\noom_kill 3\noom_group_kill 0\n");
         put("memory.peak", "4096\n");
         put("pids.events", "max 7\n");
         let new = cgroup2(root.path());

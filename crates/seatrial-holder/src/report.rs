@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    child::{End, errno_name},
+    child::End,
     measure::{self, Sourced},
     wire::{Broken, surroundings},
 };
@@ -26,10 +26,7 @@ impl Report {
         };
         report.add("code", end.code);
         report.add("signal", end.signal);
-        report.add(
-            "start_error",
-            end.start_error.map_or("-".to_owned(), errno_name),
-        );
+        report.add("start_error", end.start_error.as_deref().unwrap_or("-"));
         report.add("deadline", u8::from(end.late));
         report.add("wall_us", end.wall_us);
         report.add_sourced("cpu_us", "cpu_src", used.cpu_us);

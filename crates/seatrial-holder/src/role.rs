@@ -23,7 +23,10 @@ pub(crate) fn run(mut raw: impl Iterator<Item = OsString>) -> Result<i32, Broken
         Some("build") => build::run(&Args::parse(raw, build::OPTIONS)?),
         Some("fill") => fill::run(&Args::parse(raw, fill::OPTIONS)?),
         Some("scan") => scan::run(&Args::parse(raw, scan::OPTIONS)?),
-        Some("start") => child::become_command(&Args::parse(raw, &[])?.operands),
+        Some("start") => {
+            let args = Args::parse(raw, &["--workdir"])?;
+            child::become_command(args.text("--workdir"), &args.operands)
+        }
         _ => Err(Broken::Usage(
             "roles: install, hold, put, init, build, fill, scan".to_owned(),
         )),

@@ -26,8 +26,7 @@ pub(crate) fn file(
 
 /// Fills a file that did not exist before, at a path of ours.
 pub(crate) fn at(input: &mut impl BufRead, path: &Path, length: u64) -> Result<(), Broken> {
-    let file =
-        File::create_new(path).map_err(surroundings(&format!("create {}", path.display())))?;
+    let file = File::create_new(path).map_err(surroundings(&format!("create {}", path.display())))?;
     fill(input, file, length)
 }
 

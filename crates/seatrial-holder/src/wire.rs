@@ -30,9 +30,7 @@ pub(crate) enum Broken {
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(text) | Self::Protocol(text) | Self::Surroundings(text) => {
-                f.write_str(text)
-            }
+            Self::Usage(text) | Self::Protocol(text) | Self::Surroundings(text) => f.write_str(text),
             Self::Deadline => f.write_str("the deadline came first"),
         }
     }
@@ -107,16 +105,10 @@ pub(crate) fn word(line: &[u8]) -> (&[u8], Option<&[u8]>) {
 }
 
 /// Copies a body of exactly `length` bytes.
-pub(crate) fn body(
-    input: &mut impl BufRead,
-    output: &mut impl Write,
-    length: u64,
-) -> Result<(), Broken> {
+pub(crate) fn body(input: &mut impl BufRead, output: &mut impl Write, length: u64) -> Result<(), Broken> {
     let mut left = length;
     while left > 0 {
-        let chunk = input
-            .fill_buf()
-            .map_err(surroundings("read standard input"))?;
+        let chunk = input.fill_buf().map_err(surroundings("read standard input"))?;
         if chunk.is_empty() {
             return Err(protocol("a body ended too early"));
         }
@@ -137,9 +129,7 @@ pub(crate) struct Name(Vec<u8>);
 impl Name {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Broken> {
         let parts: Vec<&[u8]> = bytes.split(|byte| *byte == b'/').collect();
-        let good = bytes.len() <= MAX_NAME
-            && parts.len() <= MAX_DEPTH
-            && parts.into_iter().all(is_component);
+        let good = bytes.len() <= MAX_NAME && parts.len() <= MAX_DEPTH && parts.into_iter().all(is_component);
         if good {
             Ok(Self(bytes.to_vec()))
         } else {
@@ -186,9 +176,7 @@ mod tests {
 
     #[test]
     fn a_name_cannot_climb() {
-        for bad in [
-            "", "/", "/a", "a/", "a//b", ".", "..", "a/../b", "a/.", "a\nb", "a\0b",
-        ] {
+        for bad in ["", "/", "/a", "a/", "a//b", ".", "..", "a/../b", "a/.", "a\nb", "a\0b"] {
             assert!(Name::parse(bad.as_bytes()).is_err(), "{bad:?}");
         }
         let long = "x".repeat(256);
@@ -203,17 +191,7 @@ mod tests {
     fn a_number_has_one_spelling() {
         assert_eq!(decimal(b"0"), Some(0));
         assert_eq!(decimal(b"18446744073709551615"), Some(u64::MAX));
-        for bad in [
-            "",
-            "00",
-            "01",
-            "+1",
-            "-1",
-            " 1",
-            "1 ",
-            "0x1",
-            "18446744073709551616",
-        ] {
+        for bad in ["", "00", "01", "+1", "-1", " 1", "1 ", "0x1", "18446744073709551616"] {
             assert_eq!(decimal(bad.as_bytes()), None, "{bad:?}");
         }
     }

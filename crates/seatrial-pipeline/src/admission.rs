@@ -46,10 +46,21 @@ pub fn admit(policy: &Policy, text: &[u8], now: Timestamp) -> Admitted {
     let bytes = text.len();
     let max = policy.limits.dockerfile.as_u64();
     if bytes as u64 > max {
-        let outcome = Outcome::rejected(Reason::Unparsable, format!("The Dockerfile has {bytes} bytes; {max} are allowed."))
-            .with_remedy("Make it smaller: put programs into the build context and COPY them.");
-        let analysis = AnalysisView { verdict: "deny", ..AnalysisView::default() };
-        return Admitted { digest, bytes, analysis, verdict: Verdict::Deny(Box::new(outcome)) };
+        let outcome = Outcome::rejected(
+            Reason::Unparsable,
+            format!("The Dockerfile has {bytes} bytes; {max} are allowed."),
+        )
+        .with_remedy("Make it smaller: put programs into the build context and COPY them.");
+        let analysis = AnalysisView {
+            verdict: "deny",
+            ..AnalysisView::default()
+        };
+        return Admitted {
+            digest,
+            bytes,
+            analysis,
+            verdict: Verdict::Deny(Box::new(outcome)),
+        };
     }
     let parsed = seatrial_dockerfile::parse(text);
     let allowed = |name: &str| policy.base_allowed(name);
@@ -62,16 +73,31 @@ pub fn admit(policy: &Policy, text: &[u8], now: Timestamp) -> Admitted {
         // Text that we cannot read goes nowhere, whatever a policy makes of the rule's level.
         policy::Verdict::Pass | policy::Verdict::Deny => Verdict::Deny(Box::new(denial(&judgement, unparsable))),
     };
-    Admitted { digest, bytes, analysis, verdict }
+    Admitted {
+        digest,
+        bytes,
+        analysis,
+        verdict,
+    }
 }
 
 /// Judges findings that only the resolve stage could make, and adds them to the evidence.
 #[must_use]
 pub fn reject(case: &Case, findings: Vec<Finding>) -> Outcome {
     let rules: BTreeSet<&str> = findings.iter().map(|finding| finding.rule).collect();
-    let first = findings.first().map(|finding| format!(" Line {}: {}.", finding.line, finding.message.trim_end_matches('.'))).unwrap_or_default();
+    let first = findings
+        .first()
+        .map(|finding| format!(" Line {}: {}.", finding.line, finding.message.trim_end_matches('.')))
+        .unwrap_or_default();
     let remedy = findings.first().map(|finding| finding.remedy.to_string());
-    let outcome = Outcome::rejected(Reason::FindingsBlock, format!("{} finding(s) block: {}.{first}", findings.len(), rules.iter().copied().collect::<Vec<_>>().join(", ")));
+    let outcome = Outcome::rejected(
+        Reason::FindingsBlock,
+        format!(
+            "{} finding(s) block: {}.{first}",
+            findings.len(),
+            rules.iter().copied().collect::<Vec<_>>().join(", ")
+        ),
+    );
     case.evidence().late_findings.extend(findings);
     match remedy {
         Some(remedy) => outcome.with_remedy(remedy),
@@ -81,19 +107,52 @@ pub fn reject(case: &Case, findings: Vec<Finding>) -> Outcome {
 
 fn denial(judgement: &Judgement, unparsable: bool) -> Outcome {
     if unparsable {
-        let errors: Vec<&Finding> = judgement.findings.iter().filter(|finding| finding.rule == UNPARSABLE).collect();
-        let first = errors.first().map(|finding| format!(": line {}, {}", finding.line, finding.message.trim_end_matches('.'))).unwrap_or_default();
-        return Outcome::rejected(Reason::Unparsable, format!("The file cannot be read as a Dockerfile ({} error(s)){first}.", errors.len()))
-            .blamed_on(Blame::Guest)
-            .with_remedy("Correct the places that are shown; `docker build --check` reads files in the same way.");
+        let errors: Vec<&Finding> = judgement
+            .findings
+            .iter()
+            .filter(|finding| finding.rule == UNPARSABLE)
+            .collect();
+        let first = errors
+            .first()
+            .map(|finding| format!(": line {}, {}", finding.line, finding.message.trim_end_matches('.')))
+            .unwrap_or_default();
+        return Outcome::rejected(
+            Reason::Unparsable,
+            format!(
+                "The file cannot be read as a Dockerfile ({} error(s)){first}.",
+                errors.len()
+            ),
+        )
+        .blamed_on(Blame::Guest)
+        .with_remedy("Correct the places that are shown; `docker build --check` reads files in the same way.");
     }
     let rules: BTreeSet<&str> = judgement.blocking.iter().map(|blocked| blocked.finding.rule).collect();
-    let places: Vec<String> = judgement.blocking.iter().take(5).map(|blocked| format!("{} at line {}", blocked.finding.rule, blocked.finding.line)).collect();
+    let places: Vec<String> = judgement
+        .blocking
+        .iter()
+        .take(5)
+        .map(|blocked| format!("{} at line {}", blocked.finding.rule, blocked.finding.line))
+        .collect();
     let more = judgement.blocking.len().saturating_sub(places.len());
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let remedy = judgement.blocking.first().map_or_else(String::new, |blocked| blocked.what_would_change_it.clone());
-    Outcome::rejected(Reason::FindingsBlock, format!("{} finding(s) of {} rule(s) block: {}{more}.", judgement.blocking.len(), rules.len(), places.join(", ")))
-        .with_remedy(remedy)
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    let remedy = judgement
+        .blocking
+        .first()
+        .map_or_else(String::new, |blocked| blocked.what_would_change_it.clone());
+    Outcome::rejected(
+        Reason::FindingsBlock,
+        format!(
+            "{} finding(s) of {} rule(s) block: {}{more}.",
+            judgement.blocking.len(),
+            rules.len(),
+            places.join(", ")
+        ),
+    )
+    .with_remedy(remedy)
 }
 
 /// The analysis as users see it.
@@ -112,11 +171,15 @@ pub fn view(judgement: &Judgement) -> AnalysisView {
         findings: judgement.findings.clone(),
         counts,
         blocking: blocking.into_iter().collect(),
-        waived: judgement.waived.iter().map(|(finding, waiver)| WaivedView {
-            rule: finding.rule.to_owned(),
-            reason: waiver.reason.clone(),
-            owner: waiver.owner.clone(),
-            expires: waiver.expires.to_string(),
-        }).collect(),
+        waived: judgement
+            .waived
+            .iter()
+            .map(|(finding, waiver)| WaivedView {
+                rule: finding.rule.to_owned(),
+                reason: waiver.reason.clone(),
+                owner: waiver.owner.clone(),
+                expires: waiver.expires.to_string(),
+            })
+            .collect(),
     }
 }

@@ -165,13 +165,28 @@ pub struct Evidence {
 impl Case {
     /// A case that starts now.
     #[must_use]
-    pub fn new(id: JobId, correlation_id: CorrelationId, submission: Submission, admitted: Admitted, settings: Settings) -> Self {
+    pub fn new(
+        id: JobId,
+        correlation_id: CorrelationId,
+        submission: Submission,
+        admitted: Admitted,
+        settings: Settings,
+    ) -> Self {
         let created_at = Timestamp::now();
         let limits = &settings.policy.limits;
         // Resolve may have to fetch and scan a base; the others have limits of their own, each try anew.
         let one_try = limits.build.time + limits.scan.time + limits.run.time + RESOLVE_TIME + COLLECT_TIME;
         let deadline_at = created_at + one_try * settings.attempts.max(1);
-        Self { id, correlation_id, submission, admitted, settings, created_at, deadline_at, evidence: Mutex::default() }
+        Self {
+            id,
+            correlation_id,
+            submission,
+            admitted,
+            settings,
+            created_at,
+            deadline_at,
+            evidence: Mutex::default(),
+        }
     }
 
     /// The evidence so far.
@@ -215,7 +230,16 @@ impl Walk<'_> {
         let limit = usize::try_from(self.case.settings.policy.limits.log.as_u64()).unwrap_or(usize::MAX);
         let kept = Arc::new(BoundedLog::new(limit));
         self.case.evidence().logs.insert(stage, kept.clone());
-        StageLog { stage, kept, watch: self.ports.watch.clone(), live: Mutex::new(Live { line: Vec::new(), told: 0, budget: limit }) }
+        StageLog {
+            stage,
+            kept,
+            watch: self.ports.watch.clone(),
+            live: Mutex::new(Live {
+                line: Vec::new(),
+                told: 0,
+                budget: limit,
+            }),
+        }
     }
 
     /// Tells a note.
@@ -257,7 +281,10 @@ impl LogSink for StageLog {
             if ended {
                 let line = std::mem::take(&mut live.line);
                 live.told += line.len() + 1;
-                self.watch.tell(Progress::LogLine { stage: self.stage, line: String::from_utf8_lossy(&line).into_owned() });
+                self.watch.tell(Progress::LogLine {
+                    stage: self.stage,
+                    line: String::from_utf8_lossy(&line).into_owned(),
+                });
             }
         }
     }
@@ -269,8 +296,21 @@ mod tests {
 
     #[test]
     fn a_result_path_stays_under_data() {
-        assert_eq!(ResultPath::parse("/data/out/perf.json").unwrap().relative(), "out/perf.json");
-        for bad in ["", "/data", "/data/", "perf.json", "/etc/passwd", "/data/../etc/passwd", "/data/./x", "/data//x", "/data/a\nb"] {
+        assert_eq!(
+            ResultPath::parse("/data/out/perf.json").unwrap().relative(),
+            "out/perf.json"
+        );
+        for bad in [
+            "",
+            "/data",
+            "/data/",
+            "perf.json",
+            "/etc/passwd",
+            "/data/../etc/passwd",
+            "/data/./x",
+            "/data//x",
+            "/data/a\nb",
+        ] {
             assert_eq!(ResultPath::parse(bad), Err(BadResultPath), "{bad}");
         }
     }

@@ -67,8 +67,9 @@ impl HostFault {
 fn engine_outcome(error: &EngineError) -> Outcome {
     let message = sentence(error);
     match error {
-        EngineError::Unreachable(_) => Outcome::errored(Reason::EngineGone, message)
-            .with_remedy("Start the Docker Engine, or point docker.host at one; `seatrial doctor` shows what is missing."),
+        EngineError::Unreachable(_) => Outcome::errored(Reason::EngineGone, message).with_remedy(
+            "Start the Docker Engine, or point docker.host at one; `seatrial doctor` shows what is missing.",
+        ),
         EngineError::Slow { .. } => Outcome::errored(Reason::EngineGone, message)
             .with_remedy("Look at the Engine's load and log; submit the job again."),
         EngineError::Refused { .. } => Outcome::errored(Reason::EngineRefused, message)
@@ -77,9 +78,12 @@ fn engine_outcome(error: &EngineError) -> Outcome {
             .with_remedy("Correct the name or the tag in FROM, or have the operator provide the image."),
         EngineError::Registry { .. } => Outcome::errored(Reason::RegistryGone, message)
             .blamed_on(Blame::Upstream)
-            .with_remedy("Submit the job again when the registry answers, or load the base image into the Engine beforehand."),
-        EngineError::ToolImage { .. } => Outcome::errored(Reason::ToolImage, message)
-            .with_remedy("Set images.builder and images.scanner to images that the Engine holds; `seatrial doctor` lists them."),
+            .with_remedy(
+                "Submit the job again when the registry answers, or load the base image into the Engine beforehand.",
+            ),
+        EngineError::ToolImage { .. } => Outcome::errored(Reason::ToolImage, message).with_remedy(
+            "Set images.builder and images.scanner to images that the Engine holds; `seatrial doctor` lists them.",
+        ),
         EngineError::WallMissing(_) => Outcome::errored(Reason::WallsTooWeak, message)
             .with_remedy("Use an Engine that can enforce it; `seatrial doctor` says how to switch it on."),
         EngineError::Broken(_) | EngineError::Local { .. } => Outcome::errored(Reason::Internal, message)
@@ -139,7 +143,9 @@ mod tests {
 
     #[test]
     fn a_base_that_does_not_exist_is_the_guests_fault() {
-        let fault = HostFault::from(EngineError::NoImage { name: "docker.io/library/nope:1".into() });
+        let fault = HostFault::from(EngineError::NoImage {
+            name: "docker.io/library/nope:1".into(),
+        });
         assert_eq!(fault.outcome().blame, Blame::Guest);
     }
 }

@@ -28,7 +28,9 @@ pub fn view(case: &Case, outcome: &Outcome) -> JobView {
         analysis.findings.sort_by_key(|finding| finding.span);
     }
     // The log of the stage that ended it; a run that went well shows nothing.
-    let ended_in = evidence.stage.map(|stage| if stage == Stage::Collect { Stage::Run } else { stage });
+    let ended_in = evidence
+        .stage
+        .map(|stage| if stage == Stage::Collect { Stage::Run } else { stage });
     let log_tail = match (outcome.ending, ended_in.and_then(|stage| evidence.logs.get(&stage))) {
         (Ending::Succeeded, _) | (_, None) => Vec::new(),
         (_, Some(log)) => log.last_lines(TAIL).iter().map(|line| escape_untrusted(line)).collect(),
@@ -49,7 +51,10 @@ pub fn view(case: &Case, outcome: &Outcome) -> JobView {
         deadline_at: case.deadline_at,
         correlation_id: case.correlation_id.clone(),
         labels: case.submission.labels.clone(),
-        dockerfile: DockerfileView { digest: case.admitted.digest, bytes: case.admitted.bytes },
+        dockerfile: DockerfileView {
+            digest: case.admitted.digest,
+            bytes: case.admitted.bytes,
+        },
         analysis,
         scan: evidence.scan.clone(),
         image: evidence.image.clone(),

@@ -65,7 +65,9 @@ impl<'de> Visitor<'de> for StrictVisitor {
         Ok(value.into())
     }
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number that is not finite"))
+        Number::from_f64(value)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("a number that is not finite"))
     }
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
         Ok(value.into())
@@ -84,7 +86,10 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut all = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             if all.contains_key(&key) {
-                return Err(A::Error::custom(format_args!("the key \"{}\" stands twice", key.escape_debug())));
+                return Err(A::Error::custom(format_args!(
+                    "the key \"{}\" stands twice",
+                    key.escape_debug()
+                )));
             }
             let Strict(value) = entries.next_value()?;
             all.insert(key, value);
@@ -100,9 +105,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
 #[must_use]
 pub fn is_artifact_name(name: &[u8]) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
-    (1..=128).contains(&name.len())
-        && name.iter().all(plain)
-        && (name[0].is_ascii_alphanumeric() || name[0] == b'_')
+    (1..=128).contains(&name.len()) && name.iter().all(plain) && (name[0].is_ascii_alphanumeric() || name[0] == b'_')
 }
 
 #[cfg(test)]
@@ -111,12 +114,19 @@ mod tests {
 
     #[test]
     fn a_plain_result_is_read() {
-        assert_eq!(parse(b" {\"perf\": 0.99}\n").unwrap(), serde_json::json!({"perf": 0.99}));
+        assert_eq!(
+            parse(b" {\"perf\": 0.99}\n").unwrap(),
+            serde_json::json!({"perf": 0.99})
+        );
     }
 
     #[test]
     fn duplicate_keys_are_refused_at_any_depth() {
-        for text in [r#"{"perf": 1, "perf": 2}"#, r#"[{"a": {"b": 1, "b": 1}}]"#, r#"{"a":1,"\u0061":2}"#] {
+        for text in [
+            r#"{"perf": 1, "perf": 2}"#,
+            r#"[{"a": {"b": 1, "b": 1}}]"#,
+            r#"{"a":1,"\u0061":2}"#,
+        ] {
             assert!(matches!(parse(text.as_bytes()), Err(BadResult::NotJson(_))), "{text}");
         }
     }
@@ -147,7 +157,18 @@ mod tests {
     #[test]
     fn artifact_names_are_plain() {
         assert!(is_artifact_name(b"model.bin") && is_artifact_name(b"_x"));
-        for bad in [&b""[..], b".", b"..", b".bashrc", b"-rf", b"a/b", b"a b", b"a\n", b"\xff", &[b'a'; 129]] {
+        for bad in [
+            &b""[..],
+            b".",
+            b"..",
+            b".bashrc",
+            b"-rf",
+            b"a/b",
+            b"a b",
+            b"a\n",
+            b"\xff",
+            &[b'a'; 129],
+        ] {
             assert!(!is_artifact_name(bad), "{bad:?}");
         }
     }

@@ -36,14 +36,25 @@ pub async fn work(ports: &Ports, case: &Case, cancel: impl Future<Output = ()>) 
         let token = Token(u64::from(number));
         state = moved(state, Event::Claimed(token));
         case.evidence().attempts = number;
-        let walk = Walk { ports, case, attempt: AttemptId { job: case.id, number } };
+        let walk = Walk {
+            ports,
+            case,
+            attempt: AttemptId { job: case.id, number },
+        };
         let turn = tokio::select! {
             biased;
             () = &mut cancel => Err(Outcome::cancelled().into()),
             end = walk_through(&walk, dockerfile) => end,
         };
         match turn {
-            Ok(()) => break Outcome::new(seatrial_core::job::Ending::Succeeded, Reason::Ok, seatrial_core::job::Blame::Nobody, "The image was built, scanned and run; its result is valid."),
+            Ok(()) => {
+                break Outcome::new(
+                    seatrial_core::job::Ending::Succeeded,
+                    Reason::Ok,
+                    seatrial_core::job::Blame::Nobody,
+                    "The image was built, scanned and run; its result is valid.",
+                );
+            }
             Err(Stop::Settled(outcome)) => break *outcome,
             Err(Stop::Host(fault)) if fault.is_transient() && number < case.settings.attempts => {
                 tracing::warn!(job.id = %case.id, correlation.id = case.correlation_id.as_str(), attempt = number, error = &fault as &dyn std::error::Error, "a fault of ours; the job is tried again");
@@ -66,7 +77,13 @@ pub async fn work(ports: &Ports, case: &Case, cancel: impl Future<Output = ()>) 
 async fn walk_through(walk: &Walk<'_>, dockerfile: &Dockerfile) -> Result<(), Stop> {
     let resolved = walk.stage(Stage::Resolve, resolve::resolve(walk, dockerfile)).await?;
     let (image_out, image_in) = oneshot::channel();
-    let opening = async { Ok(walk.ports.engine.open_data(walk.attempt, &walk.case.settings.policy.limits.run).await?) };
+    let opening = async {
+        Ok(walk
+            .ports
+            .engine
+            .open_data(walk.attempt, &walk.case.settings.policy.limits.run)
+            .await?)
+    };
     let loading = async {
         let building = walk.stage(Stage::Build, build::build(walk, &resolved, image_out));
         let (built, data) = tokio::try_join!(building, opening)?;
@@ -91,14 +108,20 @@ fn finish_scan_timing(walk: &Walk<'_>, begun: std::time::Instant) {
     let both = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let millis = both.saturating_sub(built);
     walk.case.evidence().timings_ms.insert(Stage::Scan, millis);
-    walk.ports.watch.tell(Progress::StageFinished { stage: Stage::Scan, millis });
+    walk.ports.watch.tell(Progress::StageFinished {
+        stage: Stage::Scan,
+        millis,
+    });
 }
 
 fn moved(state: JobState, event: Event) -> JobState {
     match state.clone().on(event) {
         Ok(next) => next,
         Err(refusal) => {
-            tracing::error!(error = &refusal as &dyn std::error::Error, "a job was moved against its rules");
+            tracing::error!(
+                error = &refusal as &dyn std::error::Error,
+                "a job was moved against its rules"
+            );
             state
         }
     }

@@ -25,18 +25,16 @@ fn repository(name: &str) -> Option<&str> {
     let repository = &named[..end];
     let (registry, path) = repository.split_once('/')?;
     let registry_like = registry.contains(['.', ':']) || registry == "localhost";
-    let registry_plain = registry.bytes().all(|byte| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']')
-    });
+    let registry_plain = registry
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']'));
     let path_plain = path.split('/').all(|part| {
         let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
         edge(part.bytes().next())
             && edge(part.bytes().last())
-            && part.bytes().all(|byte| {
-                byte.is_ascii_lowercase()
-                    || byte.is_ascii_digit()
-                    || matches!(byte, b'.' | b'_' | b'-')
-            })
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_' | b'-'))
     });
     (registry_like && registry_plain && path_plain).then_some(repository)
 }
@@ -83,8 +81,7 @@ pub(crate) fn check_pattern(pattern: &str) -> Result<(), &'static str> {
         return Err("names a tag; patterns match names without tag and digest");
     }
     let plain = |byte: u8| {
-        byte.is_ascii_alphanumeric()
-            || matches!(byte, b'.' | b'_' | b'-' | b'/' | b':' | b'*' | b'[' | b']')
+        byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/' | b':' | b'*' | b'[' | b']')
     };
     if !pattern.bytes().all(plain) {
         return Err("has a character that no image name has");
@@ -117,18 +114,9 @@ mod tests {
             "registry.example:5000/team/py*-slim",
             "registry.example:5000/team/python-slim:1"
         ));
-        assert!(!allows(
-            "docker.io/library/debian",
-            "docker.io/library/debian-evil"
-        ));
-        assert!(!allows(
-            "docker.io/library/debian",
-            "docker.io/library/debia"
-        ));
-        assert!(!allows(
-            "docker.io/library/*",
-            "evil.example/docker.io/library/x"
-        ));
+        assert!(!allows("docker.io/library/debian", "docker.io/library/debian-evil"));
+        assert!(!allows("docker.io/library/debian", "docker.io/library/debia"));
+        assert!(!allows("docker.io/library/*", "evil.example/docker.io/library/x"));
     }
 
     #[test]

@@ -75,8 +75,7 @@ pub fn judge(policy: &Policy, findings: &[Finding], now: Timestamp) -> Judgement
             .waivers
             .iter()
             .filter(|waiver| !fixed && waiver.covers(finding.rule, &finding.message));
-        let (holding, expired): (Vec<_>, Vec<_>) =
-            covering.partition(|waiver| waiver.holds_on(today));
+        let (holding, expired): (Vec<_>, Vec<_>) = covering.partition(|waiver| waiver.holds_on(today));
         if let Some(waiver) = holding.first() {
             judgement.waived.push((finding, (*waiver).clone()));
             continue;
@@ -115,9 +114,7 @@ fn what_would_change_it(policy: &Policy, finding: &Finding, ran_out: Option<&Wai
     let rule = finding.rule;
     let remedy = finding.remedy.trim_end_matches('.');
     if is_fixed_rule(rule) {
-        return format!(
-            "{remedy}. No policy can allow it: what was not understood was not judged."
-        );
+        return format!("{remedy}. No policy can allow it: what was not understood was not judged.");
     }
     if let Some(waiver) = ran_out {
         return format!(
@@ -175,10 +172,7 @@ mod tests {
     fn an_error_blocks_and_a_warning_does_not() {
         let judgement = judge(
             &Policy::default(),
-            &[
-                finding("ST003", Level::Error, "a"),
-                finding("ST010", Level::Warn, "b"),
-            ],
+            &[finding("ST003", Level::Error, "a"), finding("ST010", Level::Warn, "b")],
             today(),
         );
         assert_eq!(judgement.verdict, Verdict::Deny);
@@ -193,20 +187,11 @@ mod tests {
     #[test]
     fn a_rule_that_is_off_is_not_told_and_another_level_is() {
         let mut policy = Policy::default();
-        policy
-            .analysis
-            .levels
-            .insert("ST003".to_owned(), RuleLevel::Off);
-        policy
-            .analysis
-            .levels
-            .insert("ST010".to_owned(), RuleLevel::Error);
+        policy.analysis.levels.insert("ST003".to_owned(), RuleLevel::Off);
+        policy.analysis.levels.insert("ST010".to_owned(), RuleLevel::Error);
         let judgement = judge(
             &policy,
-            &[
-                finding("ST003", Level::Error, "a"),
-                finding("ST010", Level::Warn, "b"),
-            ],
+            &[finding("ST003", Level::Error, "a"), finding("ST010", Level::Warn, "b")],
             today(),
         );
         assert_eq!(judgement.findings, [finding("ST010", Level::Error, "b")]);
@@ -238,10 +223,7 @@ mod tests {
             waivers: vec![waiver("ST003", None)],
             ..Policy::default()
         };
-        let findings = [
-            finding("ST003", Level::Error, "a"),
-            finding("ST003", Level::Error, "b"),
-        ];
+        let findings = [finding("ST003", Level::Error, "a"), finding("ST003", Level::Error, "b")];
         assert_eq!(
             judge(&policy, &findings, at("2026-12-31T23:59:59Z")).verdict,
             Verdict::Pass
@@ -249,11 +231,7 @@ mod tests {
         let late = judge(&policy, &findings, at("2027-01-01T00:00:00Z"));
         assert_eq!(late.verdict, Verdict::Deny);
         assert_eq!(late.expired_waivers.len(), 1);
-        assert!(
-            late.blocking[0]
-                .what_would_change_it
-                .contains("ended on 2026-12-31")
-        );
+        assert!(late.blocking[0].what_would_change_it.contains("ended on 2026-12-31"));
     }
 
     #[test]
@@ -276,16 +254,10 @@ mod tests {
             waivers: vec![waiver("ST040", None), waiver("ST091", None)],
             ..Policy::default()
         };
-        policy
-            .analysis
-            .levels
-            .insert("ST040".to_owned(), RuleLevel::Off);
+        policy.analysis.levels.insert("ST040".to_owned(), RuleLevel::Off);
         let judgement = judge(
             &policy,
-            &[
-                finding("ST040", Level::Error, "a"),
-                finding("ST091", Level::Info, "b"),
-            ],
+            &[finding("ST040", Level::Error, "a"), finding("ST091", Level::Info, "b")],
             today(),
         );
         assert_eq!(judgement.blocking.len(), 2);

@@ -129,11 +129,7 @@ impl Waiver {
     }
 
     fn covers(&self, rule: &str, text: &str) -> bool {
-        self.rule == rule
-            && self
-                .matches
-                .as_deref()
-                .is_none_or(|part| text.contains(part))
+        self.rule == rule && self.matches.as_deref().is_none_or(|part| text.contains(part))
     }
 }
 
@@ -310,20 +306,14 @@ impl Policy {
     ///
     /// # Errors
     /// Every problem of the file, with its place.
-    pub fn parse_knowing(
-        text: &str,
-        now: Timestamp,
-        known_rules: &[&str],
-    ) -> Result<Self, PolicyError> {
+    pub fn parse_knowing(text: &str, now: Timestamp, known_rules: &[&str]) -> Result<Self, PolicyError> {
         parse::parse(text, now, Some(known_rules))
     }
 
     /// Waivers that have run out.
     pub fn expired_waivers(&self, now: Timestamp) -> impl Iterator<Item = &Waiver> {
         let today = utc_date(now);
-        self.waivers
-            .iter()
-            .filter(move |waiver| !waiver.holds_on(today))
+        self.waivers.iter().filter(move |waiver| !waiver.holds_on(today))
     }
 
     /// Whether a base image may be used; `name` is completed (`docker.io/library/debian:12`).

@@ -74,11 +74,7 @@ pub(crate) struct Complaint {
     pub(crate) remedy: Option<String>,
 }
 
-pub(crate) fn parse(
-    text: &str,
-    now: Timestamp,
-    known_rules: Option<&[&str]>,
-) -> Result<Policy, PolicyError> {
+pub(crate) fn parse(text: &str, now: Timestamp, known_rules: Option<&[&str]>) -> Result<Policy, PolicyError> {
     let policy: Policy = toml::from_str(text).map_err(|refusal| PolicyError {
         problems: vec![place(
             text,
@@ -172,9 +168,7 @@ pub(crate) fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Date, D
         _ => String::new(),
     };
     // jiff would take a date with a time as well and drop the time without a word.
-    let day = (written.len() == 10)
-        .then(|| written.parse().ok())
-        .flatten();
+    let day = (written.len() == 10).then(|| written.parse().ok()).flatten();
     day.ok_or_else(|| D::Error::custom("not a day; write it like \"2027-03-31\""))
 }
 
@@ -185,10 +179,7 @@ pub(crate) mod days {
 
     const DAY: u64 = 24 * 60 * 60;
 
-    pub(crate) fn serialize<S: Serializer>(
-        duration: &Duration,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         let seconds = duration.as_secs();
         if seconds > 0 && seconds.is_multiple_of(DAY) && duration.subsec_nanos() == 0 {
             return serializer.collect_str(&format_args!("{}d", seconds / DAY));
@@ -196,9 +187,7 @@ pub(crate) mod days {
         seatrial_core::limits::human_duration::serialize(duration, serializer)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Duration, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse::<jiff::Span>()
             .ok()
@@ -226,28 +215,19 @@ mod tests {
 
     #[test]
     fn the_default_file_says_what_the_default_is() {
-        assert_eq!(
-            Policy::parse(crate::DEFAULT_TOML, now()).unwrap(),
-            Policy::default()
-        );
+        assert_eq!(Policy::parse(crate::DEFAULT_TOML, now()).unwrap(), Policy::default());
     }
 
     #[test]
     fn a_version_alone_is_the_default() {
-        assert_eq!(
-            Policy::parse("version = 1", now()).unwrap(),
-            Policy::default()
-        );
+        assert_eq!(Policy::parse("version = 1", now()).unwrap(), Policy::default());
     }
 
     #[test]
     fn an_unknown_key_is_an_error_at_its_place() {
         let problem = problem("version = 1\n\n[bases]\n  alow = []\n");
         assert_eq!((problem.line, problem.column), (4, 3));
-        assert!(
-            problem.message.contains("unknown field `alow`"),
-            "{problem:?}"
-        );
+        assert!(problem.message.contains("unknown field `alow`"), "{problem:?}");
     }
 
     #[test]
@@ -292,13 +272,7 @@ mod tests {
         let day = jiff::civil::date(2027, 3, 31);
         assert_eq!(with("\"2027-03-31\""), Ok(day));
         assert_eq!(with("2027-03-31"), Ok(day));
-        for bad in [
-            "\"2027-02-30\"",
-            "\"soon\"",
-            "20270331",
-            "2027-03-31T10:00:00Z",
-            "\"\"",
-        ] {
+        for bad in ["\"2027-02-30\"", "\"soon\"", "20270331", "2027-03-31T10:00:00Z", "\"\""] {
             assert!(with(bad).is_err(), "{bad}");
         }
     }

@@ -66,9 +66,7 @@ pub enum DatabaseProblem {
         allowed: Duration,
     },
     /// It is from the future: its age cannot be known.
-    #[error(
-        "The vulnerability database is from {updated_at}, which is in the future: its age cannot be judged."
-    )]
+    #[error("The vulnerability database is from {updated_at}, which is in the future: its age cannot be judged.")]
     FromTheFuture {
         /// When it says its publisher made it.
         updated_at: Timestamp,
@@ -84,9 +82,7 @@ impl DatabaseProblem {
             Self::TooOld { .. } => {
                 "Get a new one with `seatrial db update`, or have the operator raise vulnerabilities.max_database_age."
             }
-            Self::FromTheFuture { .. } => {
-                "Check this host's clock, then get a new database with `seatrial db update`."
-            }
+            Self::FromTheFuture { .. } => "Check this host's clock, then get a new database with `seatrial db update`.",
             Self::Fixture => "Get a real one with `seatrial db update`.",
         }
     }
@@ -127,12 +123,7 @@ pub fn database_fresh(
 
 /// Decides about a report of the image's own bytes.
 #[must_use]
-pub fn judge_scan(
-    policy: &Policy,
-    report: &ScanReport,
-    fixture_allowed: bool,
-    now: Timestamp,
-) -> ScanJudgement {
+pub fn judge_scan(policy: &Policy, report: &ScanReport, fixture_allowed: bool, now: Timestamp) -> ScanJudgement {
     let mut judgement = ScanJudgement {
         verdict: ScanVerdict::Pass,
         blocking: Vec::new(),
@@ -157,9 +148,7 @@ pub fn judge_scan(
             continue;
         }
         match waived(policy, &vulnerability.id, &vulnerability.package, today) {
-            Cover::Holds(waiver) => judgement
-                .waived
-                .push((vulnerability.clone(), waiver.clone())),
+            Cover::Holds(waiver) => judgement.waived.push((vulnerability.clone(), waiver.clone())),
             Cover::None(expired) => {
                 note_expired(&mut judgement.expired_waivers, expired);
                 judgement.blocking.push(vulnerability.clone());
@@ -168,16 +157,9 @@ pub fn judge_scan(
     }
     if rules.secrets == SecretAction::Block {
         for secret in &report.secrets {
-            match waived(
-                policy,
-                &format!("secret:{}", secret.rule),
-                &secret.path,
-                today,
-            ) {
+            match waived(policy, &format!("secret:{}", secret.rule), &secret.path, today) {
                 Cover::Holds(waiver) => {
-                    judgement
-                        .waived_secrets
-                        .push((secret.clone(), waiver.clone()));
+                    judgement.waived_secrets.push((secret.clone(), waiver.clone()));
                 }
                 Cover::None(expired) => {
                     note_expired(&mut judgement.expired_waivers, expired);
@@ -197,11 +179,7 @@ enum Cover<'a> {
 
 fn waived<'a>(policy: &'a Policy, id: &str, text: &str, today: jiff::civil::Date) -> Cover<'a> {
     let mut expired = None;
-    for waiver in policy
-        .waivers
-        .iter()
-        .filter(|waiver| waiver.covers(id, text))
-    {
+    for waiver in policy.waivers.iter().filter(|waiver| waiver.covers(id, text)) {
         if waiver.holds_on(today) {
             return Cover::Holds(waiver);
         }
@@ -232,28 +210,19 @@ fn say(judgement: &mut ScanJudgement) {
             ),
             named(&judgement.blocking, |vulnerability| format!(
                 "{} {} in {} {}",
-                vulnerability.severity,
-                vulnerability.id,
-                vulnerability.package,
-                vulnerability.installed
+                vulnerability.severity, vulnerability.id, vulnerability.package, vulnerability.installed
             ))
         ));
-        let fixes = named(&judgement.blocking, |vulnerability| {
-            match &vulnerability.fixed {
-                Some(fixed) if !fixed.is_empty() => format!("{} {fixed}", vulnerability.package),
-                _ => format!("{} without it", vulnerability.package),
-            }
+        let fixes = named(&judgement.blocking, |vulnerability| match &vulnerability.fixed {
+            Some(fixed) if !fixed.is_empty() => format!("{} {fixed}", vulnerability.package),
+            _ => format!("{} without it", vulnerability.package),
         });
         ways.push(format!("Use a newer base or newer packages ({fixes})"));
     }
     if !judgement.blocking_secrets.is_empty() {
         facts.push(format!(
             "{} ({})",
-            counted(
-                judgement.blocking_secrets.len(),
-                "secret blocks",
-                "secrets block"
-            ),
+            counted(judgement.blocking_secrets.len(), "secret blocks", "secrets block"),
             named(&judgement.blocking_secrets, |secret| format!(
                 "{} in {}",
                 secret.rule, secret.path
@@ -294,11 +263,7 @@ fn in_words(duration: &Duration) -> String {
     if hours >= 48 {
         format!("{} days", hours / 24)
     } else {
-        counted(
-            usize::try_from(hours).unwrap_or(usize::MAX),
-            "hour",
-            "hours",
-        )
+        counted(usize::try_from(hours).unwrap_or(usize::MAX), "hour", "hours")
     }
 }
 
@@ -370,10 +335,7 @@ mod tests {
         let judgement = judge_scan(&Policy::default(), &report, false, now());
         assert_eq!(judgement.verdict, ScanVerdict::Deny);
         assert_eq!(judgement.blocking.len(), 1);
-        assert_eq!(
-            judgement.message,
-            "1 vulnerability blocks (high CVE-2 in zlib1g 1.2)."
-        );
+        assert_eq!(judgement.message, "1 vulnerability blocks (high CVE-2 in zlib1g 1.2).");
         assert_eq!(
             judgement.what_would_change_it,
             "Use a newer base or newer packages (zlib1g 1.3); or have the operator add a waiver with reason, owner and expiry."
@@ -385,23 +347,14 @@ mod tests {
         let mut policy = Policy::default();
         policy.vulnerabilities.ignore_unfixed = false;
         let report = report(FRESH, vec![vulnerability("CVE-1", Severity::High, None)]);
-        assert_eq!(
-            judge_scan(&policy, &report, false, now()).verdict,
-            ScanVerdict::Deny
-        );
+        assert_eq!(judge_scan(&policy, &report, false, now()).verdict, ScanVerdict::Deny);
         policy.vulnerabilities.block = BlockSeverity::None;
-        assert_eq!(
-            judge_scan(&policy, &report, false, now()).verdict,
-            ScanVerdict::Pass
-        );
+        assert_eq!(judge_scan(&policy, &report, false, now()).verdict, ScanVerdict::Pass);
     }
 
     #[test]
     fn an_old_database_never_passes_and_never_denies() {
-        for vulnerabilities in [
-            vec![],
-            vec![vulnerability("CVE-2", Severity::High, Some("1.3"))],
-        ] {
+        for vulnerabilities in [vec![], vec![vulnerability("CVE-2", Severity::High, Some("1.3"))]] {
             let judgement = judge_scan(
                 &Policy::default(),
                 &report("2026-11-16T11:59:59Z", vulnerabilities),
@@ -455,10 +408,7 @@ mod tests {
     #[test]
     fn a_waiver_covers_its_package_until_the_end_of_its_day() {
         let policy = Policy {
-            waivers: vec![
-                waiver("CVE-2", Some("zlib")),
-                waiver("CVE-5", Some("openssl")),
-            ],
+            waivers: vec![waiver("CVE-2", Some("zlib")), waiver("CVE-5", Some("openssl"))],
             ..Policy::default()
         };
         let report = report(
@@ -470,19 +420,10 @@ mod tests {
         );
         let today = judge_scan(&policy, &report, false, now());
         assert_eq!((today.waived.len(), today.blocking.len()), (1, 1));
-        let tomorrow = judge_scan(
-            &policy,
-            &report,
-            false,
-            "2026-11-24T00:00:00Z".parse().unwrap(),
-        );
+        let tomorrow = judge_scan(&policy, &report, false, "2026-11-24T00:00:00Z".parse().unwrap());
         assert_eq!((tomorrow.waived.len(), tomorrow.blocking.len()), (0, 2));
         assert_eq!(tomorrow.expired_waivers.len(), 1);
-        assert!(
-            tomorrow
-                .what_would_change_it
-                .contains("ended on 2026-11-23")
-        );
+        assert!(tomorrow.what_would_change_it.contains("ended on 2026-11-23"));
     }
 
     #[test]
@@ -497,24 +438,11 @@ mod tests {
         let mut policy = Policy::default();
         let judgement = judge_scan(&policy, &report, false, now());
         assert_eq!(judgement.verdict, ScanVerdict::Deny);
-        assert_eq!(
-            judgement.message,
-            "1 secret blocks (github-pat in /app/.env)."
-        );
-        policy
-            .waivers
-            .push(waiver("secret:github-pat", Some("/app/")));
-        assert_eq!(
-            judge_scan(&policy, &report, false, now())
-                .waived_secrets
-                .len(),
-            1
-        );
+        assert_eq!(judgement.message, "1 secret blocks (github-pat in /app/.env).");
+        policy.waivers.push(waiver("secret:github-pat", Some("/app/")));
+        assert_eq!(judge_scan(&policy, &report, false, now()).waived_secrets.len(), 1);
         policy.waivers.clear();
         policy.vulnerabilities.secrets = SecretAction::Warn;
-        assert_eq!(
-            judge_scan(&policy, &report, false, now()).verdict,
-            ScanVerdict::Pass
-        );
+        assert_eq!(judge_scan(&policy, &report, false, now()).verdict, ScanVerdict::Pass);
     }
 }

@@ -16,11 +16,7 @@ fn longest_waiver() -> Span {
     2.years()
 }
 
-pub(crate) fn validate(
-    policy: &Policy,
-    today: Date,
-    known_rules: Option<&[&str]>,
-) -> Vec<Complaint> {
+pub(crate) fn validate(policy: &Policy, today: Date, known_rules: Option<&[&str]>) -> Vec<Complaint> {
     let mut complaints = Complaints(Vec::new());
     if policy.version != 1 {
         complaints.add(
@@ -51,10 +47,7 @@ impl Complaints {
         self.0.push(Complaint {
             path: path
                 .split('.')
-                .map(|step| {
-                    step.parse()
-                        .map_or_else(|_| Step::Key(step.to_owned()), Step::Index)
-                })
+                .map(|step| step.parse().map_or_else(|_| Step::Key(step.to_owned()), Step::Index))
                 .collect(),
             message: message.into(),
             remedy: Some(remedy.to_owned()),
@@ -81,12 +74,7 @@ fn check_levels(policy: &Policy, known_rules: Option<&[&str]>, complaints: &mut 
     }
 }
 
-fn check_waivers(
-    policy: &Policy,
-    today: Date,
-    known_rules: Option<&[&str]>,
-    complaints: &mut Complaints,
-) {
+fn check_waivers(policy: &Policy, today: Date, known_rules: Option<&[&str]>, complaints: &mut Complaints) {
     if policy.waivers.len() > MAX_ENTRIES {
         complaints.add(
             "waivers",
@@ -113,10 +101,7 @@ fn check_waivers(
                 "write it like ST016, CVE-2023-45853 or secret:aws-access-key-id",
             );
         }
-        for (article, key, text) in [
-            ("a", "reason", &waiver.reason),
-            ("an", "owner", &waiver.owner),
-        ] {
+        for (article, key, text) in [("a", "reason", &waiver.reason), ("an", "owner", &waiver.owner)] {
             if text.trim().is_empty() {
                 complaints.add(
                     &format!("waivers.{index}.{key}"),
@@ -148,11 +133,7 @@ fn check_waivers(
 fn is_rule(id: &str, known_rules: Option<&[&str]>) -> bool {
     match known_rules {
         Some(known) => known.contains(&id),
-        None => {
-            id.len() == 5
-                && id.starts_with("ST")
-                && id[2..].bytes().all(|byte| byte.is_ascii_digit())
-        }
+        None => id.len() == 5 && id.starts_with("ST") && id[2..].bytes().all(|byte| byte.is_ascii_digit()),
     }
 }
 
@@ -162,9 +143,9 @@ fn is_vulnerability(id: &str) -> bool {
         !kind.is_empty()
             && kind.bytes().all(|byte| byte.is_ascii_uppercase())
             && !rest.is_empty()
-            && rest.bytes().all(|byte| {
-                byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b':' | b'.' | b'_')
-            })
+            && rest
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b':' | b'.' | b'_'))
     })
 }
 
@@ -198,8 +179,7 @@ fn check_user(policy: &Policy, complaints: &mut Complaints) {
         plain.then(|| text.parse::<u32>().ok()).flatten()
     };
     let user = policy.run.user.as_str();
-    let Some((Some(uid), Some(gid))) = user.split_once(':').map(|(uid, gid)| (id(uid), id(gid)))
-    else {
+    let Some((Some(uid), Some(gid))) = user.split_once(':').map(|(uid, gid)| (id(uid), id(gid))) else {
         complaints.add(
             "run.user",
             format!("'{}' is not uid:gid", user.escape_debug()),
@@ -209,11 +189,7 @@ fn check_user(policy: &Policy, complaints: &mut Complaints) {
     };
     // -1 means "leave it as it is" to the kernel, which here would be root.
     if uid == 0 || gid == 0 || uid == u32::MAX || gid == u32::MAX {
-        complaints.add(
-            "run.user",
-            "the guest never runs as root",
-            "write it like 65532:65532",
-        );
+        complaints.add("run.user", "the guest never runs as root", "write it like 65532:65532");
     }
 }
 
@@ -256,11 +232,7 @@ fn check_limits(policy: &Policy, complaints: &mut Complaints) {
     ] {
         // Docker takes no less than a hundredth of a core.
         if !(0.01..=1024.0).contains(&cpus) {
-            complaints.add(
-                path,
-                "cpus must be from 0.01 to 1024",
-                "write 1.0 for one core",
-            );
+            complaints.add(path, "cpus must be from 0.01 to 1024", "write 1.0 for one core");
         }
     }
     for (path, pids) in [
@@ -325,13 +297,9 @@ mod tests {
     }
 
     fn refused(line: &str, says: &str) {
-        let refusal = Policy::parse_knowing(
-            &format!("version = 1\n{line}\n"),
-            now(),
-            &["ST003", "ST040"],
-        )
-        .unwrap_err()
-        .to_string();
+        let refusal = Policy::parse_knowing(&format!("version = 1\n{line}\n"), now(), &["ST003", "ST040"])
+            .unwrap_err()
+            .to_string();
         assert!(refusal.contains(says), "{line}: {refusal}");
     }
 
@@ -347,19 +315,9 @@ mod tests {
         refused(&waiver("cve-2023-1", "r", "o"), "neither a rule");
         refused(&waiver("ST003", " ", "o"), "needs a reason");
         refused(&waiver("ST003", "r", ""), "needs an owner");
-        for good in [
-            "ST003",
-            "CVE-2023-45853",
-            "GHSA-abcd-ef12-34gh",
-            "secret:github-pat",
-        ] {
+        for good in ["ST003", "CVE-2023-45853", "GHSA-abcd-ef12-34gh", "secret:github-pat"] {
             assert!(
-                Policy::parse_knowing(
-                    &format!("version = 1\n{}", waiver(good, "r", "o")),
-                    now(),
-                    &["ST003"]
-                )
-                .is_ok()
+                Policy::parse_knowing(&format!("version = 1\n{}", waiver(good, "r", "o")), now(), &["ST003"]).is_ok()
             );
         }
     }
@@ -427,7 +385,13 @@ mod tests {
             "[[waivers]]\nrule = \"ST003\"\nreason = \"r\"\nowner = \"o\"\nexpires = \"2028-11-24\"",
             "within two years",
         );
-        assert!(Policy::parse("version = 1\n[[waivers]]\nrule = \"ST003\"\nreason = \"r\"\nowner = \"o\"\nexpires = \"2028-11-23\"", now()).is_ok());
+        assert!(
+            Policy::parse(
+                "version = 1\n[[waivers]]\nrule = \"ST003\"\nreason = \"r\"\nowner = \"o\"\nexpires = \"2028-11-23\"",
+                now()
+            )
+            .is_ok()
+        );
     }
 
     #[test]

@@ -49,11 +49,7 @@ fn pointer_path(data_dir: &Path, kind: DatabaseKind) -> PathBuf {
 ///
 /// # Errors
 /// [`ScanError::DatabaseMissing`], or what the Engine or the file system says.
-pub async fn current(
-    engine: &dyn Engine,
-    data_dir: &Path,
-    kind: DatabaseKind,
-) -> Result<Database, ScanError> {
+pub async fn current(engine: &dyn Engine, data_dir: &Path, kind: DatabaseKind) -> Result<Database, ScanError> {
     let path = pointer_path(data_dir, kind);
     let text = match fs::read(&path) {
         Ok(text) => text,
@@ -62,8 +58,8 @@ pub async fn current(
         }
         Err(source) => return Err(local("read the pointer to the database", source)),
     };
-    let pointer: Pointer = serde_json::from_slice(&text)
-        .map_err(|source| local("read the pointer to the database", source))?;
+    let pointer: Pointer =
+        serde_json::from_slice(&text).map_err(|source| local("read the pointer to the database", source))?;
     if pointer.kind != kind || !engine.has_volume(&pointer.volume).await? {
         return Err(ScanError::DatabaseMissing);
     }
@@ -85,8 +81,8 @@ pub async fn is_current(
     folder: &Path,
     kind: DatabaseKind,
 ) -> Result<bool, ScanError> {
-    let metadata_bytes = fs::read(folder.join("metadata.json"))
-        .map_err(|source| local("read metadata.json of the database", source))?;
+    let metadata_bytes =
+        fs::read(folder.join("metadata.json")).map_err(|source| local("read metadata.json of the database", source))?;
     let metadata: Metadata = serde_json::from_slice(&metadata_bytes)
         .map_err(|source| local("understand metadata.json of the database", source))?;
     match current(engine, data_dir, kind).await {
@@ -106,8 +102,8 @@ pub async fn import(
     folder: &Path,
     kind: DatabaseKind,
 ) -> Result<Database, ScanError> {
-    let metadata_bytes = fs::read(folder.join("metadata.json"))
-        .map_err(|source| local("read metadata.json of the database", source))?;
+    let metadata_bytes =
+        fs::read(folder.join("metadata.json")).map_err(|source| local("read metadata.json of the database", source))?;
     let metadata: Metadata = serde_json::from_slice(&metadata_bytes)
         .map_err(|source| local("understand metadata.json of the database", source))?;
     if metadata.version != 2 {
@@ -119,11 +115,7 @@ pub async fn import(
     let db_path = folder.join("trivy.db");
     let sha256 = sha256_of(&db_path).map_err(|source| local("read trivy.db", source))?;
     // The time is part of the name: the same bytes with a newer date are another state.
-    let volume = format!(
-        "st-db-{}-{}",
-        &sha256[..16],
-        metadata.updated_at.as_second()
-    );
+    let volume = format!("st-db-{}-{}", &sha256[..16], metadata.updated_at.as_second());
     if !engine.has_volume(&volume).await? {
         if let Err(error) = fill(engine, &volume, &db_path, metadata_bytes).await {
             let _ = engine.remove_volume(&volume).await; // half a database must not be found by anybody
@@ -145,25 +137,15 @@ pub async fn import(
     })
 }
 
-async fn fill(
-    engine: &dyn Engine,
-    volume: &str,
-    db_path: &Path,
-    metadata: Vec<u8>,
-) -> Result<(), ScanError> {
+async fn fill(engine: &dyn Engine, volume: &str, db_path: &Path, metadata: Vec<u8>) -> Result<(), ScanError> {
     engine.create_volume(volume).await?;
     let file = fs::File::open(db_path).map_err(|source| local("open trivy.db", source))?;
-    let len = file
-        .metadata()
-        .map_err(|source| local("open trivy.db", source))?
-        .len();
+    let len = file.metadata().map_err(|source| local("open trivy.db", source))?.len();
     let spec = ToolSpec {
         role: "db",
         attempt: None,
         image: ToolImage::Holder,
-        args: ["put", "--deadline-s", "600", "/target"]
-            .map(str::to_owned)
-            .to_vec(),
+        args: ["put", "--deadline-s", "600", "/target"].map(str::to_owned).to_vec(),
         mounts: vec![ToolMount {
             volume: volume.to_owned(),
             path: "/target",
@@ -197,11 +179,9 @@ async fn fill(
 /// Switches the pointer by rename, then removes the volume before it when nobody uses it.
 async fn switch(engine: &dyn Engine, data_dir: &Path, pointer: &Pointer) -> Result<(), ScanError> {
     let path = pointer_path(data_dir, pointer.kind);
-    let before: Option<Pointer> = fs::read(&path)
-        .ok()
-        .and_then(|text| serde_json::from_slice(&text).ok());
-    let text = serde_json::to_vec_pretty(pointer)
-        .map_err(|source| local("write the pointer to the database", source))?;
+    let before: Option<Pointer> = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let text =
+        serde_json::to_vec_pretty(pointer).map_err(|source| local("write the pointer to the database", source))?;
     let fresh = path.with_extension(format!("{}.tmp", std::process::id()));
     fs::write(&fresh, text)
         .and_then(|()| fs::rename(&fresh, &path))
@@ -271,11 +251,7 @@ impl ToolInput for DatabaseFrames {
 ///
 /// # Errors
 /// The download failed, or the Engine did.
-pub async fn update(
-    engine: &dyn Engine,
-    data_dir: &Path,
-    repository: Option<&str>,
-) -> Result<Database, ScanError> {
+pub async fn update(engine: &dyn Engine, data_dir: &Path, repository: Option<&str>) -> Result<Database, ScanError> {
     let volume = format!("st-db-new-{}", Timestamp::now().as_millisecond());
     engine.create_volume(&volume).await?;
     let updated = download(engine, &volume, repository).await;
@@ -355,9 +331,7 @@ async fn download(
             .unwrap_or("no message")
             .to_owned();
         return Err(EngineError::Registry {
-            name: repository
-                .unwrap_or("the vulnerability database")
-                .to_owned(),
+            name: repository.unwrap_or("the vulnerability database").to_owned(),
             source: last.into(),
         }
         .into());
@@ -379,21 +353,18 @@ async fn download(
     spec.mounts[0].writable = false;
     let end = engine.tool(spec, Box::new(nonce())).await?;
     if end.code != 0 {
-        return Err(ScanError::Failed(
-            "the downloaded database cannot be read".to_owned(),
-        ));
+        return Err(ScanError::Failed("the downloaded database cannot be read".to_owned()));
     }
     let text = String::from_utf8_lossy(&end.stdout).into_owned();
-    let unreadable =
-        || ScanError::Failed("the downloaded database has no metadata that can be read".to_owned());
+    let unreadable = || ScanError::Failed("the downloaded database has no metadata that can be read".to_owned());
     let (line, metadata) = text.split_once('\n').ok_or_else(unreadable)?;
     let sha256 = line
         .split_whitespace()
         .next()
         .filter(|hash| hash.len() == 64)
         .ok_or_else(unreadable)?;
-    let metadata: Metadata = serde_json::from_str(metadata)
-        .map_err(|source| local("understand metadata.json of the database", source))?;
+    let metadata: Metadata =
+        serde_json::from_str(metadata).map_err(|source| local("understand metadata.json of the database", source))?;
     Ok((sha256.to_owned(), metadata.updated_at))
 }
 

@@ -116,9 +116,7 @@ struct Cause {
     start_line: u64,
 }
 
-fn null_is_empty<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Vec<T>, D::Error> {
+fn null_is_empty<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
@@ -165,11 +163,7 @@ pub(crate) fn read(bytes: &[u8], id: Digest, layers: &[Digest]) -> Result<Seen, 
         .filter(|result| result.class == "os-pkgs")
         .map(|result| result.packages.len())
         .sum();
-    let packages = report
-        .results
-        .iter()
-        .map(|result| result.packages.len())
-        .sum();
+    let packages = report.results.iter().map(|result| result.packages.len()).sum();
     let mut vulnerabilities: Vec<Vulnerability> = report
         .results
         .iter()

@@ -12,8 +12,7 @@ use seatrial_core::{
     limits::ScanLimits,
     oci::LayoutFrames,
     scanner::{
-        Database, DatabaseKind, ImageSource, Misconfiguration, ScanEnd, ScanError, ScanReport,
-        ScanRequest, Scanner,
+        Database, DatabaseKind, ImageSource, Misconfiguration, ScanEnd, ScanError, ScanReport, ScanRequest, Scanner,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -82,25 +81,15 @@ impl Trivy {
     }
 
     fn record_path(&self, name: &str) -> PathBuf {
-        self.settings
-            .data_dir
-            .join("scans")
-            .join(format!("{name}.json"))
+        self.settings.data_dir.join("scans").join(format!("{name}.json"))
     }
 
     async fn record(&self, name: &str) -> Option<BaseRecord> {
-        let record: BaseRecord =
-            serde_json::from_slice(&fs::read(self.record_path(name)).ok()?).ok()?;
+        let record: BaseRecord = serde_json::from_slice(&fs::read(self.record_path(name)).ok()?).ok()?;
         matches!(self.engine.has_volume(&record.volume).await, Ok(true)).then_some(record)
     }
 
-    fn spec(
-        &self,
-        attempt: Option<AttemptId>,
-        limits: &ScanLimits,
-        options: &[&str],
-        trivy: &[&str],
-    ) -> ToolSpec {
+    fn spec(&self, attempt: Option<AttemptId>, limits: &ScanLimits, options: &[&str], trivy: &[&str]) -> ToolSpec {
         let seconds = limits.time.as_secs().max(1);
         // Our own limit ends the tool; the dead-man's switch in it is for the case that we are gone.
         let mut args = vec![
@@ -168,12 +157,7 @@ fn image_args<'a>(input: &'a str, format: &'a str, timeout: &'a str) -> Vec<&'a 
 #[async_trait]
 impl Scanner for Trivy {
     async fn database(&self) -> Result<Database, ScanError> {
-        database::current(
-            &*self.engine,
-            &self.settings.data_dir,
-            self.settings.database,
-        )
-        .await
+        database::current(&*self.engine, &self.settings.data_dir, self.settings.database).await
     }
 
     async fn prepare_base(&self, base: &BaseImage) -> Result<(), ScanError> {
@@ -183,8 +167,7 @@ impl Scanner for Trivy {
         }
         let path = self.record_path(&name);
         let folder = self.settings.data_dir.join("scans");
-        fs::create_dir_all(&folder)
-            .map_err(|source| local("make the folder of base scans", source))?;
+        fs::create_dir_all(&folder).map_err(|source| local("make the folder of base scans", source))?;
         let lock = lock(folder.join(format!("{name}.lock"))).await?;
         if self.record(&name).await.is_some() {
             return Ok(()); // a sibling made it while we waited
@@ -213,23 +196,19 @@ impl Scanner for Trivy {
             },
         ];
         let archive = self.engine.export_base(base).await?;
-        let end = self
-            .engine
-            .tool(spec, Box::new(ArchiveFrames::new(archive)))
-            .await?;
+        let end = self.engine.tool(spec, Box::new(ArchiveFrames::new(archive))).await?;
         let outputs = outputs(&end, BASE_LIMITS.time)?;
         let report = outputs
             .first()
             .ok_or_else(|| ScanError::Failed("it gave no report of the base".to_owned()))?;
-        let seen = report::read(report, base.id, &base.layers)
-            .map_err(|error| ScanError::Failed(error.to_string()))?;
+        let seen = report::read(report, base.id, &base.layers).map_err(|error| ScanError::Failed(error.to_string()))?;
         let record = BaseRecord {
             os: seen.os,
             os_packages: seen.os_packages,
             volume: name.clone(),
         };
-        let text = serde_json::to_vec_pretty(&record)
-            .map_err(|source| local("write the record of a base scan", source))?;
+        let text =
+            serde_json::to_vec_pretty(&record).map_err(|source| local("write the record of a base scan", source))?;
         let fresh = path.with_extension("tmp");
         fs::write(&fresh, text)
             .and_then(|()| fs::rename(&fresh, &path))
@@ -238,11 +217,7 @@ impl Scanner for Trivy {
         Ok(())
     }
 
-    async fn scan(
-        &self,
-        request: &ScanRequest,
-        source: Box<dyn ImageSource>,
-    ) -> Result<ScanEnd, ScanError> {
+    async fn scan(&self, request: &ScanRequest, source: Box<dyn ImageSource>) -> Result<ScanEnd, ScanError> {
         let scanner_image = self.engine.tool_image(ToolImage::Scanner).await?;
         let seconds = format!("{}s", request.limits.time.as_secs().max(1));
         let mut options = vec!["--db", DATABASE_FOLDER];
@@ -255,9 +230,10 @@ impl Scanner for Trivy {
             None => None,
             Some(base) => {
                 let name = self.cache_name(base).await?;
-                let record = self.record(&name).await.ok_or_else(|| {
-                    ScanError::Failed("the base was not scanned before".to_owned())
-                })?;
+                let record = self
+                    .record(&name)
+                    .await
+                    .ok_or_else(|| ScanError::Failed("the base was not scanned before".to_owned()))?;
                 options.extend(["--cache", CACHE_MOUNT]);
                 mounts.push(ToolMount {
                     volume: name,
@@ -297,8 +273,7 @@ impl Scanner for Trivy {
             [report, .., version] => (report, String::from_utf8_lossy(version).into_owned()),
             _ => return Err(ScanError::Failed("it gave no report".to_owned())),
         };
-        let seen = report::read_for(report, &image)
-            .map_err(|error| ScanError::Failed(error.to_string()))?;
+        let seen = report::read_for(report, &image).map_err(|error| ScanError::Failed(error.to_string()))?;
         if let Some(base) = base.filter(|base| base.os_packages > 0) {
             if seen.os_packages == 0 {
                 return Ok(ScanEnd::Unscannable(format!(
@@ -308,11 +283,7 @@ impl Scanner for Trivy {
                 )));
             }
         }
-        let sbom = if request.sbom {
-            outputs.get(1).cloned()
-        } else {
-            None
-        };
+        let sbom = if request.sbom { outputs.get(1).cloned() } else { None };
         Ok(ScanEnd::Report(Box::new(ScanReport {
             scanner: format!(
                 "trivy {}",
@@ -332,11 +303,7 @@ impl Scanner for Trivy {
         })))
     }
 
-    async fn lint(
-        &self,
-        attempt: AttemptId,
-        dockerfile: &str,
-    ) -> Result<Vec<Misconfiguration>, ScanError> {
+    async fn lint(&self, attempt: AttemptId, dockerfile: &str) -> Result<Vec<Misconfiguration>, ScanError> {
         let limits = ScanLimits {
             time: Duration::from_secs(60),
             ..ScanLimits::default()
@@ -359,10 +326,7 @@ impl Scanner for Trivy {
         let mut frames = format!("F {} Dockerfile\n", dockerfile.len()).into_bytes();
         frames.extend_from_slice(dockerfile.as_bytes());
         frames.extend_from_slice(b".\n");
-        let end = self
-            .engine
-            .tool(spec, Box::new(ReadyInput::new(frames)))
-            .await?;
+        let end = self.engine.tool(spec, Box::new(ReadyInput::new(frames))).await?;
         let outputs = outputs(&end, limits.time)?;
         let report = outputs
             .first()
@@ -415,10 +379,7 @@ fn outputs(end: &ToolEnd, limit: Duration) -> Result<Vec<Vec<u8>>, ScanError> {
     let mut outputs = Vec::new();
     let mut rest = &end.stdout[..];
     while !rest.is_empty() {
-        let line_end = rest
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .ok_or_else(broken)?;
+        let line_end = rest.iter().position(|byte| *byte == b'\n').ok_or_else(broken)?;
         let line = std::str::from_utf8(&rest[..line_end]).map_err(|_| broken())?;
         rest = &rest[line_end + 1..];
         if let Some(len) = line.strip_prefix("ST1 O ") {
@@ -516,21 +477,14 @@ mod tests {
 
     #[test]
     fn framed_outputs_are_taken_apart() {
-        let parts = outputs(
-            &end(b"ST1 O 3\nabcST1 X 0\nST1 O 0\nST1 X 0\n"),
-            Duration::ZERO,
-        )
-        .unwrap();
+        let parts = outputs(&end(b"ST1 O 3\nabcST1 X 0\nST1 O 0\nST1 X 0\n"), Duration::ZERO).unwrap();
         assert_eq!(parts, [b"abc".to_vec(), Vec::new()]);
     }
 
     #[test]
     fn a_cut_or_foreign_frame_is_a_failed_scan_not_a_clean_one() {
         for bad in [&b"ST1 O 10\nabc"[..], b"{}", b"ST1 O x\n", b"ST1 X 1\n"] {
-            assert!(matches!(
-                outputs(&end(bad), Duration::ZERO),
-                Err(ScanError::Failed(_))
-            ));
+            assert!(matches!(outputs(&end(bad), Duration::ZERO), Err(ScanError::Failed(_))));
         }
     }
 
@@ -542,9 +496,6 @@ mod tests {
             ..end(b"")
         };
         let error = outputs(&failed, Duration::ZERO).unwrap_err().to_string();
-        assert!(
-            error.contains("FATAL no such db") && !error.contains('\x1b'),
-            "{error}"
-        );
+        assert!(error.contains("FATAL no such db") && !error.contains('\x1b'), "{error}");
     }
 }

@@ -26,14 +26,24 @@ use crate::config::Config;
 pub(crate) fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if path == Path::new("-") {
-        std::io::stdin().lock().take(max + 1).read_to_end(&mut bytes).context("cannot read standard input")?;
+        std::io::stdin()
+            .lock()
+            .take(max + 1)
+            .read_to_end(&mut bytes)
+            .context("cannot read standard input")?;
         return Ok(bytes);
     }
     let file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    if !file.metadata().with_context(|| format!("cannot open {}", path.display()))?.is_file() {
+    if !file
+        .metadata()
+        .with_context(|| format!("cannot open {}", path.display()))?
+        .is_file()
+    {
         bail!("{} is not a file", path.display());
     }
-    file.take(max + 1).read_to_end(&mut bytes).with_context(|| format!("cannot read {}", path.display()))?;
+    file.take(max + 1)
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("cannot read {}", path.display()))?;
     Ok(bytes)
 }
 
@@ -43,7 +53,8 @@ pub(crate) fn policy(config: &Config, named: Option<&Path>) -> Result<Policy> {
         return Ok(Policy::default());
     };
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the policy {}", path.display()))?;
-    Policy::parse(&text, Timestamp::now()).map_err(|error| anyhow::anyhow!("the policy {} cannot be used\n{error}", path.display()))
+    Policy::parse(&text, Timestamp::now())
+        .map_err(|error| anyhow::anyhow!("the policy {} cannot be used\n{error}", path.display()))
 }
 
 /// Connects to the Engine that the configuration names.

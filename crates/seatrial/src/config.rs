@@ -109,17 +109,32 @@ impl Default for Config {
             data_dir: default_data_dir(),
             docker: Docker { host: None, pull: true },
             images: Images::default(),
-            scan: Scan { fixture_db: None, db_repository: None, sbom: true, config_checks: true },
+            scan: Scan {
+                fixture_db: None,
+                db_repository: None,
+                sbom: true,
+                config_checks: true,
+            },
             policy: PolicyFile::default(),
-            run: Run { runtime: None, attempts: 2 },
-            log: Log { format: LogFormat::Text, level: "warn".to_owned() },
+            run: Run {
+                runtime: None,
+                attempts: 2,
+            },
+            log: Log {
+                format: LogFormat::Text,
+                level: "warn".to_owned(),
+            },
         }
     }
 }
 
 /// `$XDG_STATE_HOME/seatrial`, `~/.local/state/seatrial`, else `/var/lib/seatrial`.
 fn default_data_dir() -> PathBuf {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     absolute("XDG_STATE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
         .map_or_else(|| PathBuf::from("/var/lib/seatrial"), |state| state.join("seatrial"))
@@ -154,7 +169,10 @@ fn usual_places() -> Vec<PathBuf> {
     let home = std::env::var_os("XDG_CONFIG_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")));
-    let places = [Some(PathBuf::from("/etc/seatrial/seatrial.toml")), home.map(|home| home.join("seatrial/seatrial.toml"))];
+    let places = [
+        Some(PathBuf::from("/etc/seatrial/seatrial.toml")),
+        home.map(|home| home.join("seatrial/seatrial.toml")),
+    ];
     places.into_iter().flatten().filter(|path| path.is_file()).collect()
 }
 

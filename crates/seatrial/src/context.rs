@@ -28,7 +28,8 @@ pub(crate) fn pack(folder: &Path, max: u64) -> Result<Arc<[u8]>> {
     let mut tar = tar::Builder::new(Vec::new());
     tar.follow_symlinks(false);
     for path in &paths {
-        append(&mut tar, folder, path).with_context(|| format!("cannot pack {} into the build context", path.display()))?;
+        append(&mut tar, folder, path)
+            .with_context(|| format!("cannot pack {} into the build context", path.display()))?;
         let packed = tar.get_ref().len() as u64;
         if packed > max {
             bail!("the build context is larger than {max} bytes (limits.context); leave files out with .dockerignore");
@@ -116,7 +117,10 @@ impl Rules {
             if pattern.is_empty() || pattern == "." {
                 continue;
             }
-            let glob = GlobBuilder::new(pattern).literal_separator(true).backslash_escape(true).build()
+            let glob = GlobBuilder::new(pattern)
+                .literal_separator(true)
+                .backslash_escape(true)
+                .build()
                 .with_context(|| format!("'{}' in .dockerignore is not a pattern", line.escape_debug()))?;
             rules.push((takes_back, glob.compile_matcher()));
         }
@@ -127,7 +131,10 @@ impl Rules {
     fn ignore(&self, path: &Path) -> bool {
         let mut ignored = false;
         for (takes_back, glob) in &self.rules {
-            if path.ancestors().any(|part| !part.as_os_str().is_empty() && glob.is_match(part)) {
+            if path
+                .ancestors()
+                .any(|part| !part.as_os_str().is_empty() && glob.is_match(part))
+            {
                 ignored = !takes_back;
             }
         }
@@ -150,7 +157,10 @@ mod tests {
         assert!(ignored("**/target", "a/target/x"));
         assert!(ignored("*.md\n!README.md", "x.md") && !ignored("*.md\n!README.md", "README.md"));
         assert!(ignored("!README.md\n*.md", "README.md"), "the last match wins");
-        assert!(!ignored("docs\n!docs/keep", "docs/keep/x"), "a folder's files can be taken back");
+        assert!(
+            !ignored("docs\n!docs/keep", "docs/keep/x"),
+            "a folder's files can be taken back"
+        );
         assert!(!ignored("*.md", "a/x.md"), "a star does not cross a slash");
         assert!(ignored("# c\n\n/abs/", "abs/x"));
     }
@@ -166,8 +176,21 @@ mod tests {
         let packed = pack(folder.path(), 1 << 20).unwrap();
         assert_eq!(packed, pack(folder.path(), 1 << 20).unwrap());
         let mut archive = tar::Archive::new(&packed[..]);
-        let names: Vec<String> = archive.entries().unwrap().map(|e| e.unwrap().path().unwrap().display().to_string()).collect();
-        assert_eq!(names, [".dockerignore", "b", "b/file", "link"], "a link is packed as a link, never followed");
-        assert!(pack(folder.path(), 600).unwrap_err().to_string().contains("limits.context"));
+        let names: Vec<String> = archive
+            .entries()
+            .unwrap()
+            .map(|e| e.unwrap().path().unwrap().display().to_string())
+            .collect();
+        assert_eq!(
+            names,
+            [".dockerignore", "b", "b/file", "link"],
+            "a link is packed as a link, never followed"
+        );
+        assert!(
+            pack(folder.path(), 600)
+                .unwrap_err()
+                .to_string()
+                .contains("limits.context")
+        );
     }
 }

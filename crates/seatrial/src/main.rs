@@ -47,7 +47,10 @@ fn start(cli: &Cli) -> Result<u8> {
     }
     let config = config::load(cli.config.as_deref())?;
     log(cli, &config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     let code = runtime.block_on(dispatch(cli, &config));
     runtime.shutdown_background(); // a read of standard input may still block; nothing of ours is lost
     code
@@ -75,9 +78,13 @@ fn log(cli: &Cli, config: &Config) -> Result<()> {
         _ => "warn,seatrial=debug,seatrial_pipeline=debug,seatrial_engine=debug,seatrial_scan=debug",
     };
     let filter = EnvFilter::try_new(level).map_err(|error| anyhow::anyhow!("log.level cannot be used: {error}"))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match config.log.format {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).init(),
+        LogFormat::Text => lines
+            .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+            .init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),
     }
     Ok(())

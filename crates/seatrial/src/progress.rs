@@ -46,11 +46,17 @@ impl Show {
                 bar.set_style(look);
             }
             bar.enable_steady_tick(Duration::from_millis(120));
-            Style::Live { bar, state: Mutex::default() }
+            Style::Live {
+                bar,
+                state: Mutex::default(),
+            }
         } else {
             Style::Plain(Mutex::new(()))
         };
-        Self { begun: Instant::now(), style }
+        Self {
+            begun: Instant::now(),
+            style,
+        }
     }
 
     /// Takes the moving line away.
@@ -76,15 +82,30 @@ impl Watch for Show {
             Style::Live { bar, state } => {
                 let mut live = state.lock().unwrap_or_else(PoisonError::into_inner);
                 match news {
-                    Progress::StageStarted { stage } => *live = Live { stage: Some(stage), ..Live::default() },
-                    Progress::StageFinished { stage, millis } => bar.println(format!("  ✓ {stage:<8} {:.2} s", seconds(millis))),
-                    Progress::BuildStep { step, of, text } => live.step = format!("step {step} of {of}: {}", escape_untrusted(&text)),
+                    Progress::StageStarted { stage } => {
+                        *live = Live {
+                            stage: Some(stage),
+                            ..Live::default()
+                        }
+                    }
+                    Progress::StageFinished { stage, millis } => {
+                        bar.println(format!("  ✓ {stage:<8} {:.2} s", seconds(millis)))
+                    }
+                    Progress::BuildStep { step, of, text } => {
+                        live.step = format!("step {step} of {of}: {}", escape_untrusted(&text))
+                    }
                     Progress::LogLine { line, .. } => live.line = escape_untrusted(&line),
                     Progress::Note { text } => bar.println(format!("  · {}", escape_untrusted(&text))),
                 }
                 let stage = live.stage.map(|stage| stage.to_string()).unwrap_or_default();
                 let parts = [stage.as_str(), live.step.as_str(), live.line.as_str()];
-                bar.set_message(parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · "));
+                bar.set_message(
+                    parts
+                        .into_iter()
+                        .filter(|part| !part.is_empty())
+                        .collect::<Vec<_>>()
+                        .join(" · "),
+                );
             }
         }
     }
@@ -110,7 +131,10 @@ mod tests {
 
     #[test]
     fn guest_text_cannot_drive_the_terminal() {
-        let line = sentence(&Progress::LogLine { stage: Stage::Run, line: "\u{1b}]0;owned\u{7}".to_owned() });
+        let line = sentence(&Progress::LogLine {
+            stage: Stage::Run,
+            line: "\u{1b}]0;owned\u{7}".to_owned(),
+        });
         assert_eq!(line, "run | \\u{1b}]0;owned\\u{7}");
     }
 }

@@ -15,7 +15,9 @@ const NAMED: usize = 10;
 /// The last lines. The very last one is the result, when there is one.
 pub(crate) fn text(job: &JobView, quiet: bool) -> String {
     let mut out = String::new();
-    let StateWord::Ended(ending) = job.state else { return out };
+    let StateWord::Ended(ending) = job.state else {
+        return out;
+    };
     if !quiet {
         evidence(&mut out, job);
     }
@@ -36,7 +38,11 @@ pub(crate) fn text(job: &JobView, quiet: bool) -> String {
     }
     if let Some(result) = &job.result {
         if !quiet {
-            let _ = writeln!(out, "  result {} ({} bytes, {})", result.path, result.bytes, result.sha256);
+            let _ = writeln!(
+                out,
+                "  result {} ({} bytes, {})",
+                result.path, result.bytes, result.sha256
+            );
         }
         let _ = writeln!(out, "{}", escape_untrusted(&result.value.to_string()));
     }
@@ -47,7 +53,11 @@ fn evidence(out: &mut String, job: &JobView) {
     let _ = writeln!(out, "  job    {}", job.id);
     if let Some(image) = &job.image {
         let bases: Vec<String> = image.bases.iter().map(|base| escape_untrusted(&base.name)).collect();
-        let on = if bases.is_empty() { "scratch".to_owned() } else { bases.join(", ") };
+        let on = if bases.is_empty() {
+            "scratch".to_owned()
+        } else {
+            bases.join(", ")
+        };
         let _ = writeln!(out, "  image  {} on {on} ({} new bytes)", image.id, image.new_bytes);
     }
     if let Some(scan) = &job.scan {
@@ -58,7 +68,11 @@ fn evidence(out: &mut String, job: &JobView) {
             out,
             "  walls  {}, {}, network {}, {}, {} root, user {}",
             walls.runtime,
-            if walls.user_namespace { "user namespace" } else { "NO user namespace" },
+            if walls.user_namespace {
+                "user namespace"
+            } else {
+                "NO user namespace"
+            },
             walls.network,
             walls.seccomp,
             if walls.read_only_root { "read-only" } else { "WRITABLE" },
@@ -66,14 +80,28 @@ fn evidence(out: &mut String, job: &JobView) {
         );
     }
     for (stage, usage) in &job.usage {
-        let number = |value: Option<f64>, unit: &str| value.map_or_else(|| "unknown".to_owned(), |value| format!("{value:.2} {unit}"));
-        let memory = usage.memory_peak.map_or_else(|| "unknown".to_owned(), |bytes| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)));
-        let _ = writeln!(out, "  {stage:<6} {}, cpu {}, memory peak {memory}", number(usage.wall_s, "s"), number(usage.cpu_s, "s"));
+        let number = |value: Option<f64>, unit: &str| {
+            value.map_or_else(|| "unknown".to_owned(), |value| format!("{value:.2} {unit}"))
+        };
+        let memory = usage.memory_peak.map_or_else(
+            || "unknown".to_owned(),
+            |bytes| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)),
+        );
+        let _ = writeln!(
+            out,
+            "  {stage:<6} {}, cpu {}, memory peak {memory}",
+            number(usage.wall_s, "s"),
+            number(usage.cpu_s, "s")
+        );
     }
     for artifact in &job.artifacts {
         match (&artifact.skipped, artifact.bytes) {
-            (Some(why), _) => { let _ = writeln!(out, "  left   {}: {why}", artifact.name); }
-            (None, bytes) => { let _ = writeln!(out, "  kept   {} ({} bytes)", artifact.name, bytes.unwrap_or_default()); }
+            (Some(why), _) => {
+                let _ = writeln!(out, "  left   {}: {why}", artifact.name);
+            }
+            (None, bytes) => {
+                let _ = writeln!(out, "  kept   {} ({} bytes)", artifact.name, bytes.unwrap_or_default());
+            }
         }
     }
     if !job.log_tail.is_empty() {
@@ -85,14 +113,30 @@ fn evidence(out: &mut String, job: &JobView) {
 }
 
 fn scanned(out: &mut String, scan: &ScanView) {
-    let counts: Vec<String> = Severity::WORST_FIRST.iter().filter_map(|severity| scan.counts.get(severity).map(|count| format!("{count} {severity}"))).collect();
-    let counts = if counts.is_empty() { "no vulnerabilities".to_owned() } else { counts.join(", ") };
-    let os = scan.os.as_deref().map_or_else(|| "no operating system".to_owned(), escape_untrusted);
+    let counts: Vec<String> = Severity::WORST_FIRST
+        .iter()
+        .filter_map(|severity| scan.counts.get(severity).map(|count| format!("{count} {severity}")))
+        .collect();
+    let counts = if counts.is_empty() {
+        "no vulnerabilities".to_owned()
+    } else {
+        counts.join(", ")
+    };
+    let os = scan
+        .os
+        .as_deref()
+        .map_or_else(|| "no operating system".to_owned(), escape_untrusted);
     let kind = match scan.database_kind {
         DatabaseKind::Real => "database",
-        DatabaseKind::Fixture => "FIXTURE database (scan.database_kind: fixture; says nothing about real vulnerabilities)",
+        DatabaseKind::Fixture => {
+            "FIXTURE database (scan.database_kind: fixture; says nothing about real vulnerabilities)"
+        }
     };
-    let _ = writeln!(out, "  scan   {counts}; {} packages, {os}; {}, {kind} of {}", scan.packages, scan.scanner, scan.database_updated_at);
+    let _ = writeln!(
+        out,
+        "  scan   {counts}; {} packages, {os}; {}, {kind} of {}",
+        scan.packages, scan.scanner, scan.database_updated_at
+    );
     for blocking in scan.blocking.iter().take(NAMED) {
         let _ = writeln!(out, "  blocks {}", vulnerability(blocking));
     }
@@ -100,15 +144,28 @@ fn scanned(out: &mut String, scan: &ScanView) {
         let _ = writeln!(out, "  blocks {} more", scan.blocking.len() - NAMED);
     }
     for secret in scan.secrets.iter().take(NAMED) {
-        let _ = writeln!(out, "  secret {} in {} at line {}", escape_untrusted(&secret.rule), escape_untrusted(&secret.path), secret.line);
+        let _ = writeln!(
+            out,
+            "  secret {} in {} at line {}",
+            escape_untrusted(&secret.rule),
+            escape_untrusted(&secret.path),
+            secret.line
+        );
     }
 }
 
 fn vulnerability(found: &Vulnerability) -> String {
-    let fixed = found.fixed.as_deref().map_or_else(|| "not fixed".to_owned(), |version| format!("fixed in {}", escape_untrusted(version)));
+    let fixed = found.fixed.as_deref().map_or_else(
+        || "not fixed".to_owned(),
+        |version| format!("fixed in {}", escape_untrusted(version)),
+    );
     format!(
         "{} {} in {} {} ({fixed}): {}",
-        escape_untrusted(&found.id), found.severity, escape_untrusted(&found.package), escape_untrusted(&found.installed), escape_untrusted(&found.title)
+        escape_untrusted(&found.id),
+        found.severity,
+        escape_untrusted(&found.package),
+        escape_untrusted(&found.installed),
+        escape_untrusted(&found.title)
     )
 }
 

@@ -28,10 +28,7 @@ pub(crate) fn file(reader: &mut Reader) {
     let mut missed_stage = false;
     for instruction in &reader.file.instructions {
         let at = refused.partition_point(|span| span.start < instruction.span.start);
-        if refused
-            .get(at)
-            .is_some_and(|span| span.start < instruction.span.end)
-        {
+        if refused.get(at).is_some_and(|span| span.start < instruction.span.end) {
             has_stage |= instruction.keyword == Keyword::From;
             continue;
         }
@@ -113,11 +110,7 @@ fn judge(instruction: &Instruction) -> Verdict {
                 return Err(at_least_one(instruction, name));
             }
             flags(instruction, &[])?;
-            match instruction
-                .words()
-                .iter()
-                .find(|word| word.value.trim().is_empty())
-            {
+            match instruction.words().iter().find(|word| word.value.trim().is_empty()) {
                 Some(word) => Err((
                     ErrorKind::EmptyVolume,
                     word.span,
@@ -176,11 +169,7 @@ fn exactly_one(instruction: &Instruction, name: &str) -> Verdict {
 
 fn blank_names(instruction: &Instruction, name: &str) -> Verdict {
     // `ARG` without `=` is never blank; the old form of `ENV` has a name by construction.
-    match instruction
-        .pairs()
-        .iter()
-        .find(|pair| pair.name.value.is_empty())
-    {
+    match instruction.pairs().iter().find(|pair| pair.name.value.is_empty()) {
         Some(pair) => Err((
             ErrorKind::BlankName,
             pair.name.span,
@@ -202,11 +191,7 @@ fn flags(instruction: &Instruction, known: &[(&str, Kind)]) -> Verdict {
     for flag in &instruction.flags {
         let Some((name, kind)) = known.iter().find(|(name, _)| *name == flag.name) else {
             let written: String = flag.name.chars().take(60).collect();
-            return Err((
-                ErrorKind::UnknownFlag,
-                flag.span,
-                format!("unknown flag: --{written}"),
-            ));
+            return Err((ErrorKind::UnknownFlag, flag.span, format!("unknown flag: --{written}")));
         };
         if *kind != Kind::Many && seen.contains(name) {
             return Err((
@@ -254,14 +239,9 @@ fn from(instruction: &Instruction) -> Verdict {
         [_] => {}
         [_, word, name] if gotext::is_as(&word.value) => {
             let lower = gotext::lower(&name.value);
-            let valid = lower
-                .bytes()
-                .next()
-                .is_some_and(|byte| byte.is_ascii_lowercase())
+            let valid = lower.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase())
                 && lower.bytes().all(|byte| {
-                    byte.is_ascii_lowercase()
-                        || byte.is_ascii_digit()
-                        || matches!(byte, b'-' | b'_' | b'.')
+                    byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.')
                 });
             if !valid {
                 let message = format!(
@@ -340,9 +320,7 @@ fn mount(flag: &Flag, value: &str) -> Verdict {
             continue;
         };
         if gotext::lower(key) == "from" && value.find('$').is_some_and(|at| at + 1 != value.len()) {
-            return wrong(
-                "'from' doesn't support variable expansion, define alias stage instead".into(),
-            );
+            return wrong("'from' doesn't support variable expansion, define alias stage instead".into());
         }
     }
     Ok(())
@@ -391,10 +369,7 @@ fn healthcheck(instruction: &Instruction) -> Verdict {
     let kind = gotext::upper(&health.kind.value);
     if kind == "NONE" {
         if has_command {
-            return wrong(
-                instruction.span,
-                "HEALTHCHECK NONE takes no arguments".into(),
-            );
+            return wrong(instruction.span, "HEALTHCHECK NONE takes no arguments".into());
         }
         return Ok(());
     }
@@ -415,10 +390,7 @@ fn healthcheck(instruction: &Instruction) -> Verdict {
         );
     }
     if !has_command {
-        return wrong(
-            instruction.span,
-            "Missing command after HEALTHCHECK CMD".into(),
-        );
+        return wrong(instruction.span, "Missing command after HEALTHCHECK CMD".into());
     }
     for flag in &instruction.flags {
         let value = flag.value.as_deref().unwrap_or_default();

@@ -79,9 +79,7 @@ pub(crate) fn detect_syntax(text: &str) -> Option<SyntaxDirective> {
     let mut start = if text.starts_with('\u{feff}') { 3 } else { 0 };
     let mut first_line = 1;
     if text[start..].starts_with("#!") {
-        start = text[start..]
-            .find('\n')
-            .map_or(text.len(), |at| start + at + 1);
+        start = text[start..].find('\n').map_or(text.len(), |at| start + at + 1);
         first_line = 2;
     }
     for (comment, form) in [("#", SyntaxForm::Hash), ("//", SyntaxForm::Slashes)] {
@@ -136,14 +134,8 @@ mod tests {
             syntax("\u{feff}# escape=`\n# syntax=a"),
             Some((SyntaxForm::Hash, "a".into(), 2))
         );
-        assert_eq!(
-            syntax("// syntax=a\n{}"),
-            Some((SyntaxForm::Slashes, "a".into(), 1))
-        );
-        assert_eq!(
-            syntax("{\"syntax\":\"a\"}"),
-            Some((SyntaxForm::Json, "a".into(), 1))
-        );
+        assert_eq!(syntax("// syntax=a\n{}"), Some((SyntaxForm::Slashes, "a".into(), 1)));
+        assert_eq!(syntax("{\"syntax\":\"a\"}"), Some((SyntaxForm::Json, "a".into(), 1)));
     }
 
     #[test]

@@ -24,12 +24,14 @@ pub(crate) fn instruction(logical: Arc<Logical>, escape: char) -> (Instruction, 
         logical: &logical,
         escape,
         errors: Vec::new(),
+        errors_only: false,
     };
     let (mut instruction, mut trigger) = splitter.node(0, logical.text.len());
     if let Some((start, end)) = trigger {
         let (inner, deeper) = splitter.node(start, end);
         instruction.args = Args::Trigger(Box::new(inner));
         trigger = deeper;
+        splitter.errors_only = true;
         while let Some((start, end)) = trigger {
             trigger = splitter.node(start, end).1;
         }
@@ -42,6 +44,8 @@ struct Splitter<'a> {
     logical: &'a Arc<Logical>,
     escape: char,
     errors: Vec<LineError>,
+    /// The tree is thrown away: copy no text into it.
+    errors_only: bool,
 }
 
 type Range = (usize, usize);
@@ -60,20 +64,14 @@ impl Splitter<'_> {
 
     fn error(&mut self, kind: ErrorKind, (start, end): Range, message: String) {
         let span = self.logical.span(start, end);
-        self.errors.push(LineError {
-            kind,
-            span,
-            message,
-        });
+        self.errors.push(LineError { kind, span, message });
     }
 
     /// The instruction within `start..end`, and the range of an `ONBUILD`'s trigger.
     fn node(&mut self, start: usize, end: usize) -> (Instruction, Option<Range>) {
         let (start, end) = gotext::trim_range(self.text(), start, end);
         let bytes = self.text().as_bytes();
-        let keyword_end = (start..end)
-            .find(|at| gotext::is_separator(bytes[*at]))
-            .unwrap_or(end);
+        let keyword_end = (start..end).find(|at| gotext::is_separator(bytes[*at])).unwrap_or(end);
         let mut args_start = keyword_end;
         while args_start < end && gotext::is_separator(bytes[args_start]) {
             args_start += 1;
@@ -93,7 +91,11 @@ impl Splitter<'_> {
             span: self.logical.span(start, end),
             logical: Arc::clone(self.logical),
             flags,
-            rest: self.word(rest),
+            rest: if self.errors_only {
+                Word::default()
+            } else {
+                self.word(rest)
+            },
             args,
             heredocs: Vec::new(),
             empty_continuations: Vec::new(),
@@ -177,16 +179,12 @@ impl Splitter<'_> {
 
     fn args(&mut self, keyword: Keyword, rest: Range) -> Args {
         match keyword {
-            Keyword::Add | Keyword::Copy | Keyword::Volume => {
-                self.json(rest).unwrap_or_else(|| self.list(rest))
-            }
+            Keyword::Add | Keyword::Copy | Keyword::Volume => self.json(rest).unwrap_or_else(|| self.list(rest)),
             Keyword::Cmd | Keyword::Entrypoint | Keyword::Run | Keyword::Shell => {
                 self.json(rest).unwrap_or_else(|| self.whole(rest))
             }
             Keyword::Expose | Keyword::From => self.list(rest),
-            Keyword::Maintainer | Keyword::Stopsignal | Keyword::User | Keyword::Workdir => {
-                self.whole(rest)
-            }
+            Keyword::Maintainer | Keyword::Stopsignal | Keyword::User | Keyword::Workdir => self.whole(rest),
             Keyword::Arg => self.names(rest),
             Keyword::Env | Keyword::Label => self.pairs(keyword, rest),
             Keyword::Healthcheck => self.health(rest),
@@ -219,8 +217,7 @@ impl Splitter<'_> {
         match json::array(&self.text()[start..end]) {
             json::Array::Not => None,
             json::Array::Mixed => {
-                let message =
-                    "when using JSON array syntax, arrays must be comprised of strings only".into();
+                let message = "when using JSON array syntax, arrays must be comprised of strings only".into();
                 self.error(ErrorKind::JsonNotStrings, (start, end), message);
                 Some(Args::None)
             }
@@ -238,9 +235,7 @@ impl Splitter<'_> {
 
     fn health(&mut self, (start, end): Range) -> Args {
         let bytes = self.text().as_bytes();
-        let kind_end = (start..end)
-            .find(|at| gotext::is_byte_space(bytes[*at]))
-            .unwrap_or(end);
+        let kind_end = (start..end).find(|at| gotext::is_byte_space(bytes[*at])).unwrap_or(end);
         let command = (kind_end..end)
             .find(|at| !gotext::is_byte_space(bytes[*at]))
             .unwrap_or(end);
@@ -304,11 +299,7 @@ impl Splitter<'_> {
             }
             pairs.push(pair);
         }
-        if complete {
-            Args::Pairs(pairs)
-        } else {
-            Args::None
-        }
+        if complete { Args::Pairs(pairs) } else { Args::None }
     }
 
     fn old_pair(&mut self, keyword: Keyword, (start, end): Range) -> Args {

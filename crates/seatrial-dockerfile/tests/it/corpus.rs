@@ -59,8 +59,7 @@ fn difference(parsed: &Parsed, error: &Value, instructions: &Value) -> Option<St
         return Some(format!("BuildKit's error is {error}, ours are {ours:?}"));
     }
     let Some(expected) = instructions.as_array() else {
-        return (!parsed.fails_at_line_level())
-            .then(|| format!("BuildKit reads nothing, ours are {ours:?}"));
+        return (!parsed.fails_at_line_level()).then(|| format!("BuildKit reads nothing, ours are {ours:?}"));
     };
     if parsed.fails_at_line_level() {
         return Some(format!("BuildKit reads it, ours are {ours:?}"));
@@ -79,8 +78,7 @@ fn difference(parsed: &Parsed, error: &Value, instructions: &Value) -> Option<St
             ])
         })
         .collect();
-    let index = (0..expected.len().max(read.len()))
-        .find(|index| expected.get(*index) != read.get(*index))?;
+    let index = (0..expected.len().max(read.len())).find(|index| expected.get(*index) != read.get(*index))?;
     Some(format!(
         "#{index}: BuildKit {:?}, we {:?}",
         expected.get(index),
@@ -113,11 +111,7 @@ fn odd_and_hostile_files_are_read_as_buildkit_reads_them() {
         let Some(encoded) = row["dockerfile_b64"].as_str() else {
             continue;
         };
-        let found = difference(
-            &parse(&decode(encoded)),
-            &row["buildkit_error"],
-            &row["instructions"],
-        );
+        let found = difference(&parse(&decode(encoded)), &row["buildkit_error"], &row["instructions"]);
         differences.extend(found.map(|text| format!("{}: {text}", row["case"])));
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
@@ -130,15 +124,8 @@ fn every_place_is_a_place_in_the_file() {
         for instruction in &parsed.dockerfile.instructions {
             let keyword = parsed.slice(instruction.keyword_span);
             assert_eq!(keyword.to_lowercase(), instruction.name, "{name}");
-            for word in instruction
-                .words()
-                .iter()
-                .filter(|_| !instruction.json_form())
-            {
-                assert!(
-                    parsed.slice(word.span).starts_with(&word.value[..0]),
-                    "{name}"
-                );
+            for word in instruction.words().iter().filter(|_| !instruction.json_form()) {
+                assert!(parsed.slice(word.span).starts_with(&word.value[..0]), "{name}");
                 let written = parsed.slice(word.span);
                 assert!(
                     written == word.value || written.contains('\n'),
@@ -151,9 +138,7 @@ fn every_place_is_a_place_in_the_file() {
             for heredoc in &instruction.heredocs {
                 assert_eq!(parsed.slice(heredoc.body_span), heredoc.body, "{name}");
                 assert!(
-                    parsed
-                        .slice(heredoc.terminator_span)
-                        .ends_with(&heredoc.delimiter),
+                    parsed.slice(heredoc.terminator_span).ends_with(&heredoc.delimiter),
                     "{name}"
                 );
             }
@@ -174,10 +159,7 @@ pub(crate) fn decode(base64: &str) -> Vec<u8> {
     digits
         .chunks(4)
         .flat_map(|chunk| {
-            let bits = chunk
-                .iter()
-                .fold(0_u32, |bits, digit| bits << 6 | u32::from(*digit))
-                << (6 * (4 - chunk.len()));
+            let bits = chunk.iter().fold(0_u32, |bits, digit| bits << 6 | u32::from(*digit)) << (6 * (4 - chunk.len()));
             bits.to_be_bytes()[1..chunk.len()].to_vec()
         })
         .collect()

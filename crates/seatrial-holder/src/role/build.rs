@@ -26,14 +26,9 @@ use crate::{
 };
 
 mod output;
+mod space;
 
-pub(super) const OPTIONS: &[&str] = &[
-    "--deadline-s",
-    "--max-out",
-    "--network",
-    "--under",
-    "--buildah",
-];
+pub(super) const OPTIONS: &[&str] = &["--deadline-s", "--max-out", "--under", "--buildah"];
 
 const MAX_DOCKERFILE: u64 = 4 << 20;
 const MAX_PROFILE: u64 = 1 << 20;
@@ -87,16 +82,18 @@ fn walk(args: &Args, deadline: &Deadline) -> Result<i32, Broken> {
         .number("--max-out", u64::MAX)?
         .ok_or_else(|| Broken::Usage("--max-out is missing".to_owned()))?;
     let places = Places::under(&args.path("--under").unwrap_or_else(|| "/".into()));
-    let command = buildah(args, &places)?;
+    let command = buildah(args, &places);
     prepare(&places)?;
     let mut input = io::stdin().lock();
     let nonce = nonce(&mut input)?;
     let placeholders = receive(&mut input, &places)?;
+    let watch = space::Watch::start(&places.store, &places.output_volume);
     let end = build(&command, &places, deadline)?;
+    let lowest = watch.stop();
     remove(&placeholders)?;
 
     let mut report = Report::of(&nonce, &end);
-    measure(&mut report, &places);
+    lowest.tell(&mut report);
     if end.late {
         report.send()?;
         return Ok(EXIT_DEADLINE);
@@ -114,22 +111,11 @@ fn walk(args: &Args, deadline: &Deadline) -> Result<i32, Broken> {
 }
 
 /// The whole command line.
-fn buildah(args: &Args, places: &Places) -> Result<Vec<OsString>, Broken> {
-    let network = match args.text("--network").map(|text| text.to_str()) {
-        None | Some(Some("host")) => "host",
-        Some(Some("none")) => "none",
-        Some(_) => return Err(Broken::Usage("--network is host or none".to_owned())),
-    };
+fn buildah(args: &Args, places: &Places) -> Vec<OsString> {
     let program = args.text("--buildah").unwrap_or("buildah".as_ref());
     let mut command: Vec<OsString> = vec![program.to_owned()];
-    let fixed = [
-        "bud",
-        "--pull-never",
-        "--isolation",
-        "chroot",
-        "--network",
-        network,
-    ];
+    // chroot isolation knows no other network; the container's own is empty.
+    let fixed = ["bud", "--pull-never", "--isolation", "chroot", "--network", "host"];
     command.extend(fixed.map(OsString::from));
     let mut profile = OsString::from("seccomp=");
     profile.push(places.own.join("inner.json"));
@@ -140,7 +126,7 @@ fn buildah(args: &Args, places: &Places) -> Result<Vec<OsString>, Broken> {
     target.push(&places.output);
     target.push(":1");
     command.extend(["-t".into(), target, places.context.clone().into_os_string()]);
-    Ok(command)
+    command
 }
 
 fn prepare(places: &Places) -> Result<(), Broken> {
@@ -149,10 +135,7 @@ fn prepare(places: &Places) -> Result<(), Broken> {
         fs::create_dir_all(&places.context)?;
         fs::create_dir_all(places.blobs())?;
         fs::create_dir_all(places.store.join("tmp"))?;
-        fs::write(
-            places.output.join("oci-layout"),
-            br#"{"imageLayoutVersion":"1.0.0"}"#,
-        )?;
+        fs::write(places.output.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         fs::write(places.storage_conf(), storage_conf(places)?)
     };
     made().map_err(surroundings("prepare the builder"))
@@ -238,9 +221,7 @@ fn unpack(input: &mut impl BufRead, target: &Path, size: u64) -> Result<(), Brok
     if status.success() {
         Ok(())
     } else {
-        Err(Broken::Surroundings(
-            "the context cannot be unpacked".to_owned(),
-        ))
+        Err(Broken::Surroundings("the context cannot be unpacked".to_owned()))
     }
 }
 
@@ -250,10 +231,8 @@ fn build(command: &[OsString], places: &Places, deadline: &Deadline) -> Result<c
     let forward = thread::spawn(move || forward(reader));
     let job = Job {
         command,
-        environment: Some(environment(
-            &places.storage_conf(),
-            &places.store.join("tmp"),
-        )),
+        directory: None,
+        environment: Some(environment(&places.storage_conf(), &places.store.join("tmp"))),
         stdout: Some(writer.into()),
         stderr: Some(twin.into()),
     };
@@ -296,27 +275,4 @@ fn remove(placeholders: &[PathBuf]) -> Result<(), Broken> {
         }
     }
     Ok(())
-}
-
-fn measure(report: &mut Report, places: &Places) {
-    for (what, path) in [("store", &places.store), ("out", &places.output_volume)] {
-        let space = rustix::fs::statvfs(path).ok();
-        let bytes = |blocks: u64, size: u64| blocks.saturating_mul(size);
-        report.add_measured(
-            &format!("{what}_free"),
-            space
-                .as_ref()
-                .map(|space| bytes(space.f_bavail, space.f_frsize)),
-        );
-        report.add_measured(
-            &format!("{what}_total"),
-            space
-                .as_ref()
-                .map(|space| bytes(space.f_blocks, space.f_frsize)),
-        );
-        report.add_measured(
-            &format!("{what}_inodes_free"),
-            space.as_ref().map(|space| space.f_ffree),
-        );
-    }
 }

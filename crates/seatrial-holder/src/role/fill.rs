@@ -47,6 +47,7 @@ fn walk(args: &Args, deadline: &Deadline) -> Result<i32, Broken> {
     let stdout = fs::File::create_new(&printed).map_err(surroundings("make a file"))?;
     let job = Job {
         command: &buildah(args, &store, &own, &archive),
+        directory: None,
         environment: Some(environment(&own.join("storage.conf"), &tmp)),
         stdout: Some(stdout.into()),
         stderr: None,
@@ -80,10 +81,7 @@ fn prepare(own: &Path, tmp: &Path) -> Result<(), Broken> {
             Ok(()) | Err(_) => {}
         }
         fs::create_dir(tmp)?;
-        fs::write(
-            own.join("storage.conf"),
-            "[storage]\ndriver = \"overlay\"\n",
-        )
+        fs::write(own.join("storage.conf"), "[storage]\ndriver = \"overlay\"\n")
     };
     made().map_err(surroundings("prepare the filler"))
 }
@@ -93,9 +91,7 @@ fn buildah(args: &Args, store: &Path, own: &Path, archive: &Path) -> Vec<OsStrin
     source.push(archive);
     let runtime: PathBuf = own.join("fill");
     vec![
-        args.text("--buildah")
-            .unwrap_or("buildah".as_ref())
-            .to_owned(),
+        args.text("--buildah").unwrap_or("buildah".as_ref()).to_owned(),
         "--root".into(),
         store.into(),
         "--runroot".into(),

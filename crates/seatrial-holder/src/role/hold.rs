@@ -54,12 +54,7 @@ fn serve(root: &OwnedFd, input: &mut impl BufRead, output: &mut impl Write) -> R
     Ok(())
 }
 
-fn serve_file(
-    root: &OwnedFd,
-    output: &mut impl Write,
-    name: &[u8],
-    max: u64,
-) -> Result<(), Broken> {
+fn serve_file(root: &OwnedFd, output: &mut impl Write, name: &[u8], max: u64) -> Result<(), Broken> {
     let found = Name::parse(name).and_then(|name| beneath::look(root, name.as_bytes(), max));
     match found {
         Ok(Found::File(file, size)) => match beneath::read(file, size) {
@@ -82,8 +77,7 @@ fn reply(output: &mut impl Write, tag: char, bytes: Result<Vec<u8>, Broken>) -> 
 }
 
 fn listing(root: &OwnedFd, max: usize) -> Result<Vec<u8>, Broken> {
-    let space = rustix::fs::fstatvfs(root)
-        .map_err(|error| surroundings("measure the volume")(error.into()))?;
+    let space = rustix::fs::fstatvfs(root).map_err(|error| surroundings("measure the volume")(error.into()))?;
     let (mut names, truncated) = beneath::names(root, b".", max)?;
     names.sort();
     let mut listing = format!(

@@ -14,7 +14,7 @@ use crate::{
     wire::{Broken, nonce, surroundings},
 };
 
-pub(super) const OPTIONS: &[&str] = &["--deadline-s", "--grace-s"];
+pub(super) const OPTIONS: &[&str] = &["--deadline-s", "--grace-s", "--workdir"];
 
 pub(super) fn run(args: &Args) -> Result<i32, Broken> {
     if args.operands.is_empty() {
@@ -26,6 +26,7 @@ pub(super) fn run(args: &Args) -> Result<i32, Broken> {
     close_input()?;
     let job = Job {
         command: &args.operands,
+        directory: args.text("--workdir"),
         environment: None,
         stdout: None,
         stderr: None,

@@ -17,9 +17,7 @@ pub(super) fn run(args: &Args) -> Result<i32, Broken> {
     let target = args
         .directory()?
         .ok_or_else(|| Broken::Usage("put where?".to_owned()))?;
-    let own_mode = args
-        .text("--mode")
-        .map(|text| spool::mode(text.as_encoded_bytes()));
+    let own_mode = args.text("--mode").map(|text| spool::mode(text.as_encoded_bytes()));
     let own_mode = own_mode.transpose()?;
     let root = beneath::directory(&target)?;
     let mut input = std::io::stdin().lock();

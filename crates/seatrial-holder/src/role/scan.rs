@@ -21,14 +21,7 @@ use crate::{
     wire::{Broken, Name, header, length, protocol, surroundings, word},
 };
 
-pub(super) const OPTIONS: &[&str] = &[
-    "--deadline-s",
-    "--cache",
-    "--db",
-    "--base-fill",
-    "--program",
-    "--tmp",
-];
+pub(super) const OPTIONS: &[&str] = &["--deadline-s", "--cache", "--db", "--base-fill", "--program", "--tmp"];
 
 const MAX_COMMANDS: usize = 8;
 
@@ -42,9 +35,7 @@ pub(super) fn run(args: &Args) -> Result<i32, Broken> {
 
 fn walk(args: &Args, deadline: &Deadline) -> Result<i32, Broken> {
     let tmp = args.path("--tmp").unwrap_or_else(|| "/tmp".into());
-    let program = args
-        .text("--program")
-        .unwrap_or("/usr/local/bin/trivy".as_ref());
+    let program = args.text("--program").unwrap_or("/usr/local/bin/trivy".as_ref());
     let groups: Vec<&[OsString]> = args.operands.split(|word| word == "--next").collect();
     if groups.len() > MAX_COMMANDS || groups.iter().any(|group| group.is_empty()) {
         return Err(Broken::Usage("scan runs 1 to 8 commands".to_owned()));
@@ -59,8 +50,7 @@ fn walk(args: &Args, deadline: &Deadline) -> Result<i32, Broken> {
         }
     }
     if let Some(target) = args.path("--base-fill") {
-        publish(&cache_file(&tmp.join("c")), &cache_file(&target))
-            .map_err(surroundings("keep the cache"))?;
+        publish(&cache_file(&tmp.join("c")), &cache_file(&target)).map_err(surroundings("keep the cache"))?;
     }
     Ok(0)
 }
@@ -80,9 +70,7 @@ fn prepare(args: &Args, tmp: &Path) -> Result<(), Broken> {
         match prepared.map(|file| fs::copy(file, cache_file(&cache))) {
             Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             // The copy has the mode of the original, which may be read-only.
-            Some(Ok(_)) => {
-                fs::set_permissions(cache_file(&cache), fs::Permissions::from_mode(0o600))?
-            }
+            Some(Ok(_)) => fs::set_permissions(cache_file(&cache), fs::Permissions::from_mode(0o600))?,
             None | Some(Err(_)) => {}
         }
         Ok(())
@@ -118,6 +106,7 @@ fn scan(command: &[OsString], tmp: &Path, deadline: &Deadline) -> Result<i32, Br
     let stdout = fs::File::create_new(&spooled).map_err(failed())?;
     let job = Job {
         command,
+        directory: None,
         environment: Some(environment(tmp)),
         stdout: Some(stdout.into()),
         stderr: None,

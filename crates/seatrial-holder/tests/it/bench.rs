@@ -31,10 +31,7 @@ impl Ran {
             .unwrap_or_else(|| panic!("no report: {:?} {:?}", self.code, self.stderr));
         let mut values = pairs.split(' ').filter_map(|pair| pair.split_once('='));
         let found = values.find(|(name, _)| *name == key);
-        found
-            .unwrap_or_else(|| panic!("no {key} in {pairs}"))
-            .1
-            .to_owned()
+        found.unwrap_or_else(|| panic!("no {key} in {pairs}")).1.to_owned()
     }
 
     pub(crate) fn has_report(&self) -> bool {
@@ -55,14 +52,7 @@ pub(crate) fn holder_as_init() -> Command {
     } else {
         &["--user", "--map-root-user"]
     });
-    command.args([
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--mount-proc",
-        "--",
-        HOLDER,
-    ]);
+    command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "--", HOLDER]);
     command
 }
 
@@ -78,11 +68,7 @@ pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Ran {
     let feeder = thread::spawn(move || {
         let _ = stdin.write_all(&input); // it may refuse before it has read everything
     });
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = child.wait_with_output().unwrap();
+    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
     feeder.join().unwrap();
     Ran {
         code: status.code().unwrap_or(-1),
@@ -93,9 +79,7 @@ pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Ran {
 
 /// Runs a shell script as a guest of `init`.
 pub(crate) fn guest(init: &mut Command, options: &[&str], script: &str) -> Ran {
-    init.arg("init")
-        .args(options)
-        .args(["--", "sh", "-c", script]);
+    init.arg("init").args(options).args(["--", "sh", "-c", script]);
     feed(init, format!("{NONCE}\n").as_bytes())
 }
 

@@ -52,10 +52,7 @@ fn a_plain_file_is_read() {
     fs::create_dir_all(data.path().join("a/b")).unwrap();
     fs::write(data.path().join("a/b/perf.json"), "{}\0\x1b[31m").unwrap();
     fs::write(data.path().join("empty"), "").unwrap();
-    assert_eq!(
-        read(data.path(), "a/b/perf.json"),
-        ('B', "{}\0\x1b[31m".to_owned())
-    );
+    assert_eq!(read(data.path(), "a/b/perf.json"), ('B', "{}\0\x1b[31m".to_owned()));
     assert_eq!(read(data.path(), "empty"), ('B', String::new()));
 }
 
@@ -81,11 +78,7 @@ fn a_link_is_never_followed() {
         ("loop", "loop"),
     ] {
         symlink(target, data.path().join(name)).unwrap();
-        assert_eq!(
-            read(data.path(), name),
-            not_a_file("a symbolic link"),
-            "{name}"
-        );
+        assert_eq!(read(data.path(), name), not_a_file("a symbolic link"), "{name}");
     }
     symlink("/etc", data.path().join("parent")).unwrap();
     let behind = read(data.path(), "parent/passwd");
@@ -96,22 +89,13 @@ fn a_link_is_never_followed() {
 fn what_is_no_file_is_named_and_not_opened() {
     let data = data();
     let fifo = data.path().join("fifo");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&fifo)
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let _listener = UnixListener::bind(data.path().join("socket")).unwrap();
     fs::create_dir(data.path().join("directory")).unwrap();
     assert_eq!(read(data.path(), "fifo"), not_a_file("a fifo"));
     assert_eq!(read(data.path(), "socket"), not_a_file("a socket"));
     assert_eq!(read(data.path(), "directory"), not_a_file("a directory"));
-    assert_eq!(
-        read(Path::new("/dev"), "zero"),
-        not_a_file("a character device")
-    );
+    assert_eq!(read(Path::new("/dev"), "zero"), not_a_file("a character device"));
 }
 
 #[test]
@@ -132,10 +116,7 @@ fn a_hard_link_is_refused() {
 fn the_bound_is_exact() {
     let data = data();
     let make = |name: &str, size: u64| {
-        File::create(data.path().join(name))
-            .unwrap()
-            .set_len(size)
-            .unwrap();
+        File::create(data.path().join(name)).unwrap().set_len(size).unwrap();
     };
     make("limit", MIB);
     make("above", MIB + 1);
@@ -143,10 +124,7 @@ fn the_bound_is_exact() {
     let (tag, bytes) = read(data.path(), "limit");
     assert_eq!((tag, bytes.len() as u64), ('B', MIB));
     assert_eq!(read(data.path(), "above"), ('T', (MIB + 1).to_string()));
-    assert_eq!(
-        read(data.path(), "sparse"),
-        ('T', (10_u64 << 30).to_string())
-    );
+    assert_eq!(read(data.path(), "sparse"), ('T', (10_u64 << 30).to_string()));
 }
 
 #[test]
@@ -159,14 +137,8 @@ fn what_may_not_be_opened_is_missing_and_says_so() {
     if rustix::process::getuid().is_root() {
         command.uid(65532).gid(65532);
     }
-    let ran = feed(
-        command.arg("hold").arg(data.path()),
-        b"R 100 perf.json\nQ\n",
-    );
-    assert_eq!(
-        frames(&ran.stdout)[1],
-        ('M', b"it may not be opened".to_vec())
-    );
+    let ran = feed(command.arg("hold").arg(data.path()), b"R 100 perf.json\nQ\n");
+    assert_eq!(frames(&ran.stdout)[1], ('M', b"it may not be opened".to_vec()));
 }
 
 #[test]

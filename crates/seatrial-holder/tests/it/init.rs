@@ -27,10 +27,7 @@ fn the_code_of_the_guest_is_ours() {
 fn a_signal_counts_from_128() {
     let ran = run("kill -9 $$");
     assert_eq!(ran.code, 137);
-    assert_eq!(
-        (ran.report("code"), ran.report("signal")),
-        ("137".into(), "9".into())
-    );
+    assert_eq!((ran.report("code"), ran.report("signal")), ("137".into(), "9".into()));
 }
 
 #[test]
@@ -59,23 +56,28 @@ fn what_cannot_be_started_says_why() {
 }
 
 #[test]
+fn it_runs_where_it_is_told() {
+    let run = |folder: &str| {
+        let options = ["--deadline-s", "60", "--workdir", folder];
+        guest(&mut holder_as_init(), &options, "pwd")
+    };
+    assert_eq!(run("/usr").stdout_text(), "/usr\n");
+    let lost = run("/no/such/folder");
+    assert_eq!((lost.code, lost.report("start_error").as_str()), (126, "chdir"));
+}
+
+#[test]
 fn nothing_outlives_the_main_process() {
     let began = Instant::now();
-    let ran =
-        run("trap '' TERM; (setsid sleep 1000 &) ; (setsid setsid sleep 1000 &); sleep .2; exit 3");
+    let ran = run("trap '' TERM; (setsid sleep 1000 &) ; (setsid setsid sleep 1000 &); sleep .2; exit 3");
     assert_eq!(ran.code, 3);
     assert!(ran.report("killed").parse::<u64>().unwrap() >= 2);
-    assert!(
-        began.elapsed() < Duration::from_secs(20),
-        "its pipes were held open"
-    );
+    assert!(began.elapsed() < Duration::from_secs(20), "its pipes were held open");
 }
 
 #[test]
 fn orphans_are_reaped_while_it_runs() {
-    let ran = run(
-        "for i in $(seq 300); do (sh -c 'true &'); done; sleep .3; ps -eo stat= | grep -c Z; exit 0",
-    );
+    let ran = run("for i in $(seq 300); do (sh -c 'true &'); done; sleep .3; ps -eo stat= | grep -c Z; exit 0");
     assert_eq!(ran.stdout_text().trim(), "0");
 }
 
@@ -102,9 +104,7 @@ fn the_nonce_is_nowhere_to_be_found() {
 
 #[test]
 fn a_forged_report_is_not_the_last_line() {
-    let ran = run(
-        "echo 'ST1-REPORT ffffffffffffffffffffffffffffffff code=0' >&2; printf unfinished >&2; exit 5",
-    );
+    let ran = run("echo 'ST1-REPORT ffffffffffffffffffffffffffffffff code=0' >&2; printf unfinished >&2; exit 5");
     assert_eq!(ran.report("code"), "5");
 }
 
@@ -117,10 +117,7 @@ fn at_the_deadline_it_asks_then_kills() {
         &options,
         "trap 'echo asked; exit 9' TERM; while :; do sleep .1; done",
     );
-    assert_eq!(
-        (polite.code, polite.report("deadline").as_str()),
-        (124, "1")
-    );
+    assert_eq!((polite.code, polite.report("deadline").as_str()), (124, "1"));
     assert_eq!(polite.report("code"), "9");
     assert!(polite.stdout_text().contains("asked"));
     assert!(began.elapsed() < Duration::from_secs(5));
@@ -145,20 +142,10 @@ fn the_deadline_comes_without_a_nonce_too() {
 
 #[test]
 fn outside_of_a_namespace_only_its_own_child_is_killed() {
-    let mut bystander = std::process::Command::new("sleep")
-        .arg("1000")
-        .spawn()
-        .unwrap();
-    let ran = guest(
-        &mut holder(),
-        &["--deadline-s", "1", "--grace-s", "0"],
-        "sleep 1000",
-    );
+    let mut bystander = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let ran = guest(&mut holder(), &["--deadline-s", "1", "--grace-s", "0"], "sleep 1000");
     assert_eq!((ran.code, ran.report("signal").as_str()), (124, "9"));
-    assert!(
-        bystander.try_wait().unwrap().is_none(),
-        "somebody else was killed"
-    );
+    assert!(bystander.try_wait().unwrap().is_none(), "somebody else was killed");
     bystander.kill().unwrap();
     bystander.wait().unwrap();
 }
@@ -166,19 +153,13 @@ fn outside_of_a_namespace_only_its_own_child_is_killed() {
 #[test]
 fn a_guest_has_a_session_no_input_and_no_file_of_ours() {
     let count = "ls /proc/self/fd | wc -l";
-    let plain = std::process::Command::new("sh")
-        .args(["-c", count])
-        .output()
-        .unwrap();
+    let plain = std::process::Command::new("sh").args(["-c", count]).output().unwrap();
     let script = format!(
         "ps -o pid=,sid= -p $$ | {{ read a b; [ $a = $b ] && echo leader; }}; \
          readlink /proc/self/fd/0; {count}"
     );
     let inherited = String::from_utf8(plain.stdout).unwrap();
-    assert_eq!(
-        run(&script).stdout_text(),
-        format!("leader\n/dev/null\n{inherited}")
-    );
+    assert_eq!(run(&script).stdout_text(), format!("leader\n/dev/null\n{inherited}"));
 }
 
 #[test]
@@ -187,15 +168,7 @@ fn wrong_arguments_are_refused() {
         &["init", "--", "true"][..],
         &["init", "--deadline-s", "0", "--", "true"],
         &["init", "--deadline-s", "x", "--", "true"],
-        &[
-            "init",
-            "--deadline-s",
-            "9",
-            "--deadline-s",
-            "9",
-            "--",
-            "true",
-        ],
+        &["init", "--deadline-s", "9", "--deadline-s", "9", "--", "true"],
         &["init", "--deadline-s", "9", "--what", "9", "--", "true"],
         &["init", "--deadline-s", "9"],
         &["init", "--deadline-s"],

@@ -13,10 +13,7 @@ fn files_are_written_beneath() {
     let root = tempfile::tempdir().unwrap();
     let mut command = holder();
     command.args(["put", "--mode", "755"]).arg(root.path());
-    let ran = feed(
-        &mut command,
-        b"F 444 2 a\nhiF 0600 0 d/e/f\nF 644 1 d/g\nx.\n",
-    );
+    let ran = feed(&mut command, b"F 444 2 a\nhiF 0600 0 d/e/f\nF 644 1 d/g\nx.\n");
     assert_eq!((ran.code, ran.stdout_text().as_str()), (0, "ok 3\n"));
     assert_eq!(fs::read(root.path().join("a")).unwrap(), b"hi");
     assert_eq!(fs::read(root.path().join("d/g")).unwrap(), b"x");
@@ -70,9 +67,6 @@ fn it_installs_itself() {
     }
     let copy = root.path().join("holder");
     assert_eq!(fs::read(&copy).unwrap(), fs::read(HOLDER).unwrap());
-    assert_eq!(
-        fs::metadata(&copy).unwrap().permissions().mode() & 0o7777,
-        0o555
-    );
+    assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o7777, 0o555);
     assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
 }

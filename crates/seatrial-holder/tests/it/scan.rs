@@ -79,8 +79,7 @@ fn commands_run_in_turn_until_one_fails() {
 
 #[test]
 fn the_cache_of_a_base_is_kept_only_after_success() {
-    let scanner =
-        Scanner::new("cat $TMPDIR/base.tar; echo filled >$TMPDIR/c/fanal/fanal.db; exit $1");
+    let scanner = Scanner::new("cat $TMPDIR/base.tar; echo filled >$TMPDIR/c/fanal/fanal.db; exit $1");
     let target = scanner.path("cache");
     let kept = target.join("fanal/fanal.db");
     let failed = scanner.scan(&[("--base-fill", &target)], &["1"], b"T 4\nbase.\n");
@@ -101,13 +100,7 @@ fn a_missing_scanner_is_no_answer() {
 
 #[test]
 fn a_broken_input_is_refused() {
-    for bad in [
-        &b"F 1 ../x\nx.\n"[..],
-        b"F 1 x\n",
-        b"G\n",
-        b"",
-        b"T 1\nxT 1\ny.\n",
-    ] {
+    for bad in [&b"F 1 ../x\nx.\n"[..], b"F 1 x\n", b"G\n", b"", b"T 1\nxT 1\ny.\n"] {
         let scanner = Scanner::new("exit 0");
         let code = scanner.scan(&[], &["x"], bad).code;
         assert!(matches!(code, 96 | 97), "{} {code}", bad.escape_ascii());

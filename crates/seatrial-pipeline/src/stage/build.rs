@@ -38,14 +38,24 @@ pub async fn build(walk: &Walk<'_>, resolved: &Resolved, waiting: oneshot::Sende
     };
     let tell_step = |step: usize| {
         if let Some(planned) = steps.get(step.saturating_sub(1)) {
-            walk.ports.watch.tell(Progress::BuildStep { step, of: steps.len(), text: planned.text.clone() });
+            walk.ports.watch.tell(Progress::BuildStep {
+                step,
+                of: steps.len(),
+                text: planned.text.clone(),
+            });
         }
     };
     let building = walk.ports.engine.build(&request, &log, &tell_step);
     let Ok(end) = timeout(limits.time, building).await else {
-        return Err(Outcome::timed_out(Reason::BuildTime, format!("The build did not end within {:#}.", jiff::SignedDuration::try_from(limits.time).unwrap_or_default()))
-            .with_remedy("Make the build shorter, or have the operator raise limits.build.time.")
-            .into());
+        return Err(Outcome::timed_out(
+            Reason::BuildTime,
+            format!(
+                "The build did not end within {:#}.",
+                jiff::SignedDuration::try_from(limits.time).unwrap_or_default()
+            ),
+        )
+        .with_remedy("Make the build shorter, or have the operator raise limits.build.time.")
+        .into());
     };
     match end? {
         BuildEnd::Built(image, usage) => {
@@ -81,30 +91,48 @@ fn note_image(walk: &Walk<'_>, resolved: &Resolved, image: &BuiltImage) {
 fn failure_outcome(plan: &Plan, failure: &BuildFailure, limits: &seatrial_core::limits::BuildLimits) -> Outcome {
     match failure {
         BuildFailure::Step { step, exit_code } => {
-            let code = exit_code.map(|code| format!(" with exit code {code}")).unwrap_or_default();
+            let code = exit_code
+                .map(|code| format!(" with exit code {code}"))
+                .unwrap_or_default();
             let place = step.and_then(|step| Some((step, plan.steps.get(step.checked_sub(1)?)?)));
             let message = match place {
                 Some((step, planned)) => format!(
                     "Build step {step} of {} failed{code}: line {} of the Dockerfile, {}.",
-                    plan.steps.len(), planned.line, shortened(&planned.text)
+                    plan.steps.len(),
+                    planned.line,
+                    shortened(&planned.text)
                 ),
                 None => format!("The build failed{code} before its first step."),
             };
             Outcome::failed(Reason::BuildFailed, message)
                 .with_remedy("The last lines of the build's log say why. There is no network while building.")
         }
-        BuildFailure::OutOfMemory => Outcome::failed(Reason::OutOfMemory, format!("The build ran out of memory (limit {}, the files that it writes included).", limits.memory))
-            .blamed_on(Blame::Quota)
-            .with_remedy("Use less memory or write less in RUN, or have the operator raise limits.build.memory."),
-        BuildFailure::TooManyProcesses => Outcome::failed(Reason::TooManyProcesses, format!("The build hit its limit of {} processes.", limits.pids))
-            .blamed_on(Blame::Quota)
-            .with_remedy("Start fewer processes in RUN, or have the operator raise limits.build.pids."),
-        BuildFailure::TooLarge { limit } => Outcome::failed(Reason::BuildTooLarge, format!("The build wrote more than its {} allow.", bytesize(*limit)))
-            .blamed_on(Blame::Quota)
-            .with_remedy("Write less, or have the operator raise limits.build.store and limits.build.layers."),
-        BuildFailure::Refused { why } => Outcome::rejected(Reason::ImageRefused, format!("The built image was refused: {why}."))
-            .blamed_on(Blame::Guest)
-            .with_remedy("Build an image without it; docs/SECURITY-MODEL.md lists what an image may hold."),
+        BuildFailure::OutOfMemory => Outcome::failed(
+            Reason::OutOfMemory,
+            format!(
+                "The build ran out of memory (limit {}, the files that it writes included).",
+                limits.memory
+            ),
+        )
+        .blamed_on(Blame::Quota)
+        .with_remedy("Use less memory or write less in RUN, or have the operator raise limits.build.memory."),
+        BuildFailure::TooManyProcesses => Outcome::failed(
+            Reason::TooManyProcesses,
+            format!("The build hit its limit of {} processes.", limits.pids),
+        )
+        .blamed_on(Blame::Quota)
+        .with_remedy("Start fewer processes in RUN, or have the operator raise limits.build.pids."),
+        BuildFailure::TooLarge { limit } => Outcome::failed(
+            Reason::BuildTooLarge,
+            format!("The build wrote more than its {} allow.", bytesize(*limit)),
+        )
+        .blamed_on(Blame::Quota)
+        .with_remedy("Write less, or have the operator raise limits.build.store and limits.build.layers."),
+        BuildFailure::Refused { why } => {
+            Outcome::rejected(Reason::ImageRefused, format!("The built image was refused: {why}."))
+                .blamed_on(Blame::Guest)
+                .with_remedy("Build an image without it; docs/SECURITY-MODEL.md lists what an image may hold.")
+        }
     }
 }
 

@@ -20,8 +20,16 @@ pub struct Cleared {
 /// The rejection, or an error when the database is not one to decide by.
 pub fn clear(walk: &Walk<'_>, scanned: Scanned) -> Result<Cleared, Stop> {
     let settings = &walk.case.settings;
-    let Scanned { report, misconfigurations } = scanned;
-    let judgement = policy::judge_scan(&settings.policy, &report, settings.fixture_database, jiff::Timestamp::now());
+    let Scanned {
+        report,
+        misconfigurations,
+    } = scanned;
+    let judgement = policy::judge_scan(
+        &settings.policy,
+        &report,
+        settings.fixture_database,
+        jiff::Timestamp::now(),
+    );
     let mut evidence = walk.case.evidence();
     evidence.scan = Some(ScanView {
         counts: report.counts(),
@@ -41,7 +49,9 @@ pub fn clear(walk: &Walk<'_>, scanned: Scanned) -> Result<Cleared, Stop> {
     evidence.sbom = report.sbom;
     drop(evidence);
     match judgement.verdict {
-        policy::ScanVerdict::Pass => Ok(Cleared { _only_clear_makes_one: () }),
+        policy::ScanVerdict::Pass => Ok(Cleared {
+            _only_clear_makes_one: (),
+        }),
         policy::ScanVerdict::Deny => Err(Outcome::rejected(Reason::VulnerabilitiesBlock, judgement.message)
             .with_remedy(judgement.what_would_change_it)
             .into()),

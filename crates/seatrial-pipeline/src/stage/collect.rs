@@ -29,9 +29,15 @@ pub struct Collected {
 /// # Errors
 /// A missing or invalid result as an outcome, or the host's.
 pub async fn collect(walk: &Walk<'_>, _ran: Ran, data: &dyn DataVolume) -> Result<Collected, Stop> {
-    timeout(COLLECT_TIME, collect_within(walk, data)).await.unwrap_or_else(|_| {
-        Err(seatrial_core::engine::EngineError::Slow { action: "read the result", after: COLLECT_TIME }.into())
-    })
+    timeout(COLLECT_TIME, collect_within(walk, data))
+        .await
+        .unwrap_or_else(|_| {
+            Err(seatrial_core::engine::EngineError::Slow {
+                action: "read the result",
+                after: COLLECT_TIME,
+            }
+            .into())
+        })
 }
 
 async fn collect_within(walk: &Walk<'_>, data: &dyn DataVolume) -> Result<Collected, Stop> {
@@ -45,15 +51,31 @@ async fn collect_within(walk: &Walk<'_>, data: &dyn DataVolume) -> Result<Collec
     let bytes = match data.read(path.relative(), max).await? {
         ReadEnd::Bytes(bytes) => bytes,
         ReadEnd::Missing => {
-            return Err(Outcome::failed(Reason::NoResult, format!("The run ended well but left no result at {}.", path.absolute()))
-                .with_remedy(format!("Write JSON to {} before the main process ends; the file must be readable by its owner.", path.absolute()))
-                .into());
+            return Err(Outcome::failed(
+                Reason::NoResult,
+                format!("The run ended well but left no result at {}.", path.absolute()),
+            )
+            .with_remedy(format!(
+                "Write JSON to {} before the main process ends; the file must be readable by its owner.",
+                path.absolute()
+            ))
+            .into());
         }
         ReadEnd::NotAFile(what) => return Err(invalid(&path.absolute(), &format!("it is {what}, not a plain file"))),
-        ReadEnd::TooLarge(size) => return Err(invalid(&path.absolute(), &format!("it has {size} bytes, more than the {max} that are allowed"))),
+        ReadEnd::TooLarge(size) => {
+            return Err(invalid(
+                &path.absolute(),
+                &format!("it has {size} bytes, more than the {max} that are allowed"),
+            ));
+        }
     };
     let value = result::parse(&bytes).map_err(|why| invalid(&path.absolute(), &why.to_string()))?;
-    let view = ResultView { path: path.absolute(), value, sha256: Digest::of(&bytes), bytes: bytes.len() };
+    let view = ResultView {
+        path: path.absolute(),
+        value,
+        sha256: Digest::of(&bytes),
+        bytes: bytes.len(),
+    };
     let mut evidence = walk.case.evidence();
     evidence.result = Some(view);
     evidence.result_bytes = Some(bytes);
@@ -61,13 +83,18 @@ async fn collect_within(walk: &Walk<'_>, data: &dyn DataVolume) -> Result<Collec
     if walk.case.submission.artifacts {
         keep_artifacts(walk, data, &listing).await?;
     }
-    Ok(Collected { _only_collect_makes_one: () })
+    Ok(Collected {
+        _only_collect_makes_one: (),
+    })
 }
 
 fn invalid(path: &str, why: &str) -> Stop {
-    Outcome::failed(Reason::InvalidResult, format!("The result at {path} is not valid: {why}."))
-        .with_remedy("Write one JSON value as UTF-8, in a plain file, with finite numbers and no key twice.")
-        .into()
+    Outcome::failed(
+        Reason::InvalidResult,
+        format!("The result at {path} is not valid: {why}."),
+    )
+    .with_remedy("Write one JSON value as UTF-8, in a plain file, with finite numbers and no key twice.")
+    .into()
 }
 
 async fn keep_artifacts(walk: &Walk<'_>, data: &dyn DataVolume, listing: &DataListing) -> Result<(), Stop> {
@@ -79,7 +106,12 @@ async fn keep_artifacts(walk: &Walk<'_>, data: &dyn DataVolume, listing: &DataLi
         if shown == walk.case.submission.result.relative() {
             continue;
         }
-        let skip = |why: String| ArtifactView { name: shown.clone(), bytes: None, sha256: None, skipped: Some(why) };
+        let skip = |why: String| ArtifactView {
+            name: shown.clone(),
+            bytes: None,
+            sha256: None,
+            skipped: Some(why),
+        };
         let view = if !is_artifact_name(raw) {
             skip("its name is not plain".to_owned())
         } else if kept == MAX_ARTIFACTS {
@@ -88,7 +120,12 @@ async fn keep_artifacts(walk: &Walk<'_>, data: &dyn DataVolume, listing: &DataLi
             match data.read(&shown, max).await? {
                 ReadEnd::Bytes(bytes) => {
                     kept += 1;
-                    let view = ArtifactView { name: shown.clone(), bytes: Some(bytes.len() as u64), sha256: Some(Digest::of(&bytes)), skipped: None };
+                    let view = ArtifactView {
+                        name: shown.clone(),
+                        bytes: Some(bytes.len() as u64),
+                        sha256: Some(Digest::of(&bytes)),
+                        skipped: None,
+                    };
                     walk.case.evidence().artifact_bytes.insert(shown, bytes);
                     view
                 }
@@ -100,7 +137,12 @@ async fn keep_artifacts(walk: &Walk<'_>, data: &dyn DataVolume, listing: &DataLi
         walk.case.evidence().artifacts.push(view);
     }
     if listing.truncated {
-        let view = ArtifactView { name: "…".to_owned(), bytes: None, sha256: None, skipped: Some("there are more names than are listed".to_owned()) };
+        let view = ArtifactView {
+            name: "…".to_owned(),
+            bytes: None,
+            sha256: None,
+            skipped: Some("there are more names than are listed".to_owned()),
+        };
         walk.case.evidence().artifacts.push(view);
     }
     Ok(())

@@ -50,20 +50,24 @@ impl Resolved {
 /// # Errors
 /// A rejection (base not allowed, triggers in it, form that is not built), or the host's.
 pub async fn resolve(walk: &Walk<'_>, dockerfile: &Dockerfile) -> Result<Resolved, Stop> {
-    timeout(RESOLVE_TIME, resolve_within(walk, dockerfile)).await.unwrap_or_else(|_| {
-        Err(Outcome::timed_out(Reason::RegistryGone, "Fetching the base images took longer than 10 minutes.")
+    timeout(RESOLVE_TIME, resolve_within(walk, dockerfile))
+        .await
+        .unwrap_or_else(|_| {
+            Err(Outcome::timed_out(
+                Reason::RegistryGone,
+                "Fetching the base images took longer than 10 minutes.",
+            )
             .with_remedy("Load the base images into the Engine beforehand, then submit the job again.")
             .into())
-    })
+        })
 }
 
 async fn resolve_within(walk: &Walk<'_>, dockerfile: &Dockerfile) -> Result<Resolved, Stop> {
     let ports = walk.ports;
     let rules = &walk.case.settings.policy;
-    let (engine, database) = tokio::try_join!(
-        async { ports.engine.probe().await.map_err(Stop::from) },
-        async { ports.scanner.database().await.map_err(Stop::from) },
-    )?;
+    let (engine, database) = tokio::try_join!(async { ports.engine.probe().await.map_err(Stop::from) }, async {
+        ports.scanner.database().await.map_err(Stop::from)
+    },)?;
     walls_suffice(rules, &engine)?;
     database_suffices(walk, &database)?;
 
@@ -76,30 +80,61 @@ async fn resolve_within(walk: &Walk<'_>, dockerfile: &Dockerfile) -> Result<Reso
             continue;
         }
         if !rules.base_allowed(&name) {
-            return Err(Outcome::rejected(Reason::BaseRefused, format!("The base image {name} is not in the policy's allow-list."))
-                .with_remedy(format!("Use a base that matches one of: {}.", rules.bases.allow.join(", ")))
-                .into());
+            return Err(Outcome::rejected(
+                Reason::BaseRefused,
+                format!("The base image {name} is not in the policy's allow-list."),
+            )
+            .with_remedy(format!(
+                "Use a base that matches one of: {}.",
+                rules.bases.allow.join(", ")
+            ))
+            .into());
         }
         let base = ports.engine.prepare_base(&name).await?;
         if rules.bases.require_digest && base.repo_digest.is_none() && !name.contains('@') {
-            return Err(Outcome::rejected(Reason::BaseRefused, format!("The base image {name} is not pinned by a registry's digest, and the policy asks for that.")).into());
+            return Err(Outcome::rejected(
+                Reason::BaseRefused,
+                format!("The base image {name} is not pinned by a registry's digest, and the policy asks for that."),
+            )
+            .into());
         }
         if !base.config.on_build.is_empty() && !rules.bases.allow_onbuild {
-            return Err(Outcome::rejected(Reason::BaseRefused, format!("The base image {name} brings {} ONBUILD trigger(s) that are not in the Dockerfile.", base.config.on_build.len()))
-                .with_remedy("Use a base without ONBUILD, or have the operator set bases.allow_onbuild.")
-                .into());
+            return Err(Outcome::rejected(
+                Reason::BaseRefused,
+                format!(
+                    "The base image {name} brings {} ONBUILD trigger(s) that are not in the Dockerfile.",
+                    base.config.on_build.len()
+                ),
+            )
+            .with_remedy("Use a base without ONBUILD, or have the operator set bases.allow_onbuild.")
+            .into());
         }
-        lowered.insert(name, LoweredBase { reference: base.id.hex(), config: base.config.clone() });
+        lowered.insert(
+            name,
+            LoweredBase {
+                reference: base.id.hex(),
+                config: base.config.clone(),
+            },
+        );
         if !bases.iter().any(|known| known.id == base.id) {
             bases.push(base);
         }
     }
     let plan = lower::lower(dockerfile, &lowered).map_err(|findings| rejected(walk, findings))?;
-    let final_base = plan.final_base.as_ref().and_then(|reference| bases.iter().position(|base| base.id.hex() == *reference));
+    let final_base = plan
+        .final_base
+        .as_ref()
+        .and_then(|reference| bases.iter().position(|base| base.id.hex() == *reference));
     if let Some(base) = final_base.and_then(|index| bases.get(index)) {
         ports.scanner.prepare_base(base).await?;
     }
-    Ok(Resolved { plan, bases, final_base, database, engine })
+    Ok(Resolved {
+        plan,
+        bases,
+        final_base,
+        database,
+        engine,
+    })
 }
 
 fn rejected(walk: &Walk<'_>, findings: Vec<seatrial_core::finding::Finding>) -> Stop {
@@ -118,14 +153,23 @@ fn walls_suffice(rules: &policy::Policy, engine: &EngineFacts) -> Result<(), Sto
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Outcome::errored(Reason::WallsTooWeak, format!("The Engine lacks walls that are asked for: {}.", missing.join(", ")))
-        .with_remedy("`seatrial doctor` says how to switch each of them on.")
-        .into())
+    Err(Outcome::errored(
+        Reason::WallsTooWeak,
+        format!("The Engine lacks walls that are asked for: {}.", missing.join(", ")),
+    )
+    .with_remedy("`seatrial doctor` says how to switch each of them on.")
+    .into())
 }
 
 fn database_suffices(walk: &Walk<'_>, database: &Database) -> Result<(), Stop> {
     let settings = &walk.case.settings;
-    policy::database_fresh(&settings.policy, database, settings.fixture_database, jiff::Timestamp::now()).map_err(|problem| {
+    policy::database_fresh(
+        &settings.policy,
+        database,
+        settings.fixture_database,
+        jiff::Timestamp::now(),
+    )
+    .map_err(|problem| {
         Outcome::errored(Reason::DatabaseStale, problem.to_string())
             .with_remedy("Get a new one with `seatrial db update`.")
             .into()
@@ -135,5 +179,9 @@ fn database_suffices(walk: &Walk<'_>, database: &Database) -> Result<(), Stop> {
 /// What is told of a base.
 #[must_use]
 pub fn view(base: &BaseImage) -> BaseView {
-    BaseView { name: base.name.clone(), id: base.id, repo_digest: base.repo_digest.clone() }
+    BaseView {
+        name: base.name.clone(),
+        id: base.id,
+        repo_digest: base.repo_digest.clone(),
+    }
 }

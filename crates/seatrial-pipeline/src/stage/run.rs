@@ -20,13 +20,21 @@ pub struct Ran {
 ///
 /// # Errors
 /// The host's.
-pub async fn load(walk: &Walk<'_>, resolved: &Resolved, built: &Built, data: &dyn DataVolume) -> Result<Box<dyn Guest>, Stop> {
+pub async fn load(
+    walk: &Walk<'_>,
+    resolved: &Resolved,
+    built: &Built,
+    data: &dyn DataVolume,
+) -> Result<Box<dyn Guest>, Stop> {
     let settings = &walk.case.settings;
     let request = RunRequest {
         attempt: walk.attempt,
         limits: settings.policy.limits.run.clone(),
         user: settings.policy.run.user.clone(),
-        runtime: settings.runtime.clone().or_else(|| strongest(&resolved.engine.runtimes)),
+        runtime: settings
+            .runtime
+            .clone()
+            .or_else(|| strongest(&resolved.engine.runtimes)),
         inputs: walk.case.submission.inputs.clone(),
     };
     Ok(walk.ports.engine.load(&built.image, &request, data).await?)
@@ -35,7 +43,12 @@ pub async fn load(walk: &Walk<'_>, resolved: &Resolved, built: &Built, data: &dy
 /// The strongest runtime by name: own kernel in a machine, own kernel in user space, else the
 /// Engine's default (`None`).
 fn strongest(runtimes: &[String]) -> Option<String> {
-    let first = |wanted: &[&str]| runtimes.iter().find(|name| wanted.iter().any(|prefix| name.starts_with(prefix))).cloned();
+    let first = |wanted: &[&str]| {
+        runtimes
+            .iter()
+            .find(|name| wanted.iter().any(|prefix| name.starts_with(prefix)))
+            .cloned()
+    };
     first(&["kata", "io.containerd.kata"]).or_else(|| first(&["runsc", "gvisor", "io.containerd.runsc"]))
 }
 
@@ -48,9 +61,12 @@ pub async fn run(walk: &Walk<'_>, _permission: Cleared, guest: Box<dyn Guest>) -
     let log = walk.log(Stage::Run);
     // The Engine ends the guest at its limit; this bound is for an Engine that does not.
     let patience = limits.time + Duration::from_secs(30);
-    let end = timeout(patience, guest.start(&log)).await.map_err(|_| {
-        seatrial_core::engine::EngineError::Slow { action: "end the run at its limit", after: patience }
-    })??;
+    let end = timeout(patience, guest.start(&log))
+        .await
+        .map_err(|_| seatrial_core::engine::EngineError::Slow {
+            action: "end the run at its limit",
+            after: patience,
+        })??;
     let oom_events = end.usage.oom_events.unwrap_or(0);
     let pids_events = end.usage.pids_events.unwrap_or(0);
     let mut evidence = walk.case.evidence();
@@ -58,26 +74,61 @@ pub async fn run(walk: &Walk<'_>, _permission: Cleared, guest: Box<dyn Guest>) -
     evidence.walls = Some(end.walls);
     drop(evidence);
     match end.exit {
-        RunExit::Code(0) => Ok(Ran { _only_run_makes_one: () }),
-        RunExit::OutOfMemory => Err(Outcome::failed(Reason::OutOfMemory, format!("The run was killed for its memory (limit {}, without swap; /tmp and /data count in it).", limits.memory))
-            .blamed_on(Blame::Quota)
-            .with_remedy("Use less memory, or have the operator raise limits.run.memory.")
-            .into()),
-        RunExit::TimedOut => Err(Outcome::timed_out(Reason::RunTime, format!("The run did not end within {:#}.", jiff::SignedDuration::try_from(limits.time).unwrap_or_default()))
-            .with_remedy("Make the run shorter, or have the operator raise limits.run.time.")
-            .into()),
-        RunExit::CannotStart => Err(Outcome::failed(Reason::CannotStart, "The image's command cannot be started: there is none, or the file is missing or not executable.")
-            .with_remedy("Give the image a CMD or ENTRYPOINT that exists in it and may be executed by any user.")
-            .into()),
-        RunExit::Code(code) if pids_events > 0 => Err(Outcome::failed(Reason::TooManyProcesses, format!("The run hit its limit of {} processes and ended with exit code {code}.", limits.pids))
-            .blamed_on(Blame::Quota)
-            .with_remedy("Start fewer processes or threads, or have the operator raise limits.run.pids.")
-            .into()),
+        RunExit::Code(0) => Ok(Ran {
+            _only_run_makes_one: (),
+        }),
+        RunExit::OutOfMemory => Err(Outcome::failed(
+            Reason::OutOfMemory,
+            format!(
+                "The run was killed for its memory (limit {}, without swap; /tmp and /data count in it).",
+                limits.memory
+            ),
+        )
+        .blamed_on(Blame::Quota)
+        .with_remedy("Use less memory, or have the operator raise limits.run.memory.")
+        .into()),
+        RunExit::TimedOut => Err(Outcome::timed_out(
+            Reason::RunTime,
+            format!(
+                "The run did not end within {:#}.",
+                jiff::SignedDuration::try_from(limits.time).unwrap_or_default()
+            ),
+        )
+        .with_remedy("Make the run shorter, or have the operator raise limits.run.time.")
+        .into()),
+        RunExit::CannotStart => Err(Outcome::failed(
+            Reason::CannotStart,
+            "The image's command cannot be started: there is none, or the file is missing or not executable.",
+        )
+        .with_remedy("Give the image a CMD or ENTRYPOINT that exists in it and may be executed by any user.")
+        .into()),
+        RunExit::Code(code) if pids_events > 0 => Err(Outcome::failed(
+            Reason::TooManyProcesses,
+            format!(
+                "The run hit its limit of {} processes and ended with exit code {code}.",
+                limits.pids
+            ),
+        )
+        .blamed_on(Blame::Quota)
+        .with_remedy("Start fewer processes or threads, or have the operator raise limits.run.pids.")
+        .into()),
         RunExit::Code(code) => {
-            let memory = if oom_events > 0 { format!(" {oom_events} of its processes were killed for their memory (limit {}).", limits.memory) } else { String::new() };
-            Err(Outcome::failed(Reason::ExitCode, format!("The run ended with exit code {code}{}.{memory}", signal_words(code)))
-                .with_remedy("The last lines of the run's log say why. There is no network, and only /data and /tmp can be written.")
-                .into())
+            let memory = if oom_events > 0 {
+                format!(
+                    " {oom_events} of its processes were killed for their memory (limit {}).",
+                    limits.memory
+                )
+            } else {
+                String::new()
+            };
+            Err(Outcome::failed(
+                Reason::ExitCode,
+                format!("The run ended with exit code {code}{}.{memory}", signal_words(code)),
+            )
+            .with_remedy(
+                "The last lines of the run's log say why. There is no network, and only /data and /tmp can be written.",
+            )
+            .into())
         }
     }
 }
@@ -106,8 +157,14 @@ mod tests {
     #[test]
     fn the_strongest_runtime_wins_and_plain_ones_are_left_to_the_engine() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        assert_eq!(strongest(&names(&["runc", "runsc", "kata-fc"])).as_deref(), Some("kata-fc"));
-        assert_eq!(strongest(&names(&["io.containerd.runc.v2", "runc", "runsc"])).as_deref(), Some("runsc"));
+        assert_eq!(
+            strongest(&names(&["runc", "runsc", "kata-fc"])).as_deref(),
+            Some("kata-fc")
+        );
+        assert_eq!(
+            strongest(&names(&["io.containerd.runc.v2", "runc", "runsc"])).as_deref(),
+            Some("runsc")
+        );
         assert_eq!(strongest(&names(&["crun", "runc"])), None);
     }
 }

@@ -35,11 +35,17 @@ pub async fn scan(walk: &Walk<'_>, resolved: &Resolved, image: oneshot::Receiver
     let scanning = walk.ports.scanner.scan(&request, Box::new(Handoff(Some(image))));
     let (end, misconfigurations) = tokio::join!(scanning, config_checks(walk));
     match end? {
-        ScanEnd::Report(report) => Ok(Scanned { report: *report, misconfigurations }),
-        ScanEnd::Unscannable(why) => Err(Outcome::rejected(Reason::Unscannable, format!("The image cannot be called clean: {why}."))
-            .blamed_on(Blame::Guest)
-            .with_remedy("Keep the package database of the base image in place.")
-            .into()),
+        ScanEnd::Report(report) => Ok(Scanned {
+            report: *report,
+            misconfigurations,
+        }),
+        ScanEnd::Unscannable(why) => Err(Outcome::rejected(
+            Reason::Unscannable,
+            format!("The image cannot be called clean: {why}."),
+        )
+        .blamed_on(Blame::Guest)
+        .with_remedy("Keep the package database of the base image in place.")
+        .into()),
     }
 }
 

@@ -20,7 +20,9 @@ pub(crate) fn run(cli: &Cli, config: &Config, args: &AnalyzeArgs) -> Result<u8> 
         let admitted = admission::admit(&policy, &text, Timestamp::now());
         judged.push((path.display().to_string(), text, admitted));
     }
-    let denied = judged.iter().any(|(_, _, admitted)| matches!(admitted.verdict, admission::Verdict::Deny(_)));
+    let denied = judged
+        .iter()
+        .any(|(_, _, admitted)| matches!(admitted.verdict, admission::Verdict::Deny(_)));
     match args.format {
         AnalyzeFormat::Json => {
             let files: Vec<_> = judged.iter().map(|(path, _, admitted)| {
@@ -64,9 +66,16 @@ fn summary(path: &str, admitted: &admission::Admitted) -> String {
         admission::Verdict::Pass(_) if found == 0 => format!("{path}: pass, nothing found"),
         admission::Verdict::Pass(_) => format!("{path}: pass, {found} finding(s) that do not block"),
         admission::Verdict::Deny(outcome) => {
-            let help = outcome.remedy.as_deref().map(|remedy| format!("\n  help: {remedy}")).unwrap_or_default();
+            let help = outcome
+                .remedy
+                .as_deref()
+                .map(|remedy| format!("\n  help: {remedy}"))
+                .unwrap_or_default();
             let message = seatrial_core::finding::escape_untrusted(&outcome.message);
-            format!("{path}: deny. {message}{}", seatrial_core::finding::escape_untrusted(&help).replacen("\\n", "\n", 1))
+            format!(
+                "{path}: deny. {message}{}",
+                seatrial_core::finding::escape_untrusted(&help).replacen("\\n", "\n", 1)
+            )
         }
     }
 }

@@ -33,14 +33,21 @@ pub(crate) async fn run(config: &Config, what: &DbCommand) -> Result<u8> {
 
 async fn work(config: &Config, what: &DbCommand) -> Result<(), HostFault> {
     let engine = super::engine(config).await?;
-    std::fs::create_dir_all(&config.data_dir).map_err(|source| ScanError::Local { action: "make the data folder", source: source.into() })?;
+    std::fs::create_dir_all(&config.data_dir).map_err(|source| ScanError::Local {
+        action: "make the data folder",
+        source: source.into(),
+    })?;
     match what {
         DbCommand::Update => {
             let database = database::update(&engine, &config.data_dir, config.scan.db_repository.as_deref()).await?;
             super::print(&format!("in force: {}", sentence(&database)));
         }
         DbCommand::Import { folder, fixture } => {
-            let kind = if *fixture { DatabaseKind::Fixture } else { DatabaseKind::Real };
+            let kind = if *fixture {
+                DatabaseKind::Fixture
+            } else {
+                DatabaseKind::Real
+            };
             let database = import(&engine, config, folder, kind).await?;
             super::print(&format!("in force: {}", sentence(&database)));
         }
@@ -63,7 +70,12 @@ async fn work(config: &Config, what: &DbCommand) -> Result<(), HostFault> {
     Ok(())
 }
 
-async fn import(engine: &seatrial_engine::DockerEngine, config: &Config, folder: &Path, kind: DatabaseKind) -> Result<Database, ScanError> {
+async fn import(
+    engine: &seatrial_engine::DockerEngine,
+    config: &Config,
+    folder: &Path,
+    kind: DatabaseKind,
+) -> Result<Database, ScanError> {
     database::import(engine, &config.data_dir, folder, kind).await
 }
 
@@ -74,5 +86,8 @@ pub(crate) fn sentence(database: &Database) -> String {
         DatabaseKind::Fixture => "FIXTURE",
     };
     let hours = database.updated_at.duration_until(Timestamp::now()).as_hours();
-    format!("{kind}, made {} ({hours} h ago), sha256 {}", database.updated_at, database.sha256)
+    format!(
+        "{kind}, made {} ({hours} h ago), sha256 {}",
+        database.updated_at, database.sha256
+    )
 }

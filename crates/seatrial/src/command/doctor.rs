@@ -36,15 +36,30 @@ struct Check {
 }
 
 fn ok(name: &'static str, detail: impl Into<String>) -> Check {
-    Check { name, health: Health::Ok, detail: detail.into(), remedy: None }
+    Check {
+        name,
+        health: Health::Ok,
+        detail: detail.into(),
+        remedy: None,
+    }
 }
 
 fn weak(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Check {
-    Check { name, health: Health::Weak, detail: detail.into(), remedy: Some(remedy.into()) }
+    Check {
+        name,
+        health: Health::Weak,
+        detail: detail.into(),
+        remedy: Some(remedy.into()),
+    }
 }
 
 fn missing(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Check {
-    Check { name, health: Health::Missing, detail: detail.into(), remedy: Some(remedy.into()) }
+    Check {
+        name,
+        health: Health::Missing,
+        detail: detail.into(),
+        remedy: Some(remedy.into()),
+    }
 }
 
 /// Checks all; 6 when something that every job needs is missing.
@@ -65,8 +80,15 @@ fn line(check: &Check) -> String {
         Health::Weak => ("weak", "33"),
         Health::Missing => ("missing", "31"),
     };
-    let remedy = check.remedy.as_deref().map(|remedy| format!("\n                             help: {remedy}")).unwrap_or_default();
-    format!("\x1b[{colour}m{word:<8}\x1b[0m {:<19} {}{remedy}", check.name, check.detail)
+    let remedy = check
+        .remedy
+        .as_deref()
+        .map(|remedy| format!("\n                             help: {remedy}"))
+        .unwrap_or_default();
+    format!(
+        "\x1b[{colour}m{word:<8}\x1b[0m {:<19} {}{remedy}",
+        check.name, check.detail
+    )
 }
 
 async fn examine(config: &Config, policy: &Policy) -> Vec<Check> {
@@ -74,7 +96,11 @@ async fn examine(config: &Config, policy: &Policy) -> Vec<Check> {
     let engine = match super::engine(config).await {
         Ok(engine) => engine,
         Err(error) => {
-            checks.push(missing("engine", format!("{error}"), "Start a Docker Engine, or set docker.host (SEATRIAL__DOCKER__HOST) to its socket."));
+            checks.push(missing(
+                "engine",
+                format!("{error}"),
+                "Start a Docker Engine, or set docker.host (SEATRIAL__DOCKER__HOST) to its socket.",
+            ));
             checks.push(disk(config));
             return checks;
         }
@@ -83,10 +109,17 @@ async fn examine(config: &Config, policy: &Policy) -> Vec<Check> {
         Ok(facts) => walls(&mut checks, &facts, policy),
         Err(error) => checks.push(missing("engine", format!("{error}"), "Look at the Engine's log.")),
     }
-    for (name, image, key) in [("image: builder", ToolImage::Builder, "images.builder"), ("image: scanner", ToolImage::Scanner, "images.scanner")] {
+    for (name, image, key) in [
+        ("image: builder", ToolImage::Builder, "images.builder"),
+        ("image: scanner", ToolImage::Scanner, "images.scanner"),
+    ] {
         checks.push(match engine.tool_image(image).await {
             Ok(id) => ok(name, id.to_string()),
-            Err(error) => missing(name, error.to_string(), format!("Set {key} to `name@sha256:...` or to the id of an image that the Engine holds.")),
+            Err(error) => missing(
+                name,
+                error.to_string(),
+                format!("Set {key} to `name@sha256:...` or to the id of an image that the Engine holds."),
+            ),
         });
     }
     checks.push(database_age(config, policy, &engine).await);
@@ -104,33 +137,87 @@ fn walls(checks: &mut Vec<Check>, facts: &EngineFacts, policy: &Policy) {
     checks.push(if facts.cgroup_version == "2" {
         ok("cgroups", format!("version 2, driver {}", facts.cgroup_driver))
     } else {
-        weak("cgroups", format!("version {}, driver {}", facts.cgroup_version, facts.cgroup_driver), "Limits hold; Engine 29 and later deprecate version 1. Boot with systemd.unified_cgroup_hierarchy=1.")
+        weak(
+            "cgroups",
+            format!("version {}, driver {}", facts.cgroup_version, facts.cgroup_driver),
+            "Limits hold; Engine 29 and later deprecate version 1. Boot with systemd.unified_cgroup_hierarchy=1.",
+        )
     });
-    let limits = [(facts.memory_limit, "memory"), (facts.swap_limit, "swap"), (facts.pids_limit, "processes"), (facts.cpu_quota, "processor")];
+    let limits = [
+        (facts.memory_limit, "memory"),
+        (facts.swap_limit, "swap"),
+        (facts.pids_limit, "processes"),
+        (facts.cpu_quota, "processor"),
+    ];
     let absent: Vec<&str> = limits.iter().filter(|(has, _)| !has).map(|(_, what)| *what).collect();
     checks.push(if absent.is_empty() {
         ok("limits", "memory, swap, processes and processor can be limited")
     } else {
-        missing("limits", format!("cannot be limited: {}", absent.join(", ")), "Boot with cgroup_enable=memory swapaccount=1, or use a kernel with these controllers.")
+        missing(
+            "limits",
+            format!("cannot be limited: {}", absent.join(", ")),
+            "Boot with cgroup_enable=memory swapaccount=1, or use a kernel with these controllers.",
+        )
     });
     checks.push(if facts.user_namespaces || facts.rootless {
         ok("user namespaces", "root inside is not root outside")
     } else {
         let remedy = "Add \"userns-remap\": \"default\" to /etc/docker/daemon.json and restart the Engine.";
-        if policy.walls.user_namespace { missing("user namespaces", "off, and the policy asks for them", remedy) } else { weak("user namespaces", "off", remedy) }
+        if policy.walls.user_namespace {
+            missing("user namespaces", "off, and the policy asks for them", remedy)
+        } else {
+            weak("user namespaces", "off", remedy)
+        }
     });
-    checks.push(if facts.seccomp { ok("seccomp", "available; own profiles are used") } else { missing("seccomp", "the Engine cannot filter system calls", "Use an Engine and a kernel with seccomp.") });
-    checks.push(if facts.apparmor { ok("apparmor", "available") } else { weak("apparmor", "not available", "A second line of defence; Debian and Ubuntu kernels have it.") });
-    let strong: Vec<&str> = facts.runtimes.iter().map(String::as_str).filter(|name| name.contains("runsc") || name.contains("kata")).collect();
+    checks.push(if facts.seccomp {
+        ok("seccomp", "available; own profiles are used")
+    } else {
+        missing(
+            "seccomp",
+            "the Engine cannot filter system calls",
+            "Use an Engine and a kernel with seccomp.",
+        )
+    });
+    checks.push(if facts.apparmor {
+        ok("apparmor", "available")
+    } else {
+        weak(
+            "apparmor",
+            "not available",
+            "A second line of defence; Debian and Ubuntu kernels have it.",
+        )
+    });
+    let strong: Vec<&str> = facts
+        .runtimes
+        .iter()
+        .map(String::as_str)
+        .filter(|name| name.contains("runsc") || name.contains("kata"))
+        .collect();
     checks.push(if strong.is_empty() {
-        weak("runtimes", format!("{} (shared kernel)", facts.runtimes.join(", ")), "Install gVisor (runsc) or Kata and register it with the Engine: the guest then has a kernel of its own.")
+        weak(
+            "runtimes",
+            format!("{} (shared kernel)", facts.runtimes.join(", ")),
+            "Install gVisor (runsc) or Kata and register it with the Engine: the guest then has a kernel of its own.",
+        )
     } else {
         ok("runtimes", strong.join(", "))
     });
-    checks.push(if facts.storage_driver.starts_with("overlay") { ok("storage driver", facts.storage_driver.clone()) } else { weak("storage driver", facts.storage_driver.clone(), "overlay2 is what is tested.") });
+    checks.push(if facts.storage_driver.starts_with("overlay") {
+        ok("storage driver", facts.storage_driver.clone())
+    } else {
+        weak(
+            "storage driver",
+            facts.storage_driver.clone(),
+            "overlay2 is what is tested.",
+        )
+    });
     checks.push(match kernel_version(&facts.kernel) {
         Some(version) if version >= (6, 6) => ok("kernel", facts.kernel.clone()),
-        _ => missing("kernel", facts.kernel.clone(), "The builder's store is an overlay on tmpfs in a user namespace, which needs Linux 6.6 or later."),
+        _ => missing(
+            "kernel",
+            facts.kernel.clone(),
+            "The builder's store is an overlay on tmpfs in a user namespace, which needs Linux 6.6 or later.",
+        ),
     });
     for warning in &facts.warnings {
         checks.push(weak("engine warns", warning.clone(), "See the Engine's documentation."));
@@ -141,17 +228,30 @@ fn engine_version(facts: &EngineFacts) -> Check {
     let detail = format!("{} (API {}) at {}", facts.version, facts.api_version, facts.root_dir);
     match numbers(&facts.version).as_slice() {
         [major, minor, ..] if (*major, *minor) >= (29, 7) => ok("engine", detail),
-        [major, ..] if *major >= 20 => weak("engine", detail, "29.7.0 has fixes of the archive interface (CVE-2026-41567, CVE-2026-41568, CVE-2026-42306, CVE-2026-17106); Seatrial never uses that interface on a guest, other users of this Engine may."),
-        _ => missing("engine", detail, "Update the Engine: 20.10 is the oldest that is tested."),
+        [major, ..] if *major >= 20 => weak(
+            "engine",
+            detail,
+            "29.7.0 has fixes of the archive interface (CVE-2026-41567, CVE-2026-41568, CVE-2026-42306, CVE-2026-17106); Seatrial never uses that interface on a guest, other users of this Engine may.",
+        ),
+        _ => missing(
+            "engine",
+            detail,
+            "Update the Engine: 20.10 is the oldest that is tested.",
+        ),
     }
 }
 
 fn numbers(text: &str) -> Vec<u64> {
-    text.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse().ok()).collect()
+    text.split(|c: char| !c.is_ascii_digit())
+        .map_while(|part| part.parse().ok())
+        .collect()
 }
 
 fn runtime_version(text: &str) -> Option<(u64, u64, u64)> {
-    let version = text.split_whitespace().map(|word| word.trim_start_matches('v')).find(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.'))?;
+    let version = text
+        .split_whitespace()
+        .map(|word| word.trim_start_matches('v'))
+        .find(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.'))?;
     match numbers(version).as_slice() {
         [major, minor, patch, ..] => Some((*major, *minor, *patch)),
         _ => None,
@@ -172,10 +272,20 @@ async fn database_age(config: &Config, policy: &Policy, engine: &DockerEngine) -
             Ok(()) => ok(name, super::db::sentence(&found)),
             Err(problem) => missing(name, problem.to_string(), "Get a new one with `seatrial db update`."),
         },
-        Err(ScanError::DatabaseMissing) => match database::current(engine, &config.data_dir, DatabaseKind::Fixture).await {
-            Ok(found) => weak(name, super::db::sentence(&found), "Good for `run --fixture-db` only. Get a real one with `seatrial db update`."),
-            Err(_) => missing(name, "none", "Get one with `seatrial db update`, or without a network `seatrial db import DIR`."),
-        },
+        Err(ScanError::DatabaseMissing) => {
+            match database::current(engine, &config.data_dir, DatabaseKind::Fixture).await {
+                Ok(found) => weak(
+                    name,
+                    super::db::sentence(&found),
+                    "Good for `run --fixture-db` only. Get a real one with `seatrial db update`.",
+                ),
+                Err(_) => missing(
+                    name,
+                    "none",
+                    "Get one with `seatrial db update`, or without a network `seatrial db import DIR`.",
+                ),
+            }
+        }
         Err(error) => missing(name, error.to_string(), "Look at the Engine's log."),
     }
 }
@@ -185,14 +295,34 @@ async fn database_age(config: &Config, policy: &Policy, engine: &DockerEngine) -
 const ROOM: u64 = 10 << 30;
 
 fn disk(config: &Config) -> Check {
-    let existing = config.data_dir.ancestors().find(|path| path.exists()).unwrap_or(&config.data_dir);
+    let existing = config
+        .data_dir
+        .ancestors()
+        .find(|path| path.exists())
+        .unwrap_or(&config.data_dir);
     match rustix::fs::statvfs(existing) {
         Ok(stats) => {
             let free = stats.f_bavail.saturating_mul(stats.f_frsize);
-            let detail = format!("{:.1} GiB free at {}", free as f64 / f64::from(1 << 30), config.data_dir.display());
-            if free >= ROOM { ok("disk", detail) } else { weak("disk", detail, "Keep 10 GiB free: bases, spools and databases live there and in the Engine's data root.") }
+            let detail = format!(
+                "{:.1} GiB free at {}",
+                free as f64 / f64::from(1 << 30),
+                config.data_dir.display()
+            );
+            if free >= ROOM {
+                ok("disk", detail)
+            } else {
+                weak(
+                    "disk",
+                    detail,
+                    "Keep 10 GiB free: bases, spools and databases live there and in the Engine's data root.",
+                )
+            }
         }
-        Err(error) => missing("disk", format!("{}: {error}", config.data_dir.display()), "Set data_dir to a folder that can be written."),
+        Err(error) => missing(
+            "disk",
+            format!("{}: {error}", config.data_dir.display()),
+            "Set data_dir to a folder that can be written.",
+        ),
     }
 }
 

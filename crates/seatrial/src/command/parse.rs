@@ -17,11 +17,21 @@ pub(crate) fn run(args: &ParseArgs) -> Result<u8> {
     let parsed = seatrial_dockerfile::parse(&text);
     match args.format {
         OutputFormat::Json => super::print_json(&seatrial_dockerfile::parse_report(&parsed))?,
-        OutputFormat::Text if parsed.errors.is_empty() => super::print(&seatrial_dockerfile::render(&parsed.dockerfile)),
+        OutputFormat::Text if parsed.errors.is_empty() => {
+            super::print(&seatrial_dockerfile::render(&parsed.dockerfile))
+        }
         OutputFormat::Text => {
             let findings = seatrial_dockerfile::rules::parse_findings(&parsed);
-            super::print(&show::findings::text(&args.file.display().to_string(), &text, &findings));
+            super::print(&show::findings::text(
+                &args.file.display().to_string(),
+                &text,
+                &findings,
+            ));
         }
     }
-    Ok(if parsed.errors.is_empty() { 0 } else { Ending::Rejected.exit_code() })
+    Ok(if parsed.errors.is_empty() {
+        0
+    } else {
+        Ending::Rejected.exit_code()
+    })
 }

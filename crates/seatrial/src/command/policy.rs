@@ -18,7 +18,10 @@ pub(crate) fn run(config: &Config, what: &PolicyCommand) -> Result<u8> {
             let policy: Policy = super::policy(config, Some(file))?;
             let now = Timestamp::now();
             for waiver in policy.expired_waivers(now) {
-                super::print(&format!("warning: the waiver of {} expired on {}; owner: {}", waiver.rule, waiver.expires, waiver.owner));
+                super::print(&format!(
+                    "warning: the waiver of {} expired on {}; owner: {}",
+                    waiver.rule, waiver.expires, waiver.owner
+                ));
             }
             super::print(&format!("{}: the policy can be used", file.display()));
         }

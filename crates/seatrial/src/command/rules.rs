@@ -14,7 +14,10 @@ pub(crate) fn run(args: &RulesArgs) -> Result<u8> {
     if let Some(id) = &args.id {
         rules.retain(|rule| rule.id.eq_ignore_ascii_case(id));
         if rules.is_empty() {
-            bail!("there is no rule {}; `seatrial rules` lists them all", id.escape_debug());
+            bail!(
+                "there is no rule {}; `seatrial rules` lists them all",
+                id.escape_debug()
+            );
         }
     }
     match args.format {

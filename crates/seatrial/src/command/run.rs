@@ -52,8 +52,17 @@ pub(crate) async fn run(cli: &Cli, config: &Config, args: &RunArgs) -> Result<u8
     };
     let text = submission.dockerfile.clone();
     let admitted = admission::admit(&settings.policy, &text, Timestamp::now());
-    let case = Case::new(JobId::fresh(), CorrelationId::accept_or_fresh(&args.correlation_id), submission, admitted, settings);
-    let show = Arc::new(Show::new(cli.quiet, std::io::stderr().is_terminal() && args.format == OutputFormat::Text));
+    let case = Case::new(
+        JobId::fresh(),
+        CorrelationId::accept_or_fresh(&args.correlation_id),
+        submission,
+        admitted,
+        settings,
+    );
+    let show = Arc::new(Show::new(
+        cli.quiet,
+        std::io::stderr().is_terminal() && args.format == OutputFormat::Text,
+    ));
     let outcome = trial(config, &case, show.clone()).await;
     show.finish();
     let job = query::view(&case, &outcome);
@@ -76,16 +85,27 @@ async fn trial(config: &Config, case: &Case, show: Arc<Show>) -> Outcome {
         Ok(engine) => Arc::new(engine),
         Err(error) => return HostFault::from(error).outcome(),
     };
-    let kind = if case.settings.fixture_database { DatabaseKind::Fixture } else { DatabaseKind::Real };
+    let kind = if case.settings.fixture_database {
+        DatabaseKind::Fixture
+    } else {
+        DatabaseKind::Real
+    };
     if let Err(error) = fixture(config, &*engine, kind).await {
         return HostFault::from(error).outcome();
     }
-    let trivy = Trivy::new(engine.clone(), TrivySettings {
-        data_dir: config.data_dir.clone(),
-        database: kind,
-        max_layers: case.settings.policy.limits.build.layers.as_u64(),
-    });
-    let ports = Ports { engine: engine.clone(), scanner: Arc::new(trivy), watch: show };
+    let trivy = Trivy::new(
+        engine.clone(),
+        TrivySettings {
+            data_dir: config.data_dir.clone(),
+            database: kind,
+            max_layers: case.settings.policy.limits.build.layers.as_u64(),
+        },
+    );
+    let ports = Ports {
+        engine: engine.clone(),
+        scanner: Arc::new(trivy),
+        watch: show,
+    };
     let sweeping = tokio::spawn({
         let engine = engine.clone();
         async move { engine.sweep().await }
@@ -93,7 +113,12 @@ async fn trial(config: &Config, case: &Case, show: Arc<Show>) -> Outcome {
     let outcome = worker::work(&ports, case, interrupted()).await;
     match sweeping.await {
         Ok(Ok(swept)) if swept != seatrial_core::engine::Swept::default() => {
-            tracing::info!(containers = swept.containers, volumes = swept.volumes, images = swept.images, "removed what dead processes had left");
+            tracing::info!(
+                containers = swept.containers,
+                volumes = swept.volumes,
+                images = swept.images,
+                "removed what dead processes had left"
+            );
         }
         Ok(Err(error)) => tracing::warn!(error = &error as &dyn std::error::Error, "the sweep failed"),
         _ => {}
@@ -103,12 +128,20 @@ async fn trial(config: &Config, case: &Case, show: Arc<Show>) -> Outcome {
 }
 
 /// Imports the configured fixture when it is asked for and newer than the one in force.
-async fn fixture(config: &Config, engine: &seatrial_engine::DockerEngine, kind: DatabaseKind) -> Result<(), seatrial_core::scanner::ScanError> {
-    let (DatabaseKind::Fixture, Some(folder)) = (kind, &config.scan.fixture_db) else { return Ok(()) };
+async fn fixture(
+    config: &Config,
+    engine: &seatrial_engine::DockerEngine,
+    kind: DatabaseKind,
+) -> Result<(), seatrial_core::scanner::ScanError> {
+    let (DatabaseKind::Fixture, Some(folder)) = (kind, &config.scan.fixture_db) else {
+        return Ok(());
+    };
     if database::is_current(engine, &config.data_dir, folder, kind).await? {
         return Ok(());
     }
-    database::import(engine, &config.data_dir, folder, kind).await.map(|_| ())
+    database::import(engine, &config.data_dir, folder, kind)
+        .await
+        .map(|_| ())
 }
 
 /// The first interrupt asks for an orderly end; the second ends the process at once, and the next
@@ -122,7 +155,10 @@ async fn interrupted() {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}
     }
-    let _ = writeln!(std::io::stderr(), "Stopping: removing what was started. Interrupt again to leave at once.");
+    let _ = writeln!(
+        std::io::stderr(),
+        "Stopping: removing what was started. Interrupt again to leave at once."
+    );
     tokio::spawn(async move {
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
@@ -155,7 +191,10 @@ fn inputs(paths: &[PathBuf], max: u64) -> Result<BTreeMap<String, Arc<[u8]>>> {
     for path in paths {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if !seatrial_pipeline::result::is_artifact_name(name.as_bytes()) {
-            bail!("{} cannot be an input: a name is 1 to 128 of A-Za-z0-9._- and starts with a letter, a digit or _", path.display());
+            bail!(
+                "{} cannot be an input: a name is 1 to 128 of A-Za-z0-9._- and starts with a letter, a digit or _",
+                path.display()
+            );
         }
         let bytes = super::read_bounded(path, max - total)?;
         total += bytes.len() as u64;
@@ -172,8 +211,15 @@ fn inputs(paths: &[PathBuf], max: u64) -> Result<BTreeMap<String, Arc<[u8]>>> {
 /// Makes the folder, or accepts an empty one: nothing of anybody's is overwritten.
 fn new_folder(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    if fs::read_dir(folder).with_context(|| format!("cannot read the folder {}", folder.display()))?.next().is_some() {
-        bail!("{} is not empty; --output takes a new or an empty folder", folder.display());
+    if fs::read_dir(folder)
+        .with_context(|| format!("cannot read the folder {}", folder.display()))?
+        .next()
+        .is_some()
+    {
+        bail!(
+            "{} is not empty; --output takes a new or an empty folder",
+            folder.display()
+        );
     }
     Ok(())
 }
@@ -204,8 +250,13 @@ fn write_output(folder: &Path, case: &Case, job: &JobView) -> Result<()> {
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = fs::File::options().write(true).create_new(true).open(path).with_context(|| format!("cannot create {}", path.display()))?;
-    file.write_all(bytes).with_context(|| format!("cannot write {}", path.display()))
+    let mut file = fs::File::options()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .with_context(|| format!("cannot create {}", path.display()))?;
+    file.write_all(bytes)
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn show_end(cli: &Cli, args: &RunArgs, text: &[u8], job: &JobView) {

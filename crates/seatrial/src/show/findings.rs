@@ -62,10 +62,7 @@ fn summary(findings: &[Finding]) -> Option<String> {
     ]
     .into_iter()
     .filter_map(|(level, one, many)| {
-        let number = findings
-            .iter()
-            .filter(|finding| finding.level == level)
-            .count();
+        let number = findings.iter().filter(|finding| finding.level == level).count();
         (number > 0).then(|| format!("{number} {}", if number == 1 { one } else { many }))
     })
     .collect();
@@ -79,9 +76,7 @@ fn one(path: &str, text: &[u8], finding: &Finding) -> String {
         Level::Info => Style::INFO,
     };
     let excerpt = excerpt(text, finding);
-    let place = Origin::path(path)
-        .line(finding.line)
-        .char_column(finding.column);
+    let place = Origin::path(path).line(finding.line).char_column(finding.column);
     let source = Snippet::source(excerpt.shown)
         .line_start(finding.line)
         .fold(false)
@@ -147,7 +142,11 @@ fn excerpt(text: &[u8], finding: &Finding) -> Excerpt {
     let (within, within_cut) = first_chars(&within, FROM);
     let room = FROM.saturating_sub(within.chars().count());
     let (after, after_cut) = first_chars(&after, room);
-    let tail = if within_cut || after_cut || cut_end < line_end { "…" } else { "" };
+    let tail = if within_cut || after_cut || cut_end < line_end {
+        "…"
+    } else {
+        ""
+    };
 
     let start = head.len() + before.len();
     Excerpt {
@@ -242,7 +241,11 @@ mod tests {
         let column = |line: &str, what: &str| line.split(what).next().unwrap().chars().count();
         assert!(source.contains("\\u{202e}\\u{1b}[31m\\u{0}ä EVIL end"), "{shown}");
         assert_eq!(column(source, "EVIL"), column(under, "^^^^"), "{shown}");
-        assert!(!shown.chars().any(|character| character.is_control() && character != '\n'));
+        assert!(
+            !shown
+                .chars()
+                .any(|character| character.is_control() && character != '\n')
+        );
     }
 
     #[test]
@@ -258,7 +261,10 @@ mod tests {
         text.extend(vec![b'y'; 50_000]);
         let shown = plain(&text, &finding(&text, 200_001, 200_005, "m"));
         assert!(shown.len() < 1000, "{}", shown.len());
-        assert!(shown.contains("EVIL") && shown.contains("…x") && shown.contains("y…"), "{shown}");
+        assert!(
+            shown.contains("EVIL") && shown.contains("…x") && shown.contains("y…"),
+            "{shown}"
+        );
     }
 
     #[test]

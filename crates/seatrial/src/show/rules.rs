@@ -21,7 +21,11 @@ pub(crate) fn text(rules: &[&'static Rule], detailed: bool) -> String {
         let _ = if detailed {
             detail(&mut shown, rule)
         } else {
-            writeln!(shown, "{}  {:5}  {:8}  {}", rule.id, rule.level, rule.severity, rule.title)
+            writeln!(
+                shown,
+                "{}  {:5}  {:8}  {}",
+                rule.id, rule.level, rule.severity, rule.title
+            )
         };
     }
     shown

@@ -82,9 +82,7 @@ pub(super) fn send(listed: &Listed, output: &mut impl Write) -> Result<(), Broke
         let mut header = format!("F {size} ").into_bytes();
         header.extend_from_slice(name);
         header.push(b'\n');
-        output
-            .write_all(&header)
-            .map_err(surroundings("send the output"))?;
+        output.write_all(&header).map_err(surroundings("send the output"))?;
         if copy(&mut file, output, *size)? != *size {
             return Err(changed());
         }
@@ -101,9 +99,7 @@ fn copy(file: &mut File, output: &mut impl Write, size: u64) -> Result<u64, Brok
     loop {
         let left = usize::try_from(size - sent).unwrap_or(usize::MAX);
         let want = left.min(chunk.len());
-        let read = file
-            .read(&mut chunk[..want])
-            .map_err(surroundings("read the output"))?;
+        let read = file.read(&mut chunk[..want]).map_err(surroundings("read the output"))?;
         if read == 0 {
             return Ok(sent);
         }

@@ -1,0 +1,233 @@
+//! One build in one throw-away container.
+//!
+//! # Liveness
+//! The caller bounds the time by dropping this future, which kills the container. Should we be
+//! gone too, PID 1 of the builder ends everything a little after the limit. Whatever comes out is
+//! counted while it comes: bytes, files, headers.
+
+use std::{collections::HashMap, fs::File, io::Write, sync::Arc, time::Instant};
+
+use seatrial_core::{
+    BoxError,
+    digest::Digest,
+    engine::{BuildEnd, BuildFailure, BuildRequest, EngineError, Usage},
+    log::LogSink,
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    base,
+    container::Container,
+    engine::Inner,
+    frames::{self, Frames},
+    layer::Bad,
+    lower,
+    names::Kind,
+    own,
+    report::{Filter, Nonce, Report},
+    stdio::{Input, Piece, Turn},
+    steps::Steps,
+    verify::{self, Blob, Expected, Output},
+};
+
+/// Files in the builder's output: our static binary sends no more.
+const MAX_FILES: usize = 10_000;
+/// Room for what is not a layer.
+const EXTRA: u64 = 16 << 20;
+/// A store with less free than this is full.
+const FULL: u64 = 64 << 10;
+
+/// Builds.
+pub(crate) async fn build(inner: &Inner, request: &BuildRequest, logs: &dyn LogSink, step: &(dyn Fn(usize) + Send + Sync)) -> Result<BuildEnd, EngineError> {
+    let began = Instant::now();
+    let (own, image, facts) = tokio::try_join!(own::own(inner), own::builder_image(inner), inner.facts())?;
+    let life = request.limits.time + std::time::Duration::from_secs(lower::DEAD_MAN_S);
+    let labels = inner.identity().labels(Kind::Build, Some(request.attempt), life);
+    let parts = lower::Parts { image, tools: Some(&own.tools), labels, host_cpus: facts.cpus, apparmor: facts.apparmor };
+    let name = inner.identity().name(Kind::Build, request.attempt);
+    let mut container = Container::arm(&inner.client, &inner.janitor, name);
+    let mut stdio = container.launch(lower::builder(&parts, request)).await?;
+
+    let nonce = Nonce::fresh();
+    let steps = Steps::new(logs, step, request.steps);
+    let mut filter = Filter::new(&nonce, &steps);
+    let mut frames = Frames::default();
+    let mut spool = Spool::new(inner.spool_file()?, request.limits.layers.as_u64() + EXTRA);
+    let input = stdio.input();
+    stdio
+        .converse(feed(input, request, &nonce), |turn| {
+            match turn {
+                Turn::Said(Piece::Out(bytes)) => frames.take(&bytes, &mut spool)?,
+                Turn::Said(Piece::Err(bytes)) => filter.take(&bytes),
+                Turn::Quiet => filter.quiet(),
+            }
+            Ok(())
+        })
+        .await?;
+    let report = filter.end();
+    let hints = steps.hints();
+    drop(steps);
+
+    let mut usage = report.as_ref().map(Report::usage).unwrap_or_default();
+    usage.wall_s = Some(began.elapsed().as_secs_f64());
+    usage.sources.insert("wall_s", "from creating the builder to its end".to_owned());
+    let Some(report) = report else { return ended_without_report(inner, &container, usage).await };
+    if report.flag("deadline") {
+        return Err(EngineError::Slow { action: "be told to stop a build at its limit", after: life });
+    }
+    if let Some(failure) = failure(request, &report, hints) {
+        return Ok(BuildEnd::Failed(failure, usage));
+    }
+    if !spool.complete || !frames.is_between_frames() {
+        return Err(EngineError::Broken("the builder's output ended early".to_owned()));
+    }
+    drop(container);
+    check(inner, request, spool.into_output(), usage).await
+}
+
+/// Everything that PID 1 of the builder is told.
+async fn feed(mut input: Input, request: &BuildRequest, nonce: &Nonce) -> Result<(), BoxError> {
+    let mut head = nonce.line();
+    let mut section = |kind: char, bytes: &[u8]| {
+        head.extend_from_slice(format!("{kind} {}\n", bytes.len()).as_bytes());
+        head.extend_from_slice(bytes);
+    };
+    section('D', request.dockerfile.as_bytes());
+    section('I', lower::SECCOMP_STEP.as_bytes());
+    let base = request.final_base.and_then(|index| request.bases.get(index));
+    for layer in base.iter().flat_map(|base| &base.layers) {
+        head.extend_from_slice(format!("B {}\n", layer.hex()).as_bytes());
+    }
+    if !request.context_tar.is_empty() {
+        head.extend_from_slice(format!("C {}\n", request.context_tar.len()).as_bytes());
+    }
+    input.write(&head).await;
+    input.write(&request.context_tar).await;
+    input.write(b"G\n").await;
+    input.close().await;
+    Ok(())
+}
+
+/// Why the guest's build failed, if it did.
+fn failure(request: &BuildRequest, report: &Report, (step, exit_code): (Option<usize>, Option<i32>)) -> Option<BuildFailure> {
+    if report.flag("out_too_large") {
+        return Some(BuildFailure::TooLarge { limit: request.limits.layers.as_u64() });
+    }
+    if report.code() == Some(0) {
+        return None;
+    }
+    let some = |key: &str| report.number(key).is_some_and(|count| count > 0);
+    let full = |key: &str| report.number(key).is_some_and(|free| free < FULL);
+    // Files on tmpfs are memory: a store that could not fill up because memory ended is "memory".
+    Some(if some("oom_kill") {
+        BuildFailure::OutOfMemory
+    } else if full("store_free") || report.number("store_inodes_free") == Some(0) {
+        BuildFailure::TooLarge { limit: request.limits.store.as_u64() }
+    } else if full("out_free") {
+        BuildFailure::TooLarge { limit: request.limits.layers.as_u64() }
+    } else if some("pids_max") {
+        BuildFailure::TooManyProcesses
+    } else {
+        BuildFailure::Step { step, exit_code }
+    })
+}
+
+/// PID 1 was ended by somebody else.
+async fn ended_without_report(inner: &Inner, container: &Container, usage: Usage) -> Result<BuildEnd, EngineError> {
+    let code = inner.client.wait(container.name(), std::time::Duration::from_secs(30)).await?;
+    let state = inner.client.state(container.name()).await?;
+    if state.oom_killed == Some(true) {
+        // The store is memory, and nobody gives it back when a process is killed.
+        return Ok(BuildEnd::Failed(BuildFailure::OutOfMemory, usage));
+    }
+    let why = state.error.unwrap_or_default();
+    Err(EngineError::Broken(format!("the builder ended without a report (exit code {code}) {why}")))
+}
+
+/// Reads headers and hashes of up to gigabytes: not on a thread that others wait for.
+async fn check(inner: &Inner, request: &BuildRequest, output: Output, usage: Usage) -> Result<BuildEnd, EngineError> {
+    let base = request.final_base.and_then(|index| request.bases.get(index)).cloned();
+    let prepared = base.as_ref().map(|base| base::prepared(inner, base)).transpose()?;
+    let platform = inner.facts().await?.platform.clone();
+    let max_bytes = request.limits.layers.as_u64();
+    let checked = tokio::task::spawn_blocking(move || {
+        let expected = Expected {
+            base_layers: base.as_ref().map_or(&[], |base| &base.layers),
+            base_links: prepared.as_ref().map_or(&[], |prepared| &prepared.links),
+            platform: base.as_ref().map_or(&platform, |base| &base.platform),
+            max_bytes,
+        };
+        verify::verify(output, &expected)
+    })
+    .await
+    .map_err(|error| EngineError::Broken(format!("checking a build was given up: {error}")))?;
+    match checked {
+        Ok(image) => Ok(BuildEnd::Built(image, usage)),
+        Err(Bad::Refused(why)) => Ok(BuildEnd::Failed(BuildFailure::Refused { why }, usage)),
+        Err(Bad::Local(source)) => Err(EngineError::Local { action: "read what a build left", source }),
+    }
+}
+
+/// Writes the builder's files into one file of ours that has no name, hashing each.
+struct Spool {
+    file: File,
+    written: u64,
+    max: u64,
+    files: HashMap<String, Blob>,
+    current: Option<(String, u64, Sha256)>,
+    complete: bool,
+}
+
+impl Spool {
+    fn new(file: File, max: u64) -> Self {
+        Self { file, written: 0, max, files: HashMap::new(), current: None, complete: false }
+    }
+
+    fn into_output(self) -> Output {
+        Output { spool: Arc::new(self.file), files: self.files }
+    }
+}
+
+fn broken(what: &str) -> EngineError {
+    EngineError::Broken(format!("the builder's output cannot be read: {what}"))
+}
+
+impl frames::Take for Spool {
+    fn header(&mut self, line: &[u8]) -> Result<u64, EngineError> {
+        if self.complete {
+            return Err(broken("it goes on after its end"));
+        }
+        if line == b"." {
+            self.complete = true;
+            return Ok(0);
+        }
+        let text = std::str::from_utf8(line).map_err(|_| broken("a header is not text"))?;
+        let (len, name) = text.strip_prefix("F ").and_then(|rest| rest.split_once(' ')).ok_or_else(|| broken("a header is not one of a file"))?;
+        let len = frames::number(len).ok_or_else(|| broken("a length is not a number"))?;
+        if len > self.max - self.written {
+            return Err(broken("it is larger than the builder was told"));
+        }
+        if self.files.len() >= MAX_FILES || self.files.contains_key(name) {
+            return Err(broken("it has too many files, or one twice"));
+        }
+        self.current = Some((name.to_owned(), self.written, Sha256::new()));
+        Ok(len)
+    }
+
+    fn body(&mut self, bytes: &[u8]) -> Result<(), EngineError> {
+        self.file.write_all(bytes).map_err(|source| EngineError::Local { action: "spool what a build left", source })?;
+        self.written += bytes.len() as u64;
+        if let Some((_, _, hash)) = &mut self.current {
+            hash.update(bytes);
+        }
+        Ok(())
+    }
+
+    fn body_ends(&mut self) -> Result<(), EngineError> {
+        if let Some((name, offset, hash)) = self.current.take() {
+            let digest = Digest::from_bytes(hash.finalize().into());
+            self.files.insert(name, Blob { offset, len: self.written - offset, digest });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,295 @@
+//! The calls to the Engine that we make, each bounded in time, each error mapped here and only here.
+//!
+//! # Liveness
+//! A call never takes longer than its bound: starting a container can hang for ever (seen with
+//! gVisor on KVM), so can a load on a full disk. A dropped call closes its connection; what the
+//! Engine then still does is the janitor's business.
+
+use std::{collections::HashMap, time::Duration};
+
+use bollard::{
+    API_DEFAULT_VERSION, Docker,
+    container::LogOutput,
+    errors::Error,
+    models::{
+        ContainerCreateBody, ContainerState, ContainerSummary, ImageInspect, ImageSummary, SystemInfo, SystemVersion, Volume,
+        VolumeCreateRequest,
+    },
+    query_parameters::{
+        AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ImportImageOptionsBuilder,
+        ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
+        RemoveImageOptionsBuilder, RemoveVolumeOptions, WaitContainerOptionsBuilder,
+    },
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use seatrial_core::engine::EngineError;
+
+use crate::stdio::{Piece, Stdio};
+
+/// Where the Engine listens when nobody says otherwise.
+pub(crate) const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
+
+/// For calls that only look something up or write a few records.
+const QUICK: Duration = Duration::from_secs(30);
+/// For starting and removing containers, which wait for the kernel.
+const HEAVY: Duration = Duration::from_secs(60);
+/// For loading an image: gigabytes of layers at disk speed.
+const LOAD: Duration = Duration::from_secs(10 * 60);
+/// For one pull.
+const PULL: Duration = Duration::from_secs(10 * 60);
+
+/// What became of something that was to be removed.
+#[derive(Debug)]
+pub(crate) enum Removal {
+    /// The Engine removed it.
+    Done,
+    /// There is no such thing.
+    Absent,
+    /// In use, or its removal is already in progress: try again.
+    Busy(EngineError),
+}
+
+/// A connection to the Engine.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    docker: Docker,
+}
+
+impl Client {
+    /// Connects to a Unix socket and agrees on a version.
+    pub(crate) async fn connect(host: Option<&str>) -> Result<Self, EngineError> {
+        let host = host.unwrap_or(DEFAULT_HOST);
+        if host.contains("://") && !host.starts_with("unix://") {
+            return Err(EngineError::Refused {
+                action: "be reached",
+                source: format!("{host} is not a Unix socket, and only those are supported").into(),
+            });
+        }
+        // Our own bounds are tighter; this one is for what streams for long.
+        let docker = Docker::connect_with_unix(host, 24 * 3600, API_DEFAULT_VERSION).map_err(|error| mapped("be reached", error))?;
+        let docker = bounded("tell its version", QUICK, docker.negotiate_version()).await?;
+        Ok(Self { docker })
+    }
+
+    pub(crate) fn api_version(&self) -> String {
+        let version = self.docker.client_version();
+        format!("{}.{}", version.major_version, version.minor_version)
+    }
+
+    pub(crate) async fn info(&self) -> Result<SystemInfo, EngineError> {
+        bounded("describe itself", QUICK, self.docker.info()).await
+    }
+
+    pub(crate) async fn version(&self) -> Result<SystemVersion, EngineError> {
+        bounded("tell its version", QUICK, self.docker.version()).await
+    }
+
+    /// Creates a container. A warning is an error: it says that a wall will not stand.
+    pub(crate) async fn create(&self, name: &str, body: ContainerCreateBody) -> Result<(), EngineError> {
+        let options = CreateContainerOptionsBuilder::new().name(name).build();
+        let made = bounded("create a container", QUICK, self.docker.create_container(Some(options), body)).await?;
+        match made.warnings.iter().find(|warning| !harmless(warning)) {
+            Some(warning) => Err(EngineError::WallMissing(warning.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Attaches to a container that was not started yet, so that no byte is lost.
+    pub(crate) async fn attach(&self, name: &str) -> Result<Stdio, EngineError> {
+        let options = AttachContainerOptionsBuilder::new().stdin(true).stdout(true).stderr(true).stream(true).build();
+        let attached = bounded("attach to a container", QUICK, self.docker.attach_container(name, Some(options))).await?;
+        let output = attached.output.map(|piece| match piece {
+            Ok(LogOutput::StdOut { message }) => Ok(Piece::Out(message)),
+            Ok(LogOutput::StdErr { message }) => Ok(Piece::Err(message)),
+            Ok(LogOutput::StdIn { .. } | LogOutput::Console { .. }) => {
+                Err(EngineError::Broken("the engine's stream of a container's output is garbled".to_owned()))
+            }
+            Err(error) => Err(mapped("stream a container's output", error)),
+        });
+        Ok(Stdio { input: Some(attached.input), output: Box::pin(output) })
+    }
+
+    pub(crate) async fn start(&self, name: &str) -> Result<(), EngineError> {
+        bounded("start a container", HEAVY, self.docker.start_container(name, None)).await
+    }
+
+    /// Waits at most `patience` for the end of a container; its exit code.
+    pub(crate) async fn wait(&self, name: &str, patience: Duration) -> Result<i32, EngineError> {
+        let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
+        let mut ends = self.docker.wait_container(name, Some(options));
+        let end = bounded("end a container", patience, async {
+            match ends.next().await {
+                Some(Ok(end)) => Ok(end.status_code),
+                // Any code that is not 0 comes as an error.
+                Some(Err(Error::DockerContainerWaitError { code, .. })) => Ok(code),
+                Some(Err(error)) => Err(error),
+                None => Err(Error::DockerStreamError { error: "it did not say how the container ended".to_owned() }),
+            }
+        })
+        .await?;
+        Ok(i32::try_from(end).unwrap_or(i32::MAX))
+    }
+
+    pub(crate) async fn state(&self, name: &str) -> Result<ContainerState, EngineError> {
+        let seen = bounded("describe a container", QUICK, self.docker.inspect_container(name, None)).await?;
+        seen.state.ok_or_else(|| EngineError::Broken("the engine describes a container without its state".to_owned()))
+    }
+
+    pub(crate) async fn kill(&self, name: &str) -> Result<(), EngineError> {
+        // 409: it has ended already. The signal is KILL unless told otherwise.
+        bounded("kill a container", HEAVY, async {
+            match self.docker.kill_container(name, None).await {
+                Err(Error::DockerResponseServerError { status_code: 404 | 409, .. }) => Ok(()),
+                other => other,
+            }
+        })
+        .await
+    }
+
+    pub(crate) async fn remove_container(&self, name: &str) -> Result<Removal, EngineError> {
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        removal("remove a container", self.docker.remove_container(name, Some(options))).await
+    }
+
+    pub(crate) async fn remove_volume(&self, name: &str) -> Result<Removal, EngineError> {
+        removal("remove a volume", self.docker.remove_volume(name, None::<RemoveVolumeOptions>)).await
+    }
+
+    /// Removes a name of an image. Never by id: the same image may belong to somebody else too.
+    pub(crate) async fn untag(&self, tag: &str) -> Result<Removal, EngineError> {
+        // Without `noprune` the Engine would also delete untagged parents, which are not ours.
+        let options = RemoveImageOptionsBuilder::new().force(false).noprune(true).build();
+        removal("remove an image's tag", async { self.docker.remove_image(tag, Some(options), None).await.map(drop) }).await
+    }
+
+    pub(crate) async fn volume(&self, name: &str) -> Result<Option<Volume>, EngineError> {
+        bounded("describe a volume", QUICK, async { absent(self.docker.inspect_volume(name).await) }).await
+    }
+
+    pub(crate) async fn create_volume(&self, request: VolumeCreateRequest) -> Result<Volume, EngineError> {
+        bounded("create a volume", QUICK, self.docker.create_volume(request)).await
+    }
+
+    pub(crate) async fn image(&self, name: &str) -> Result<Option<ImageInspect>, EngineError> {
+        bounded("describe an image", QUICK, async { absent(self.docker.inspect_image(name).await) }).await
+    }
+
+    /// Pulls one image by its completed name.
+    pub(crate) async fn pull(&self, name: &str) -> Result<(), EngineError> {
+        let options = CreateImageOptionsBuilder::new().from_image(name).build();
+        let mut news = self.docker.create_image(Some(options), None, None);
+        let pulled = tokio::time::timeout(PULL, async {
+            while let Some(line) = news.next().await {
+                line?;
+            }
+            Ok(())
+        });
+        let error = match pulled.await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(_) => return Err(EngineError::Slow { action: "pull an image", after: PULL }),
+        };
+        let unknown = |text: &str| ["not found", "manifest unknown", "does not exist", "no such manifest"].iter().any(|sign| text.contains(sign));
+        match &error {
+            Error::DockerResponseServerError { status_code: 404, .. } => Err(EngineError::NoImage { name: name.to_owned() }),
+            Error::DockerStreamError { error: text } if unknown(text) => Err(EngineError::NoImage { name: name.to_owned() }),
+            Error::DockerResponseServerError { .. } | Error::DockerStreamError { .. } => {
+                Err(EngineError::Registry { name: name.to_owned(), source: Box::new(error) })
+            }
+            _ => Err(mapped("pull an image", error)),
+        }
+    }
+
+    /// A `docker save` archive of one image.
+    pub(crate) fn export(&self, name: &str) -> impl Stream<Item = Result<Bytes, EngineError>> + Send + use<> {
+        let docker = self.docker.clone();
+        let name = name.to_owned();
+        docker.export_image(&name).map_err(|error| mapped("export an image", error))
+    }
+
+    /// Loads an archive.
+    pub(crate) async fn load<S>(&self, archive: S) -> Result<(), EngineError>
+    where
+        S: Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static,
+    {
+        let options = ImportImageOptionsBuilder::new().quiet(true).build();
+        let mut news = self.docker.import_image_stream(options, archive, None);
+        bounded("load an image", LOAD, async {
+            while let Some(line) = news.next().await {
+                line?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    pub(crate) async fn containers(&self, label: &str) -> Result<Vec<ContainerSummary>, EngineError> {
+        let filters = HashMap::from([("label", vec![label])]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        bounded("list containers", HEAVY, self.docker.list_containers(Some(options))).await
+    }
+
+    pub(crate) async fn volumes(&self, label: &str) -> Result<Vec<Volume>, EngineError> {
+        let filters = HashMap::from([("label", vec![label])]);
+        let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
+        let answer = bounded("list volumes", HEAVY, self.docker.list_volumes(Some(options))).await?;
+        Ok(answer.volumes.unwrap_or_default())
+    }
+
+    pub(crate) async fn images(&self, reference: &str) -> Result<Vec<ImageSummary>, EngineError> {
+        let filters = HashMap::from([("reference", vec![reference])]);
+        let options = ListImagesOptionsBuilder::new().filters(&filters).build();
+        bounded("list images", HEAVY, self.docker.list_images(Some(options))).await
+    }
+}
+
+/// Warnings of the Engine that take no wall away.
+fn harmless(warning: &str) -> bool {
+    // Containers without a network have none to forward; those with one do not listen.
+    warning.starts_with("IPv4 forwarding is disabled")
+}
+
+/// Runs one call within its bound.
+async fn bounded<T>(action: &'static str, after: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, EngineError> {
+    match tokio::time::timeout(after, call).await {
+        Ok(answer) => answer.map_err(|error| mapped(action, error)),
+        Err(_) => Err(EngineError::Slow { action, after }),
+    }
+}
+
+fn absent<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn removal(action: &'static str, call: impl Future<Output = Result<(), Error>>) -> Result<Removal, EngineError> {
+    bounded(action, HEAVY, async {
+        Ok(match call.await {
+            Ok(()) => Removal::Done,
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => Removal::Absent,
+            Err(error @ Error::DockerResponseServerError { status_code: 409, .. }) => Removal::Busy(mapped(action, error)),
+            // "driver failed to remove root filesystem: device or resource busy" and the like.
+            Err(error @ Error::DockerResponseServerError { status_code: 500, .. }) => Removal::Busy(mapped(action, error)),
+            Err(error) => return Err(error),
+        })
+    })
+    .await
+}
+
+/// The only place where the client library's errors become ours.
+fn mapped(action: &'static str, error: Error) -> EngineError {
+    match error {
+        Error::DockerResponseServerError { .. } | Error::DockerStreamError { .. } | Error::DockerContainerWaitError { .. } => {
+            EngineError::Refused { action, source: Box::new(error) }
+        }
+        Error::RequestTimeoutError => EngineError::Slow { action, after: Duration::from_secs(24 * 3600) },
+        Error::JsonDataError { .. } | Error::JsonSerdeError { .. } | Error::APIVersionParseError { .. } => {
+            EngineError::Broken(format!("the engine's answer when asked to {action} cannot be read: {error}"))
+        }
+        _ => EngineError::Unreachable(Box::new(error)),
+    }
+}

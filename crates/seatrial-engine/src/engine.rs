@@ -1,0 +1,187 @@
+//! The Engine of this process: its settings, what it found out once, and the seam's methods.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bollard::models::VolumeCreateRequest;
+use seatrial_core::{
+    digest::Digest,
+    engine::{
+        BuildEnd, BuildRequest, DataVolume, Engine, EngineError, EngineFacts, Guest, RunRequest, Swept, ToolEnd, ToolImage, ToolInput, ToolSpec,
+    },
+    id::AttemptId,
+    image::{BaseImage, BuiltImage},
+    limits::RunLimits,
+    log::LogSink,
+};
+use tokio::sync::OnceCell;
+
+use crate::{
+    base::{self, Prepared},
+    builder,
+    client::{Client, Removal},
+    data, guest,
+    instance::Instance,
+    janitor::Janitor,
+    names::Identity,
+    own::{self, Own},
+    probe, sweep, tool,
+};
+
+/// How to reach the Engine, and which images of ours it has.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct EngineSettings {
+    /// `unix:///var/run/docker.sock` unless given. Only Unix sockets.
+    pub host: Option<String>,
+    /// Locks, records and spools of this host. Processes that share it know of each other.
+    pub data_dir: PathBuf,
+    /// The builder: `name:tag`, `name:tag@sha256:…` or `sha256:…`.
+    pub builder_pin: Option<String>,
+    /// The scanner, likewise.
+    pub scanner_pin: Option<String>,
+    /// Fetch base images that the Engine does not have.
+    pub pull: bool,
+}
+
+/// A container Engine behind a Unix socket. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct DockerEngine {
+    inner: Arc<Inner>,
+}
+
+/// What all parts share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) settings: EngineSettings,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) client: Client,
+    pub(crate) janitor: Janitor,
+    pub(crate) own: OnceCell<Own>,
+    pub(crate) builder: OnceCell<String>,
+    pub(crate) scanner: OnceCell<String>,
+    pub(crate) bases: Mutex<HashMap<String, Arc<Prepared>>>,
+    facts: OnceCell<EngineFacts>,
+    instance: Instance,
+}
+
+impl Inner {
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.instance.identity
+    }
+
+    /// What the Engine is; asked once per process.
+    pub(crate) async fn facts(&self) -> Result<&EngineFacts, EngineError> {
+        self.facts.get_or_try_init(|| probe::probe(&self.client)).await
+    }
+
+    /// A file without a name: it is gone when the last handle is.
+    pub(crate) fn spool_file(&self) -> Result<File, EngineError> {
+        let local = |source| EngineError::Local { action: "create a spool file in the data directory", source };
+        let folder = self.data_dir.join("tmp");
+        fs::create_dir_all(&folder).map_err(local)?;
+        tempfile::tempfile_in(folder).map_err(local)
+    }
+}
+
+impl DockerEngine {
+    /// Connects, and takes an id for this process in the data directory.
+    ///
+    /// # Errors
+    /// The Engine cannot be reached, or the data directory cannot be written.
+    pub async fn connect(settings: EngineSettings) -> Result<Self, EngineError> {
+        let data_dir = settings.data_dir.clone();
+        fs::create_dir_all(&data_dir).map_err(|source| EngineError::Local { action: "create the data directory", source })?;
+        let instance = Instance::enter(&data_dir)?;
+        let client = Client::connect(settings.host.as_deref()).await?;
+        let inner = Inner {
+            settings,
+            data_dir,
+            janitor: Janitor::start(client.clone()),
+            client,
+            own: OnceCell::new(),
+            builder: OnceCell::new(),
+            scanner: OnceCell::new(),
+            bases: Mutex::default(),
+            facts: OnceCell::new(),
+            instance,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The id of this process, as it stands in names and labels of what it makes.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.inner.identity().instance
+    }
+}
+
+#[async_trait]
+impl Engine for DockerEngine {
+    async fn probe(&self) -> Result<EngineFacts, EngineError> {
+        self.inner.facts().await.cloned()
+    }
+
+    async fn prepare_base(&self, name: &str) -> Result<BaseImage, EngineError> {
+        base::prepare(&self.inner, name).await
+    }
+
+    async fn export_base(&self, base: &BaseImage) -> Result<Box<dyn ToolInput>, EngineError> {
+        base::export(&self.inner, base).await
+    }
+
+    async fn build(&self, request: &BuildRequest, logs: &dyn LogSink, step: &(dyn Fn(usize) + Send + Sync)) -> Result<BuildEnd, EngineError> {
+        builder::build(&self.inner, request, logs, step).await
+    }
+
+    async fn load(&self, image: &BuiltImage, request: &RunRequest, _data: &dyn DataVolume) -> Result<Box<dyn Guest>, EngineError> {
+        // The volume is known by the attempt's name; the argument proves that its holder lives.
+        guest::load(&self.inner, image, request).await
+    }
+
+    async fn open_data(&self, attempt: AttemptId, limits: &RunLimits) -> Result<Box<dyn DataVolume>, EngineError> {
+        data::open(&self.inner, attempt, limits).await
+    }
+
+    async fn tool(&self, spec: ToolSpec, input: Box<dyn ToolInput>) -> Result<ToolEnd, EngineError> {
+        tool::run(&self.inner, &spec, input).await
+    }
+
+    async fn has_volume(&self, name: &str) -> Result<bool, EngineError> {
+        Ok(self.inner.client.volume(name).await?.is_some())
+    }
+
+    async fn create_volume(&self, name: &str) -> Result<(), EngineError> {
+        let request = VolumeCreateRequest {
+            name: Some(name.to_owned()),
+            labels: Some(self.inner.identity().lasting_labels("lasting")),
+            ..VolumeCreateRequest::default()
+        };
+        self.inner.client.create_volume(request).await.map(drop)
+    }
+
+    async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
+        match self.inner.client.remove_volume(name).await? {
+            Removal::Done | Removal::Absent => Ok(()),
+            Removal::Busy(error) => Err(error),
+        }
+    }
+
+    async fn tool_image(&self, image: ToolImage) -> Result<Digest, EngineError> {
+        let id = own::tool_image(&self.inner, image).await?;
+        id.parse().map_err(|_| EngineError::Broken("the engine names an image without a digest".to_owned()))
+    }
+
+    async fn sweep(&self) -> Result<Swept, EngineError> {
+        sweep::sweep(&self.inner).await
+    }
+
+    async fn tidy(&self, patience: Duration) {
+        self.inner.janitor.idle(patience).await;
+    }
+}

@@ -1,0 +1,279 @@
+//! Limits and walls, lowered to what the Engine is asked for: one function per kind of container,
+//! and nobody else writes a `HostConfig`.
+//!
+//! Every container of ours has no network (but for the database updater), no capability that is not
+//! named here, no new privileges, a read-only root, no log on the host's disk, no swap, and bounds
+//! on memory, processes and processors. All that can be written is a sized tmpfs, so it counts in
+//! the memory, or a volume of ours.
+
+use std::collections::HashMap;
+
+use bollard::models::{
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountType, MountVolumeOptions,
+    MountVolumeOptionsDriverConfig, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+};
+use seatrial_core::{
+    engine::{BuildRequest, RunRequest, ToolSpec},
+    image::ImageConfig,
+    limits::RunLimits,
+};
+
+/// Where our static binary is in every container.
+pub(crate) const HOLDER: &str = "/.seatrial/holder";
+/// Seccomp profile of the builder: what buildah needs, which includes mounts in its own namespace.
+const SECCOMP_BUILDER: &str = include_str!("../seccomp/builder.json");
+/// Seccomp profile of the steps inside the builder: no namespaces, no mounts.
+pub(crate) const SECCOMP_STEP: &str = include_str!("../seccomp/build-step.json");
+/// Seccomp profile of the guest.
+pub(crate) const SECCOMP_GUEST: &str = include_str!("../seccomp/guest.json");
+
+/// Who reads `/data`, and who the guest is unless the operator says otherwise.
+pub(crate) const NOBODY: &str = "65532:65532";
+/// Seconds that a guest has between the polite signal and the other one.
+const GRACE_S: u64 = 1;
+/// Seconds after its limit at which a container ends by itself, whoever is still there to see it.
+pub(crate) const DEAD_MAN_S: u64 = 30;
+/// How many declared volumes an image may have.
+pub(crate) const MAX_VOLUMES: usize = 8;
+
+/// What all kinds need to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Parts<'a> {
+    /// Id of the image.
+    pub(crate) image: &'a str,
+    /// The volume with our static binary; not used for our own image.
+    pub(crate) tools: Option<&'a str>,
+    /// Labels.
+    pub(crate) labels: HashMap<String, String>,
+    /// Processors of the Engine's host: it refuses to promise more.
+    pub(crate) host_cpus: u64,
+    /// The Engine puts containers under its AppArmor profile, which forbids every mount.
+    pub(crate) apparmor: bool,
+}
+
+/// The builder of one attempt.
+pub(crate) fn builder(parts: &Parts<'_>, request: &BuildRequest) -> ContainerCreateBody {
+    let limits = &request.limits;
+    let store = limits.store.as_u64();
+    let layers = limits.layers.as_u64();
+    let deadline = limits.time.as_secs() + DEAD_MAN_S;
+    let mut mounts = vec![tools_mount(parts)];
+    for (index, base) in request.bases.iter().enumerate() {
+        mounts.push(volume(&base.store_volume, &format!("/base/{index}"), false));
+    }
+    let args = [
+        "build", "--deadline-s", &deadline.to_string(), "--max-out", &(layers + OUTPUT_EXTRA).to_string(),
+        // The image's labels are the guest's alone: the judge compares them.
+        "--", "--identity-label=false",
+    ]
+    .map(str::to_owned);
+    let mut host = builder_walls(parts, limits.memory.as_u64(), limits.cpus, u64::from(limits.pids) + BUILDER_THREADS);
+    host.mounts = Some(mounts);
+    host.tmpfs = Some(tmpfs(&[
+        ("/var/lib/containers", format!("size={store},nr_inodes={},mode=0755,exec,nosuid,nodev", inodes(store))),
+        ("/out", format!("size={},nr_inodes=16384,mode=0755,noexec,nosuid,nodev", layers + OUTPUT_EXTRA)),
+        // The context is a tar of ours; its files take at most a page more each.
+        ("/ctx", format!("size={},nr_inodes=65536,mode=0755,noexec,nosuid,nodev", 3 * request.context_tar.len() as u64 + (1 << 20))),
+        ("/run", "size=67108864,nr_inodes=16384,mode=0755,noexec,nosuid,nodev".to_owned()),
+        ("/tmp", "size=67108864,nr_inodes=16384,mode=1777,noexec,nosuid,nodev".to_owned()),
+        ("/var/tmp", "size=67108864,nr_inodes=16384,mode=1777,noexec,nosuid,nodev".to_owned()),
+    ]));
+    body(parts, "0:0", args.to_vec(), host)
+}
+
+/// The trusted filler of a base's store.
+pub(crate) fn filler(parts: &Parts<'_>, store_volume: &str, deadline_s: u64) -> ContainerCreateBody {
+    let mut host = builder_walls(parts, 2 << 30, 2.0, 256);
+    host.mounts = Some(vec![tools_mount(parts), volume(store_volume, "/base", true)]);
+    host.tmpfs = Some(tmpfs(&[
+        ("/var/lib/containers", "size=67108864,mode=0755,exec,nosuid,nodev".to_owned()),
+        ("/run", "size=67108864,mode=0755,noexec,nosuid,nodev".to_owned()),
+        ("/tmp", "size=67108864,mode=1777,noexec,nosuid,nodev".to_owned()),
+        ("/var/tmp", "size=67108864,mode=1777,noexec,nosuid,nodev".to_owned()),
+    ]));
+    let args = ["fill", "--deadline-s", &deadline_s.to_string()].map(str::to_owned);
+    body(parts, "0:0", args.to_vec(), host)
+}
+
+/// The guest. `command` is what the image says, read by us from the verified config.
+pub(crate) fn guest(parts: &Parts<'_>, request: &RunRequest, config: &ImageConfig, data_volume: &str, inputs_volume: Option<&str>) -> ContainerCreateBody {
+    let limits = &request.limits;
+    // Our init is a process too. gVisor counts its own threads.
+    let mut pids = u64::from(limits.pids) + 2;
+    if request.runtime.as_deref().is_some_and(|runtime| runtime.contains("runsc")) {
+        pids = pids.max(256);
+    }
+    let mut host = walls(parts, limits.memory.as_u64(), limits.cpus, pids);
+    host.security_opt = Some(vec!["no-new-privileges".to_owned(), format!("seccomp={}", compact(SECCOMP_GUEST))]);
+    host.runtime = request.runtime.clone();
+    host.shm_size = i64::try_from(limits.tmp.as_u64()).ok();
+    let mut mounts = vec![tools_mount(parts), data_mount(data_volume, limits, false, None)];
+    mounts.extend(inputs_volume.map(|name| volume(name, "/inputs", false)));
+    host.mounts = Some(mounts);
+    let sized = format!("size={},nr_inodes=16384,noexec,nosuid,nodev", limits.tmp.as_u64());
+    let mut tmpfs = tmpfs(&[("/tmp", format!("{sized},mode=1777"))]);
+    for path in config.volumes.keys().map(|path| path.trim_end_matches('/')) {
+        // An uncovered volume would be an unbounded folder on the host's disk.
+        if !["/data", "/tmp", "/inputs"].contains(&path) {
+            tmpfs.insert(path.to_owned(), format!("{sized},mode=0777"));
+        }
+    }
+    host.tmpfs = Some(tmpfs);
+    let deadline = limits.time.as_secs_f64().ceil().max(1.0);
+    let args = ["init", "--deadline-s", &deadline.to_string(), "--grace-s", &GRACE_S.to_string(), "--"].map(str::to_owned);
+    let mut body = body(parts, &request.user, args.to_vec(), host);
+    body.cmd = Some(command(config));
+    if !config.env.iter().any(|variable| variable.starts_with("HOME=")) {
+        body.env = Some(vec!["HOME=/tmp".to_owned()]);
+    }
+    body
+}
+
+/// What the image runs: its entry point, then its arguments.
+pub(crate) fn command(config: &ImageConfig) -> Vec<String> {
+    config.entrypoint.iter().chain(&config.cmd).cloned().collect()
+}
+
+/// The container that keeps `/data` alive and reads from it. The volume is made with it.
+pub(crate) fn data_holder(parts: &Parts<'_>, volume_name: &str, limits: &RunLimits, deadline_s: u64) -> ContainerCreateBody {
+    // A file that is read is held in memory.
+    let mut host = walls(parts, limits.data.as_u64() + (32 << 20), 1.0, 8);
+    host.mounts = Some(vec![data_mount(volume_name, limits, true, Some(parts.labels.clone()))]);
+    let args = ["hold", "--deadline-s", &deadline_s.to_string()].map(str::to_owned);
+    body(parts, NOBODY, args.to_vec(), host)
+}
+
+/// A trusted tool.
+pub(crate) fn tool(parts: &Parts<'_>, spec: &ToolSpec) -> ContainerCreateBody {
+    let mut host = walls(parts, spec.memory, spec.cpus, u64::from(spec.pids) + 2);
+    if spec.network {
+        host.network_mode = Some("bridge".to_owned());
+    }
+    let mut mounts: Vec<Mount> = parts.tools.iter().map(|_| tools_mount(parts)).collect();
+    mounts.extend(spec.mounts.iter().map(|mount| volume(&mount.volume, mount.path, mount.writable)));
+    host.mounts = Some(mounts);
+    host.tmpfs = Some(tmpfs(&[("/tmp", format!("size={},mode=1777,noexec,nosuid,nodev", spec.tmp))]));
+    let mut body = body(parts, &spec.user, spec.args.clone(), host);
+    body.network_disabled = Some(!spec.network);
+    body
+}
+
+/// Room in the builder's output for its manifest, config and index.
+const OUTPUT_EXTRA: u64 = 16 << 20;
+/// Threads of the builder's own programs.
+const BUILDER_THREADS: u64 = 64;
+
+/// Files are 8 KiB on average in real images; a store of small ones fills up earlier.
+fn inodes(size: u64) -> u64 {
+    (size / 4096).max(1024)
+}
+
+fn walls(parts: &Parts<'_>, memory: u64, cpus: f64, pids: u64) -> HostConfig {
+    let memory = i64::try_from(memory).unwrap_or(i64::MAX);
+    let cpus = cpus.clamp(0.01, parts.host_cpus.max(1) as f64);
+    HostConfig {
+        memory: Some(memory),
+        memory_swap: Some(memory), // both together: no swap
+        nano_cpus: Some((cpus * 1e9) as i64),
+        pids_limit: Some(i64::try_from(pids).unwrap_or(i64::MAX)),
+        ulimits: Some(vec![ulimit("core", 0), ulimit("nofile", 16384)]),
+        network_mode: Some("none".to_owned()),
+        ipc_mode: Some("private".to_owned()),
+        cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
+        readonly_rootfs: Some(true),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        oom_score_adj: Some(500), // ours goes before the host's
+        log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+        restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
+        ..HostConfig::default()
+    }
+}
+
+/// The builder is root in its container, because files of an image have owners. It gets what
+/// changing owners and modes asks for, and no capability over the host: its mounts happen in a user
+/// namespace of its own.
+fn builder_walls(parts: &Parts<'_>, memory: u64, cpus: f64, pids: u64) -> HostConfig {
+    let mut host = walls(parts, memory, cpus, pids);
+    let capabilities = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETFCAP", "SETGID", "SETUID", "SYS_CHROOT"];
+    host.cap_add = Some(capabilities.map(str::to_owned).to_vec());
+    let mut options = vec!["no-new-privileges".to_owned(), format!("seccomp={}", compact(SECCOMP_BUILDER))];
+    if parts.apparmor {
+        options.push("apparmor=unconfined".to_owned());
+    }
+    host.security_opt = Some(options);
+    host
+}
+
+fn body(parts: &Parts<'_>, user: &str, args: Vec<String>, host: HostConfig) -> ContainerCreateBody {
+    let mut entrypoint = vec![HOLDER.to_owned()];
+    entrypoint.extend(args);
+    ContainerCreateBody {
+        image: Some(parts.image.to_owned()),
+        hostname: Some("seatrial".to_owned()),
+        user: Some(user.to_owned()),
+        entrypoint: Some(entrypoint),
+        cmd: Some(Vec::new()),
+        open_stdin: Some(true),
+        stdin_once: Some(true),
+        attach_stdin: Some(true),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        tty: Some(false),
+        network_disabled: Some(true),
+        stop_signal: Some("SIGKILL".to_owned()),
+        healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
+        labels: Some(parts.labels.clone()),
+        host_config: Some(host),
+        ..ContainerCreateBody::default()
+    }
+}
+
+fn tools_mount(parts: &Parts<'_>) -> Mount {
+    volume(parts.tools.unwrap_or_default(), "/.seatrial", false)
+}
+
+/// A volume that exists already.
+fn volume(name: &str, target: &str, writable: bool) -> Mount {
+    Mount {
+        typ: Some(MountType::VOLUME),
+        source: Some(name.to_owned()),
+        target: Some(target.to_owned()),
+        read_only: Some(!writable),
+        // Nothing of an image is ever copied into a volume: the Engine would follow its links.
+        volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..MountVolumeOptions::default() }),
+        ..Mount::default()
+    }
+}
+
+/// `/data`: the volume is made by whoever comes first, always with the same bounds. The mode lets
+/// the guest in without knowing which user of the host it is; it cannot change it.
+fn data_mount(name: &str, limits: &RunLimits, read_only: bool, labels: Option<HashMap<String, String>>) -> Mount {
+    let options = format!("size={},nr_inodes={},mode=0777,nosuid,nodev,noexec", limits.data.as_u64(), u64::from(limits.data_files) + 1);
+    let mut mount = volume(name, "/data", !read_only);
+    if let Some(volume_options) = &mut mount.volume_options {
+        volume_options.labels = labels;
+        volume_options.driver_config = Some(MountVolumeOptionsDriverConfig {
+            name: Some("local".to_owned()),
+            options: Some(HashMap::from([
+                ("type".to_owned(), "tmpfs".to_owned()),
+                ("device".to_owned(), "tmpfs".to_owned()),
+                ("o".to_owned(), options),
+            ])),
+        });
+    }
+    mount
+}
+
+fn tmpfs(entries: &[(&str, String)]) -> HashMap<String, String> {
+    entries.iter().map(|(path, options)| ((*path).to_owned(), options.clone())).collect()
+}
+
+fn ulimit(name: &str, value: i64) -> ResourcesUlimits {
+    ResourcesUlimits { name: Some(name.to_owned()), soft: Some(value), hard: Some(value) }
+}
+
+/// The profile without white space: the Engine takes it inline.
+fn compact(profile: &str) -> String {
+    serde_json::from_str::<serde_json::Value>(profile).map_or_else(|_| profile.to_owned(), |value| value.to_string())
+}

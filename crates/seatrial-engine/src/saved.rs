@@ -1,0 +1,191 @@
+//! Reads a `docker save` archive of one trusted base: its config, its layers' order, and which
+//! paths in it are symbolic links.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs::File,
+    io::{self, BufReader},
+};
+
+use seatrial_core::{digest::Digest, engine::EngineError, image::ImageConfig};
+use serde::Deserialize;
+
+use crate::region::Region;
+
+/// What an archive says.
+#[derive(Debug)]
+pub(crate) struct Saved {
+    /// Digest of the config.
+    pub(crate) id: Digest,
+    pub(crate) config: ImageConfig,
+    /// diffIDs.
+    pub(crate) layers: Vec<Digest>,
+    /// `linux/amd64`.
+    pub(crate) platform: String,
+    /// Paths of symbolic links in any layer, sorted. A link that a later layer replaced counts still.
+    pub(crate) links: Vec<Vec<u8>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ManifestEntry {
+    config: String,
+    layers: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct ConfigFile {
+    #[serde(default)]
+    architecture: String,
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    config: Option<ImageConfig>,
+    rootfs: RootFs,
+}
+
+#[derive(Deserialize)]
+struct RootFs {
+    diff_ids: Vec<Digest>,
+}
+
+const MAX_DOCUMENT: u64 = 8 << 20;
+
+/// Where a file is in the archive, or which other one it stands for.
+enum Place {
+    Here(u64, u64),
+    Alias(String),
+}
+
+/// Reads it.
+pub(crate) fn read(file: &File) -> Result<Saved, EngineError> {
+    let local = |source| EngineError::Local { action: "read an exported image", source };
+    let places = places(file).map_err(local)?;
+    let manifest: Vec<ManifestEntry> = document(file, &places, "manifest.json")?;
+    let [manifest] = &manifest[..] else { return Err(broken("it does not hold exactly one image")) };
+    let bytes = whole(file, &places, &manifest.config)?;
+    let config: ConfigFile = serde_json::from_slice(&bytes).map_err(|error| broken(&error.to_string()))?;
+    let mut links = BTreeSet::new();
+    for name in &manifest.layers {
+        let (offset, len) = find(&places, name)?;
+        collect_links(Region::new(file, offset, len), &mut links).map_err(local)?;
+    }
+    Ok(Saved {
+        id: Digest::of(&bytes),
+        config: config.config.unwrap_or_default(),
+        layers: config.rootfs.diff_ids,
+        platform: format!("{}/{}", config.os, config.architecture),
+        links: links.into_iter().collect(),
+    })
+}
+
+fn broken(why: &str) -> EngineError {
+    EngineError::Broken(format!("an exported image cannot be read: {why}"))
+}
+
+fn places(file: &File) -> io::Result<HashMap<String, Place>> {
+    let len = file.metadata()?.len();
+    let mut archive = tar::Archive::new(BufReader::new(Region::new(file, 0, len)));
+    let mut places = HashMap::new();
+    for entry in archive.entries_with_seek()? {
+        let entry = entry?;
+        let name = entry.path()?.display().to_string();
+        let place = match entry.link_name()? {
+            // Engines before 25 save a layer once and link to it as `../<id>/layer.tar`.
+            Some(target) => Place::Alias(target.display().to_string().trim_start_matches("../").to_owned()),
+            None => Place::Here(entry.raw_file_position(), entry.size()),
+        };
+        places.insert(name, place);
+    }
+    Ok(places)
+}
+
+fn find(places: &HashMap<String, Place>, name: &str) -> Result<(u64, u64), EngineError> {
+    match places.get(name) {
+        Some(Place::Here(offset, len)) => Ok((*offset, *len)),
+        Some(Place::Alias(target)) => match places.get(target) {
+            Some(Place::Here(offset, len)) => Ok((*offset, *len)),
+            _ => Err(broken("a link in it leads nowhere")),
+        },
+        None => Err(broken("a file that it names is missing")),
+    }
+}
+
+fn whole(file: &File, places: &HashMap<String, Place>, name: &str) -> Result<Vec<u8>, EngineError> {
+    let (offset, len) = find(places, name)?;
+    let bytes = Region::whole(file, offset, len, MAX_DOCUMENT);
+    let bytes = bytes.map_err(|source| EngineError::Local { action: "read an exported image", source })?;
+    bytes.ok_or_else(|| broken("a document in it is too large"))
+}
+
+fn document<T: for<'de> Deserialize<'de>>(file: &File, places: &HashMap<String, Place>, name: &str) -> Result<T, EngineError> {
+    serde_json::from_slice(&whole(file, places, name)?).map_err(|error| broken(&error.to_string()))
+}
+
+fn collect_links(layer: Region<'_>, links: &mut BTreeSet<Vec<u8>>) -> io::Result<()> {
+    let mut archive = tar::Archive::new(BufReader::with_capacity(64 << 10, layer));
+    for entry in archive.entries_with_seek()? {
+        let entry = entry?;
+        let kind = entry.header().entry_type();
+        let is_link = match kind {
+            tar::EntryType::Symlink => true,
+            tar::EntryType::Link => entry.link_name_bytes().is_some_and(|target| links.contains(&plain(&target))),
+            _ => false,
+        };
+        if is_link {
+            links.insert(plain(&entry.path_bytes()));
+        }
+    }
+    Ok(())
+}
+
+/// Without `./` before and `/` behind.
+fn plain(path: &[u8]) -> Vec<u8> {
+    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".").collect::<Vec<_>>().join(&b'/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::io::Write;
+
+    #[test]
+    fn a_saved_image_tells_its_config_its_layers_and_its_links() {
+        let mut layer = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        layer.append_link(&mut header, "./lib64", "usr/lib64").unwrap();
+        let mut hard = tar::Header::new_ustar();
+        hard.set_entry_type(tar::EntryType::Link);
+        hard.set_size(0);
+        layer.append_link(&mut hard, "lib32", "lib64").unwrap();
+        let layer = layer.into_inner().unwrap();
+        let config = json!({"os": "linux", "architecture": "amd64", "config": {"Cmd": ["bash"]}, "rootfs": {"type": "layers", "diff_ids": [Digest::of(&layer)]}})
+            .to_string()
+            .into_bytes();
+        let manifest = json!([{"Config": "c.json", "RepoTags": null, "Layers": ["a/layer.tar", "b/layer.tar"]}]).to_string().into_bytes();
+        let mut outer = tar::Builder::new(tempfile::tempfile().unwrap());
+        let mut add = |name: &str, bytes: &[u8]| {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(bytes.len() as u64);
+            outer.append_data(&mut header, name, bytes).unwrap();
+        };
+        add("a/layer.tar", &layer);
+        add("c.json", &config);
+        add("manifest.json", &manifest);
+        let mut alias = tar::Header::new_ustar();
+        alias.set_entry_type(tar::EntryType::Symlink);
+        alias.set_size(0);
+        outer.append_link(&mut alias, "b/layer.tar", "../a/layer.tar").unwrap();
+        let mut file = outer.into_inner().unwrap();
+        file.flush().unwrap();
+        let saved = read(&file).unwrap();
+        assert_eq!(saved.id, Digest::of(&config));
+        assert_eq!(saved.config.cmd, ["bash"]);
+        assert_eq!(saved.layers, [Digest::of(&layer)]);
+        assert_eq!(saved.platform, "linux/amd64");
+        assert_eq!(saved.links, [b"lib32".to_vec(), b"lib64".to_vec()]);
+    }
+}

@@ -1,0 +1,3 @@
+//! The walk on fakes with faults: who is asked what, and how a job ends.
+
+mod walk;

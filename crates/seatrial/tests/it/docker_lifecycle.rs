@@ -1,0 +1,136 @@
+//! Interrupts, kills and crowds: nothing is left behind, nobody is harmed.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::support::{assert_clean, docker, job, leftovers, on_engine, run};
+
+/// An endless run, up to the point where its guest runs.
+fn endless(folder: &tempfile::TempDir) -> Child {
+    let dockerfile = folder.path().join("Dockerfile");
+    std::fs::write(&dockerfile, "FROM busybox\nCMD echo here; while :; do sleep 1; done\n").unwrap();
+    let mut child = on_engine()
+        .args([
+            "run",
+            "--fixture-db",
+            "--format",
+            "json",
+            "--no-sbom",
+            "--no-config-checks",
+        ])
+        .arg(&dockerfile)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("run | here")), "the guest runs");
+    std::thread::spawn(move || lines.for_each(drop)); // keep the pipe open and empty
+    child
+}
+
+fn signal(child: &Child, name: &str) {
+    assert!(
+        Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(child.id().to_string())
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+#[test]
+fn docker_an_interrupt_ends_in_order_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let child = endless(&folder);
+    signal(&child, "INT");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    assert_eq!(job(&output)["state"], "cancelled");
+    assert_clean("an interrupted run");
+}
+
+#[test]
+fn docker_a_killed_process_is_swept_by_the_next_and_a_living_one_is_not() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut dead = endless(&folder);
+    let living = endless(&other);
+    signal(&dead, "KILL");
+    dead.wait().unwrap();
+    let before = docker(&["ps", "--quiet"]).lines().count();
+    let (code, _) = run(&["examples/perf/Dockerfile"]);
+    assert_eq!(code, 0);
+    let after = docker(&["ps", "--quiet"]).lines().count();
+    assert!(
+        after < before && after > 0,
+        "{after} of {before} containers are left: the living one's"
+    );
+    signal(&living, "INT");
+    assert_eq!(
+        living.wait_with_output().unwrap().status.code(),
+        Some(5),
+        "the living one was not harmed"
+    );
+    assert_clean("a kill and a sweep");
+}
+
+#[test]
+fn docker_a_second_interrupt_leaves_at_once_and_the_next_start_sweeps() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = endless(&folder);
+    signal(&child, "INT");
+    // The second may come before or after the orderly end: both leave with the same code.
+    let _ = Command::new("kill").arg("-INT").arg(child.id().to_string()).status();
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+    let (code, _) = run(&["examples/perf/Dockerfile"]);
+    assert_eq!(code, 0);
+    assert_clean("a second interrupt and a sweep");
+}
+
+#[test]
+fn docker_ten_side_by_side_never_collide_even_when_one_is_killed() {
+    let (code, _) = run(&["examples/perf/Dockerfile"]);
+    assert_eq!(code, 0);
+    let mut crowd: Vec<Child> = (0..10)
+        .map(|_| {
+            on_engine()
+                .args([
+                    "run",
+                    "--fixture-db",
+                    "--format",
+                    "json",
+                    "--no-sbom",
+                    "--no-config-checks",
+                    "examples/perf/Dockerfile",
+                ])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while leftovers().is_empty() {
+        assert!(Instant::now() < deadline, "no container appeared");
+        std::thread::yield_now();
+    }
+    let mut killed = crowd.pop().unwrap();
+    signal(&killed, "KILL");
+    killed.wait().unwrap();
+    for child in crowd {
+        let output = child.wait_with_output().unwrap();
+        let job = job(&output);
+        assert_eq!(
+            (output.status.code(), &job["result"]["value"]["perf"]),
+            (Some(0), &0.99.into()),
+            "{job:#}"
+        );
+    }
+    let (code, _) = run(&["examples/perf/Dockerfile"]);
+    assert_eq!(code, 0);
+    assert_clean("a crowd of ten with one killed");
+}

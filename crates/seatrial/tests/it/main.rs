@@ -1,0 +1,10 @@
+//! The command as a user calls it: the real binary, a real Engine, a real scanner.
+//!
+//! Tests whose name starts with `docker_` need the Engine that `make setup` starts; without it
+//! they fail and say so. They run one after another (nextest group `docker`).
+
+mod cli;
+mod docker_examples;
+mod docker_lifecycle;
+mod docker_specimens;
+mod support;
