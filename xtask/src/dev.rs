@@ -1,0 +1,110 @@
+//! The dev folder: everything that setup makes lies beneath it and goes with it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+use sha2::{Digest as _, Sha256};
+
+/// Marks a folder as ours, so that `clean` never removes somebody else's.
+const MARKER: &str = ".seatrial-dev";
+
+/// The longest path that the Engine makes for a socket below our folder. A socket's address has
+/// room for 107 bytes.
+const LONGEST_SOCKET: &str = "engine/exec/containerd/containerd.sock.ttrpc";
+
+/// The dev folder.
+pub(crate) struct Dev {
+    root: PathBuf,
+}
+
+impl Dev {
+    /// `$SEATRIAL_DEV_DIR`, else `$XDG_CACHE_HOME/seatrial-dev`, else `~/.cache/seatrial-dev`.
+    pub(crate) fn locate() -> Result<Self> {
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let root = variable("SEATRIAL_DEV_DIR")
+            .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("seatrial-dev")))
+            .or_else(|| variable("HOME").map(|home| home.join(".cache/seatrial-dev")))
+            .context("set SEATRIAL_DEV_DIR: there is neither XDG_CACHE_HOME nor HOME")?;
+        if !root.is_absolute() {
+            bail!("SEATRIAL_DEV_DIR is {}; it must be an absolute path", root.display());
+        }
+        let longest = root.join(LONGEST_SOCKET);
+        if longest.as_os_str().len() >= 104 {
+            bail!(
+                "{} is too long a path for an Engine's sockets; set SEATRIAL_DEV_DIR to a shorter one",
+                root.display()
+            );
+        }
+        Ok(Self { root })
+    }
+
+    /// Makes the folder and marks it.
+    pub(crate) fn create(&self) -> Result<()> {
+        fs::create_dir_all(&self.root).with_context(|| format!("cannot make {}", self.root.display()))?;
+        let marker = self.path(MARKER);
+        fs::write(&marker, "Made by `cargo xtask`. Remove with `make clean-dev`.\n")
+            .with_context(|| format!("cannot write {}", marker.display()))
+    }
+
+    /// A path beneath it.
+    pub(crate) fn path(&self, below: impl AsRef<Path>) -> PathBuf {
+        self.root.join(below)
+    }
+
+    /// A path beneath it whose folder exists.
+    pub(crate) fn folder(&self, below: impl AsRef<Path>) -> Result<PathBuf> {
+        let path = self.root.join(below);
+        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Eight hex digits that differ between dev folders: names of kernel objects carry them.
+    pub(crate) fn tag(&self) -> String {
+        let digest = Sha256::digest(self.root.as_os_str().as_encoded_bytes());
+        hex::encode(&digest[..4])
+    }
+
+    /// The folder itself.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Removes the folder. Nothing may be mounted beneath it.
+    pub(crate) fn remove(&self) -> Result<()> {
+        if !self.root.exists() {
+            return Ok(());
+        }
+        if !self.path(MARKER).is_file() {
+            bail!(
+                "{} was not made by `cargo xtask`; remove it yourself",
+                self.root.display()
+            );
+        }
+        if let Some(mount) = mounts_below(&self.root)?.first() {
+            bail!("{} is still mounted; nothing was removed", mount.display());
+        }
+        fs::remove_dir_all(&self.root).with_context(|| format!("cannot remove {}", self.root.display()))
+    }
+}
+
+/// Mount points beneath a folder, the deepest first.
+pub(crate) fn mounts_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let text = fs::read_to_string("/proc/self/mountinfo").context("cannot read the list of mounts")?;
+    let mut mounts: Vec<PathBuf> = text
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(PathBuf::from)
+        .filter(|point| point.starts_with(folder))
+        .collect();
+    mounts.sort_by_key(|point| std::cmp::Reverse(point.as_os_str().len()));
+    Ok(mounts)
+}
+
+/// The checkout.
+pub(crate) fn workspace() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}

@@ -1,0 +1,308 @@
+//! Our own Docker Engine for development: own socket, data, bridge and user namespaces, so that
+//! no test touches what else runs on the machine.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    dev::{self, Dev},
+    packages,
+    sh,
+};
+
+/// How long a daemon may take to answer or to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An Engine that answers.
+pub(crate) struct Engine {
+    /// `unix://…`, as `DOCKER_HOST` has it.
+    pub(crate) host: String,
+    /// Started by us, in the dev folder.
+    pub(crate) own: bool,
+}
+
+impl Engine {
+    /// The `docker` command, talking to this Engine and to no other.
+    pub(crate) fn docker(&self) -> Command {
+        let mut command = sh::command("docker");
+        command.arg("--host").arg(&self.host);
+        command.env_remove("DOCKER_HOST").env_remove("DOCKER_CONTEXT");
+        command
+    }
+
+    /// The server's version, if it answers.
+    fn version(&self) -> Option<String> {
+        let answer = sh::attempt(self.docker().args(["version", "--format", "{{.Server.Version}}"])).ok()?;
+        answer
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&answer.stdout).trim().to_owned())
+    }
+}
+
+/// Where everything of our Engine lies.
+struct Place {
+    socket: PathBuf,
+    data: PathBuf,
+    exec: PathBuf,
+    pidfile: PathBuf,
+    log: PathBuf,
+    bridge: String,
+    namespace: String,
+}
+
+impl Place {
+    fn of(dev: &Dev) -> Self {
+        Self {
+            socket: dev.path("engine/docker.sock"),
+            data: dev.path("engine/data"),
+            exec: dev.path("engine/exec"),
+            pidfile: dev.path("engine/docker.pid"),
+            log: dev.path("engine/dockerd.log"),
+            bridge: format!("st-{}", dev.tag()),
+            namespace: format!("seatrial-dev-{}", dev.tag()),
+        }
+    }
+
+    fn engine(&self) -> Engine {
+        Engine {
+            host: format!("unix://{}", self.socket.display()),
+            own: true,
+        }
+    }
+
+    /// The daemon of the pidfile, if that process lives and is ours.
+    fn daemon(&self) -> Option<u32> {
+        let pid: u32 = fs::read_to_string(&self.pidfile).ok()?.trim().parse().ok()?;
+        let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
+        let is_dockerd = words.first().is_some_and(|word| word.ends_with(b"dockerd"));
+        let host = self.engine().host;
+        (is_dockerd && words.contains(&host.as_bytes())).then_some(pid)
+    }
+}
+
+/// Our Engine, if it runs and answers.
+pub(crate) fn running(dev: &Dev) -> Option<Engine> {
+    let place = Place::of(dev);
+    place.daemon()?;
+    let engine = place.engine();
+    engine.version().is_some().then_some(engine)
+}
+
+/// An Engine of the machine: `DOCKER_HOST`, else the usual socket.
+pub(crate) fn of_the_machine() -> Option<Engine> {
+    let host = std::env::var("DOCKER_HOST")
+        .ok()
+        .filter(|host| !host.is_empty())
+        .unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned());
+    sh::find("docker")?;
+    let engine = Engine { host, own: false };
+    engine.version().is_some().then_some(engine)
+}
+
+/// Starts our Engine, or gives the one that runs already.
+pub(crate) fn up(dev: &Dev) -> Result<Engine> {
+    if let Some(engine) = running(dev) {
+        eprintln!("The Engine runs already: {}", engine.host);
+        return Ok(engine);
+    }
+    if !cfg!(target_os = "linux") {
+        bail!(
+            "our own Engine starts on Linux only.\n\
+             Install Docker (https://docs.docker.com/get-docker/), start it, and run `make demo`: it uses that one."
+        );
+    }
+    packages::need(
+        &[
+            packages::DOCKERD,
+            packages::DOCKER,
+            packages::IP,
+            packages::IPTABLES,
+            packages::USERADD,
+            packages::NEWUIDMAP,
+            packages::SETSID,
+        ],
+        "the Engine",
+    )?;
+    if !packages::is_root() {
+        bail!(
+            "only root can start an Engine with a bridge and user namespaces of its own: \
+             run `sudo -E make setup`, or start Docker and run `make demo`, which uses that one"
+        );
+    }
+    dev.create()?;
+    dev.folder("engine")?;
+    let place = Place::of(dev);
+    if place.daemon().is_some() {
+        // It lives but does not answer: it may still be starting, so it gets its time first.
+        return answering(&place).context("an Engine of an earlier run lives but does not answer; `cargo xtask engine down` ends it");
+    }
+    // What a killed daemon leaves behind would keep the next one from starting.
+    for stale in [&place.pidfile, &place.socket] {
+        remove_if_there(stale)?;
+    }
+    make_bridge(&place.bridge)?;
+    start(&place)?;
+    let engine = answering(&place)?;
+    eprintln!("The Engine is up: {}", engine.host);
+    Ok(engine)
+}
+
+fn start(place: &Place) -> Result<()> {
+    let log = fs::File::create(&place.log).with_context(|| format!("cannot write {}", place.log.display()))?;
+    // A session of its own: it outlives our terminal and takes no Ctrl-C.
+    sh::command("setsid")
+        .arg(sh::find("dockerd").context("dockerd is missing")?)
+        .arg("--host")
+        .arg(&place.engine().host)
+        .arg("--data-root")
+        .arg(&place.data)
+        .arg("--exec-root")
+        .arg(&place.exec)
+        .arg("--pidfile")
+        .arg(&place.pidfile)
+        // Never `--bridge none`: a second daemon with it removes the docker0 of the first.
+        .args(["--bridge", &place.bridge])
+        // A containerd of the system may serve us too; there we keep to ourselves.
+        .args(["--containerd-namespace", &place.namespace])
+        .args(["--containerd-plugins-namespace", &format!("{}-plugins", place.namespace)])
+        // No rule and no switch of the machine's network is touched.
+        .args(["--iptables=false", "--ip-masq=false", "--ip-forward=false"])
+        .arg("--userns-remap=default")
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .context("cannot start dockerd")?;
+    Ok(())
+}
+
+fn answering(place: &Place) -> Result<Engine> {
+    let engine = place.engine();
+    if wait_until(PATIENCE, || engine.version().is_some()) {
+        return Ok(engine);
+    }
+    let log = fs::read(&place.log).unwrap_or_default();
+    bail!(
+        "the Engine did not answer within {} s; the end of {}:\n{}",
+        PATIENCE.as_secs(),
+        place.log.display(),
+        sh::tail(&log)
+    )
+}
+
+/// Stops our Engine and removes its bridge. Containers go first: none outlives its Engine.
+pub(crate) fn down(dev: &Dev) -> Result<()> {
+    let place = Place::of(dev);
+    let Some(pid) = place.daemon() else {
+        eprintln!("No Engine of {} runs.", dev.root().display());
+        return tidy(&place);
+    };
+    if let Some(engine) = running(dev) {
+        let ids = sh::output(engine.docker().args(["ps", "--all", "--quiet", "--no-trunc"]))?;
+        if !ids.trim().is_empty() {
+            sh::output(engine.docker().args(["rm", "--force", "--volumes"]).args(ids.split_whitespace()))?;
+        }
+    }
+    sh::run(sh::command("kill").args(["-TERM", &pid.to_string()]))?;
+    if !wait_until(PATIENCE, || place.daemon().is_none()) {
+        bail!("the Engine (process {pid}) did not end within {} s", PATIENCE.as_secs());
+    }
+    tidy(&place)?;
+    eprintln!("The Engine is down.");
+    Ok(())
+}
+
+/// Removes what an ended daemon leaves: bridge, socket, pidfile, mounts.
+fn tidy(place: &Place) -> Result<()> {
+    if sh::find("ip").is_some() && has_bridge(&place.bridge) {
+        sh::output(sh::command("ip").args(["link", "delete", &place.bridge, "type", "bridge"]))?;
+    }
+    for stale in [&place.pidfile, &place.socket] {
+        remove_if_there(stale)?;
+    }
+    for root in [&place.exec, &place.data] {
+        for mount in dev::mounts_below(root)? {
+            sh::output(sh::command("umount").arg(&mount))?;
+        }
+    }
+    Ok(())
+}
+
+/// Says what runs, for people.
+pub(crate) fn status(dev: &Dev) -> Result<()> {
+    let place = Place::of(dev);
+    let Some(pid) = place.daemon() else {
+        println!("own Engine    down ({})", dev.root().display());
+        println!("start it with `cargo xtask engine up`");
+        return Ok(());
+    };
+    let engine = place.engine();
+    println!("own Engine    {}", engine.host);
+    println!("process       {pid}");
+    println!("version       {}", engine.version().unwrap_or_else(|| "does not answer".to_owned()));
+    println!("log           {}", place.log.display());
+    println!("bridge        {}", place.bridge);
+    if engine.version().is_some() {
+        let count = |args: &[&str]| sh::output(engine.docker().args(args)).map(|text| text.lines().count());
+        println!("containers    {}", count(&["ps", "--all", "--quiet"])?);
+        println!("images        {}", count(&["images", "--quiet"])?);
+        println!("volumes       {}", count(&["volume", "ls", "--quiet"])?);
+    }
+    Ok(())
+}
+
+fn has_bridge(name: &str) -> bool {
+    Path::new("/sys/class/net").join(name).exists()
+}
+
+/// A bridge on a subnet that no interface of the machine has. One that an earlier run left is used.
+fn make_bridge(name: &str) -> Result<()> {
+    if has_bridge(name) {
+        sh::output(sh::command("ip").args(["link", "delete", name, "type", "bridge"]))
+            .context("a bridge of an earlier run cannot be removed")?;
+    }
+    let taken = sh::output(sh::command("ip").args(["-4", "-oneline", "addr", "show"]))?;
+    let free = (64..=127)
+        .rev()
+        .find(|third| !taken.contains(&format!(" 172.30.{third}.")))
+        .context("no subnet of 172.30.64.0/18 is free for the Engine's bridge")?;
+    let address = format!("172.30.{free}.1/24");
+    for args in [
+        &["link", "add", name, "type", "bridge"] as &[&str],
+        &["addr", "add", &address, "dev", name],
+        &["link", "set", name, "up"],
+    ] {
+        sh::output(sh::command("ip").args(args))?;
+    }
+    Ok(())
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Asks ten times a second: a daemon tells nobody when it is ready.
+fn wait_until(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + limit;
+    loop {
+        if holds() {
+            return true;
+        }
+        if Instant::now() >= end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
