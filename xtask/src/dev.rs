@@ -23,7 +23,11 @@ pub(crate) struct Dev {
 impl Dev {
     /// `$SEATRIAL_DEV_DIR`, else `$XDG_CACHE_HOME/seatrial-dev`, else `~/.cache/seatrial-dev`.
     pub(crate) fn locate() -> Result<Self> {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let variable = |name: &str| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
         let root = variable("SEATRIAL_DEV_DIR")
             .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("seatrial-dev")))
             .or_else(|| variable("HOME").map(|home| home.join(".cache/seatrial-dev")))
@@ -65,6 +69,15 @@ impl Dev {
     pub(crate) fn tag(&self) -> String {
         let digest = Sha256::digest(self.root.as_os_str().as_encoded_bytes());
         hex::encode(&digest[..4])
+    }
+
+    /// Whether every user may walk to the folder. What is not there yet will be open.
+    pub(crate) fn is_open(&self) -> bool {
+        use std::os::unix::fs::PermissionsExt as _;
+        self.root
+            .ancestors()
+            .filter_map(|folder| fs::metadata(folder).ok())
+            .all(|folder| folder.permissions().mode() & 0o001 != 0)
     }
 
     /// The folder itself.

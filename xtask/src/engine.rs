@@ -4,7 +4,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command},
     time::{Duration, Instant},
 };
 
@@ -12,8 +12,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     dev::{self, Dev},
-    packages,
-    sh,
+    packages, sh,
 };
 
 /// How long a daemon may take to answer or to end.
@@ -59,10 +58,16 @@ struct Place {
 
 impl Place {
     fn of(dev: &Dev) -> Self {
+        // Users of the containers must be able to walk to the images; a home is often closed to them.
+        let big = if dev.is_open() {
+            dev.path("engine")
+        } else {
+            PathBuf::from(format!("/var/lib/seatrial-dev-{}", dev.tag()))
+        };
         Self {
             socket: dev.path("engine/docker.sock"),
-            data: dev.path("engine/data"),
-            exec: dev.path("engine/exec"),
+            data: big.join("data"),
+            exec: big.join("exec"),
             pidfile: dev.path("engine/docker.pid"),
             log: dev.path("engine/dockerd.log"),
             bridge: format!("st-{}", dev.tag()),
@@ -142,20 +147,21 @@ pub(crate) fn up(dev: &Dev) -> Result<Engine> {
     let place = Place::of(dev);
     if place.daemon().is_some() {
         // It lives but does not answer: it may still be starting, so it gets its time first.
-        return answering(&place).context("an Engine of an earlier run lives but does not answer; `cargo xtask engine down` ends it");
+        return answering(&place, || place.daemon().is_some())
+            .context("an Engine of an earlier run lives but does not answer; `cargo xtask engine down` ends it");
     }
     // What a killed daemon leaves behind would keep the next one from starting.
     for stale in [&place.pidfile, &place.socket] {
         remove_if_there(stale)?;
     }
     make_bridge(&place.bridge)?;
-    start(&place)?;
-    let engine = answering(&place)?;
+    let mut daemon = start(&place)?;
+    let engine = answering(&place, || matches!(daemon.try_wait(), Ok(None)))?;
     eprintln!("The Engine is up: {}", engine.host);
     Ok(engine)
 }
 
-fn start(place: &Place) -> Result<()> {
+fn start(place: &Place) -> Result<Child> {
     let log = fs::File::create(&place.log).with_context(|| format!("cannot write {}", place.log.display()))?;
     // A session of its own: it outlives our terminal and takes no Ctrl-C.
     sh::command("setsid")
@@ -172,26 +178,29 @@ fn start(place: &Place) -> Result<()> {
         .args(["--bridge", &place.bridge])
         // A containerd of the system may serve us too; there we keep to ourselves.
         .args(["--containerd-namespace", &place.namespace])
-        .args(["--containerd-plugins-namespace", &format!("{}-plugins", place.namespace)])
+        .args([
+            "--containerd-plugins-namespace",
+            &format!("{}-plugins", place.namespace),
+        ])
         // No rule and no switch of the machine's network is touched.
         .args(["--iptables=false", "--ip-masq=false", "--ip-forward=false"])
         .arg("--userns-remap=default")
         .stdout(log.try_clone()?)
         .stderr(log)
         .spawn()
-        .context("cannot start dockerd")?;
-    Ok(())
+        .context("cannot start dockerd")
 }
 
-fn answering(place: &Place) -> Result<Engine> {
+/// Waits for the first answer, as long as the daemon lives.
+fn answering(place: &Place, mut lives: impl FnMut() -> bool) -> Result<Engine> {
     let engine = place.engine();
-    if wait_until(PATIENCE, || engine.version().is_some()) {
+    wait_until(PATIENCE, || engine.version().is_some() || !lives());
+    if engine.version().is_some() {
         return Ok(engine);
     }
     let log = fs::read(&place.log).unwrap_or_default();
     bail!(
-        "the Engine did not answer within {} s; the end of {}:\n{}",
-        PATIENCE.as_secs(),
+        "the Engine gave no answer; the end of {}:\n{}",
         place.log.display(),
         sh::tail(&log)
     )
@@ -207,7 +216,12 @@ pub(crate) fn down(dev: &Dev) -> Result<()> {
     if let Some(engine) = running(dev) {
         let ids = sh::output(engine.docker().args(["ps", "--all", "--quiet", "--no-trunc"]))?;
         if !ids.trim().is_empty() {
-            sh::output(engine.docker().args(["rm", "--force", "--volumes"]).args(ids.split_whitespace()))?;
+            sh::output(
+                engine
+                    .docker()
+                    .args(["rm", "--force", "--volumes"])
+                    .args(ids.split_whitespace()),
+            )?;
         }
     }
     sh::run(sh::command("kill").args(["-TERM", &pid.to_string()]))?;
@@ -246,7 +260,11 @@ pub(crate) fn status(dev: &Dev) -> Result<()> {
     let engine = place.engine();
     println!("own Engine    {}", engine.host);
     println!("process       {pid}");
-    println!("version       {}", engine.version().unwrap_or_else(|| "does not answer".to_owned()));
+    println!(
+        "version       {}",
+        engine.version().unwrap_or_else(|| "does not answer".to_owned())
+    );
+    println!("data          {}", place.data.display());
     println!("log           {}", place.log.display());
     println!("bridge        {}", place.bridge);
     if engine.version().is_some() {
@@ -256,6 +274,22 @@ pub(crate) fn status(dev: &Dev) -> Result<()> {
         println!("volumes       {}", count(&["volume", "ls", "--quiet"])?);
     }
     Ok(())
+}
+
+/// Removes the Engine's data, where it lies outside the dev folder. The Engine is down.
+pub(crate) fn remove_data(dev: &Dev) -> Result<()> {
+    let place = Place::of(dev);
+    for folder in [&place.data, &place.exec] {
+        if let Some(mount) = dev::mounts_below(folder)?.first() {
+            bail!("{} is still mounted; nothing was removed", mount.display());
+        }
+    }
+    match place.data.parent() {
+        Some(parent) if !parent.starts_with(dev.root()) && parent.exists() => {
+            fs::remove_dir_all(parent).with_context(|| format!("cannot remove {}", parent.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn has_bridge(name: &str) -> bool {

@@ -51,6 +51,7 @@ fn main() -> Result<()> {
         Task::Clean => {
             let dev = dev?;
             engine::down(&dev)?;
+            engine::remove_data(&dev)?;
             dev.remove()
         }
     }
