@@ -7,8 +7,11 @@
 
 mod dev;
 mod engine;
+mod fixture;
 mod packages;
 mod sh;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -28,6 +31,11 @@ enum Task {
     /// Our own Docker Engine, apart from any other of the machine.
     #[command(subcommand)]
     Engine(EngineTask),
+    /// Write a small vulnerability database in the scanner's format, for tests.
+    FixtureDb {
+        /// The folder for `trivy.db` and `metadata.json`.
+        folder: PathBuf,
+    },
     /// Stop our Engine and remove the dev folder.
     Clean,
 }
@@ -48,6 +56,7 @@ fn main() -> Result<()> {
         Task::Engine(EngineTask::Up) => engine::up(&dev?).map(|_| ()),
         Task::Engine(EngineTask::Down) => engine::down(&dev?),
         Task::Engine(EngineTask::Status) => engine::status(&dev?),
+        Task::FixtureDb { folder } => fixture::write(&folder),
         Task::Clean => {
             let dev = dev?;
             engine::down(&dev)?;
