@@ -5,15 +5,17 @@
     reason = "a developer's tool talks to its terminal"
 )]
 
+mod demo;
 mod dev;
 mod engine;
 mod fixture;
+mod images;
 mod packages;
 mod sh;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
 use dev::Dev;
@@ -28,9 +30,26 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Everything that tests need: our own Engine, images, a fixture database, the configuration.
+    Setup,
+    /// Set up what is missing, build the product and run the first example.
+    Demo {
+        /// Cargo profile to build with.
+        #[arg(long, default_value = "release")]
+        profile: String,
+        /// A binary that is there already, instead of building one.
+        #[arg(long, value_name = "FILE")]
+        seatrial: Option<PathBuf>,
+    },
     /// Our own Docker Engine, apart from any other of the machine.
     #[command(subcommand)]
     Engine(EngineTask),
+    /// Put the images that development needs on our Engine: pulled, else made from packages.
+    Images {
+        /// Pull or make them again, also those that are there.
+        #[arg(long)]
+        fresh: bool,
+    },
     /// Write a small vulnerability database in the scanner's format, for tests.
     FixtureDb {
         /// The folder for `trivy.db` and `metadata.json`.
@@ -53,9 +72,16 @@ enum EngineTask {
 fn main() -> Result<()> {
     let dev = Dev::locate();
     match Cli::parse().task {
+        Task::Setup => demo::setup(&dev?),
+        Task::Demo { profile, seatrial } => demo::run(&dev?, &profile, seatrial.as_deref()),
         Task::Engine(EngineTask::Up) => engine::up(&dev?).map(|_| ()),
         Task::Engine(EngineTask::Down) => engine::down(&dev?),
         Task::Engine(EngineTask::Status) => engine::status(&dev?),
+        Task::Images { fresh } => {
+            let dev = dev?;
+            let engine = engine::running(&dev).context("our Engine is down; `cargo xtask engine up` starts it")?;
+            images::prepare(&dev, &engine, fresh).map(|_| ())
+        }
         Task::FixtureDb { folder } => fixture::write(&folder),
         Task::Clean => {
             let dev = dev?;

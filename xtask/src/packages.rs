@@ -14,7 +14,6 @@ pub(crate) struct Tool {
 }
 
 pub(crate) const MMDEBSTRAP: Tool = tool("mmdebstrap", "mmdebstrap");
-pub(crate) const BUSYBOX: Tool = tool("busybox", "busybox-static");
 pub(crate) const PYTHON: Tool = tool("python3", "python3");
 pub(crate) const SETSID: Tool = tool("setsid", "util-linux");
 pub(crate) const IP: Tool = tool("ip", "iproute2");

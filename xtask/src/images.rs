@@ -1,0 +1,299 @@
+//! The images that development needs, pulled or made; and the configuration that names them.
+
+mod layer;
+mod stand_in;
+
+use std::{
+    fs,
+    net::{TcpStream, ToSocketAddrs as _},
+    path::{Path, PathBuf},
+    sync::mpsc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    dev::{self, Dev},
+    engine::Engine,
+    fixture, sh,
+};
+use stand_in::StandIn;
+
+/// The scanner's local name, as `images.toml` has it.
+pub(crate) const SCANNER: &str = "seatrial/scanner:dev";
+
+/// Counts up when the code that makes stand-ins changes what it makes.
+const RECIPES: u32 = 1;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    image: Vec<Image>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Image {
+    /// The local name.
+    tag: String,
+    /// What the product's configuration takes it for.
+    role: Option<Role>,
+    /// Where it comes from, by digest.
+    pull: Option<String>,
+    /// Its config, as `docker import --change` takes it.
+    change: Vec<String>,
+    /// What is made where nothing can be pulled.
+    stand_in: StandIn,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Role {
+    Builder,
+    Scanner,
+}
+
+/// What was put on an Engine, so that the next run need not do it again.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    /// Engine, recipe and code in one digest.
+    made_of: String,
+    image_id: String,
+    stand_in: bool,
+}
+
+/// Puts all images on the Engine and writes the configuration.
+pub(crate) fn prepare(dev: &Dev, engine: &Engine, fresh: bool) -> Result<PathBuf> {
+    dev.create()?;
+    let mut builder = None;
+    let mut scanner = None;
+    for image in table()? {
+        let id = one(dev, engine, &image, fresh)?;
+        match image.role {
+            Some(Role::Builder) => builder = Some(id),
+            Some(Role::Scanner) => scanner = Some(id),
+            None => {}
+        }
+    }
+    let fixture_db = dev.path("fixture-db");
+    fixture::refresh(&fixture_db)?;
+    let config = Config {
+        // Locks and records of bases speak of one Engine.
+        data_dir: dev.folder(if engine.own { "state" } else { "state-other" })?,
+        docker: Docker {
+            host: engine.host.clone(),
+        },
+        images: Images {
+            builder: builder.context("images.toml names no builder")?,
+            scanner: scanner.context("images.toml names no scanner")?,
+        },
+        scan: Scan { fixture_db },
+    };
+    write_config(&config_path(dev, engine), &config)
+}
+
+/// The same configuration with a data folder in which a real database may be in force.
+pub(crate) fn with_real_database(dev: &Dev, engine: &Engine) -> Result<PathBuf> {
+    let path = config_path(dev, engine);
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut config: Config = toml::from_str(&text)?;
+    config
+        .data_dir
+        .set_file_name(if engine.own { "state-real" } else { "state-other-real" });
+    write_config(&path.with_file_name("demo.toml"), &config)
+}
+
+/// The product's configuration for an Engine. Tests read the one of our own.
+fn config_path(dev: &Dev, engine: &Engine) -> PathBuf {
+    dev.path(if engine.own { "seatrial.toml" } else { "other.toml" })
+}
+
+fn write_config(path: &Path, config: &Config) -> Result<PathBuf> {
+    let text = format!(
+        "# Written by `cargo xtask`; the next run writes it again.\n{}",
+        toml::to_string(config)?
+    );
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    eprintln!("The configuration is {}", path.display());
+    Ok(path.to_owned())
+}
+
+/// What we set of the product's configuration.
+#[derive(Serialize, Deserialize)]
+struct Config {
+    data_dir: PathBuf,
+    docker: Docker,
+    images: Images,
+    scan: Scan,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Docker {
+    host: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Images {
+    builder: String,
+    scanner: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Scan {
+    fixture_db: PathBuf,
+}
+
+fn table() -> Result<Vec<Image>> {
+    let path = dev::workspace().join("images/images.toml");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let table: Table = toml::from_str(&text).with_context(|| format!("{} is not as expected", path.display()))?;
+    Ok(table.image)
+}
+
+/// Makes sure that one image is there and gives its id.
+fn one(dev: &Dev, engine: &Engine, image: &Image, fresh: bool) -> Result<String> {
+    let made_of = made_of(engine, image)?;
+    let record_path = dev.folder("images")?.join(format!("{}.json", &made_of[..16]));
+    let present = id(engine, &image.tag);
+    if let (Some(present), Ok(text), false) = (&present, fs::read(&record_path), fresh) {
+        let record: Record = serde_json::from_slice(&text)?;
+        if record.made_of == made_of && record.image_id == *present {
+            let note = if record.stand_in { " (stand-in)" } else { "" };
+            eprintln!("{} is there{note}", image.tag);
+            return Ok(record.image_id);
+        }
+    }
+    // On somebody else's Engine a name that is taken stays what it is, unless it is a name of ours.
+    if let (Some(present), false, None) = (&present, engine.own, image.role) {
+        eprintln!("{} is there; it is this Engine's own", image.tag);
+        return Ok(present.clone());
+    }
+    let pulled = match &image.pull {
+        Some(reference) => pull(engine, reference, &image.tag)?,
+        None => false,
+    };
+    if !pulled {
+        make(dev, engine, image)?;
+    }
+    let image_id = id(engine, &image.tag).with_context(|| format!("{} was made but is not there", image.tag))?;
+    let record = Record {
+        made_of,
+        image_id: image_id.clone(),
+        stand_in: !pulled,
+    };
+    fs::write(&record_path, serde_json::to_vec(&record)?)
+        .with_context(|| format!("cannot write {}", record_path.display()))?;
+    Ok(image_id)
+}
+
+fn made_of(engine: &Engine, image: &Image) -> Result<String> {
+    let text = serde_json::to_string(&(RECIPES, &engine.host, image))?;
+    Ok(hex::encode(Sha256::digest(text)))
+}
+
+fn id(engine: &Engine, tag: &str) -> Option<String> {
+    let mut docker = engine.docker();
+    let answer = sh::attempt(docker.args(["image", "inspect", "--format", "{{.Id}}", tag])).ok()?;
+    let text = String::from_utf8(answer.stdout).ok()?;
+    answer.status.success().then(|| text.trim().to_owned())
+}
+
+/// Pulls and tags; false when the registry does not answer or does not give it.
+fn pull(engine: &Engine, reference: &str, tag: &str) -> Result<bool> {
+    let registry = reference.split('/').next().unwrap_or_default();
+    // docker.io is a name, not a host.
+    let host = if registry == "docker.io" {
+        "registry-1.docker.io"
+    } else {
+        registry
+    };
+    if !answers(host) {
+        return Ok(false);
+    }
+    eprintln!("Pulling {reference}");
+    let mut timeout = sh::command("timeout");
+    let docker = engine.docker();
+    timeout.arg("600").arg(docker.get_program()).args(docker.get_args());
+    if let Err(error) = sh::run(timeout.args(["pull", "--quiet", reference])) {
+        eprintln!("{error}");
+        return Ok(false);
+    }
+    sh::output(engine.docker().args(["tag", reference, tag]))?;
+    Ok(true)
+}
+
+/// Whether a host takes connections for HTTPS, asked for a few seconds at most.
+pub(crate) fn answers(host: &str) -> bool {
+    // Behind a proxy only the one who asks it can tell.
+    if std::env::var_os("HTTPS_PROXY").is_some() || std::env::var_os("https_proxy").is_some() {
+        return true;
+    }
+    let (found, answer) = mpsc::channel();
+    let address = format!("{host}:443");
+    // Resolving a name knows no time-out of its own.
+    std::thread::spawn(move || {
+        let addresses = address.to_socket_addrs();
+        let reachable = addresses.is_ok_and(|mut addresses| {
+            addresses.any(|address| TcpStream::connect_timeout(&address, Duration::from_secs(3)).is_ok())
+        });
+        let _ = found.send(reachable); // nobody listens any more when it took too long
+    });
+    answer.recv_timeout(Duration::from_secs(5)).unwrap_or(false)
+}
+
+fn make(dev: &Dev, engine: &Engine, image: &Image) -> Result<()> {
+    match &image.pull {
+        Some(reference) => eprintln!(
+            "\n*** STAND-IN *** {} is made from packages, because the registry does not give\n\
+             *** STAND-IN *** {reference}.\n\
+             *** STAND-IN *** It serves development on this machine; it is not the published image.\n",
+            image.tag
+        ),
+        None => eprintln!("Making {}", image.tag),
+    }
+    let draft = tempfile::tempdir_in(dev.folder("cache")?)?;
+    let archive = draft.path().join("layer.tar");
+    stand_in::make(dev, &image.stand_in, &archive).with_context(|| format!("cannot make {}", image.tag))?;
+    import(engine, image, &archive)
+}
+
+fn import(engine: &Engine, image: &Image, archive: &Path) -> Result<()> {
+    let mut docker = engine.docker();
+    docker.arg("import");
+    for change in &image.change {
+        docker.args(["--change", change]);
+    }
+    let id = sh::output(docker.arg(archive).arg(&image.tag))?;
+    if !id.trim().starts_with("sha256:") {
+        bail!("docker import of {} answered {id}", image.tag);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_reads_and_names_one_builder_and_one_scanner() {
+        let images = table().unwrap();
+        for role in [Role::Builder, Role::Scanner] {
+            assert_eq!(images.iter().filter(|image| image.role == Some(role)).count(), 1);
+        }
+        let scanner = images.iter().find(|image| image.role == Some(Role::Scanner)).unwrap();
+        assert_eq!(scanner.tag, SCANNER);
+    }
+
+    #[test]
+    fn what_is_pulled_by_digest_has_a_whole_one() {
+        for image in table().unwrap() {
+            if let Some((_, digest)) = image.pull.as_deref().and_then(|pull| pull.split_once("@sha256:")) {
+                let hex = digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+                assert!(hex && digest.len() == 64, "{}", image.tag);
+            }
+        }
+    }
+}
