@@ -276,6 +276,40 @@ pub(crate) fn status(dev: &Dev) -> Result<()> {
     Ok(())
 }
 
+/// Volumes of the product that outlive jobs on purpose: bases, their scans, databases, tools.
+const LASTING: [&str; 4] = ["st-base-", "st-scan-", "st-db-", "st-tools-"];
+
+/// Fails when a job left something on our Engine.
+pub(crate) fn leftovers(dev: &Dev) -> Result<()> {
+    let engine = running(dev).context("our Engine is down")?;
+    let list = |args: &[&str]| sh::output(engine.docker().args(args));
+    let mut left = Vec::new();
+    for name in list(&["ps", "--all", "--format", "{{.Names}}"])?.lines() {
+        left.push(format!("container {name}"));
+    }
+    let volumes = list(&["volume", "ls", "--format", "{{.Name}}"])?;
+    let (lasting, passing): (Vec<&str>, Vec<&str>) = volumes
+        .lines()
+        .partition(|name| LASTING.iter().any(|kind| name.starts_with(kind)));
+    left.extend(passing.iter().map(|name| format!("volume {name}")));
+    for name in list(&["network", "ls", "--filter", "type=custom", "--format", "{{.Name}}"])?.lines() {
+        left.push(format!("network {name}"));
+    }
+    let images = list(&["images", "--format", "{{.Repository}}:{{.Tag}}"])?;
+    left.extend(
+        images
+            .lines()
+            .filter(|name| name.starts_with("seatrial/job"))
+            .map(|name| format!("image {name}")),
+    );
+    println!("kept on purpose: {}", lasting.join(" "));
+    if !left.is_empty() {
+        bail!("left behind: {}", left.join(", "));
+    }
+    println!("left behind: nothing");
+    Ok(())
+}
+
 /// Removes the Engine's data, where it lies outside the dev folder. The Engine is down.
 pub(crate) fn remove_data(dev: &Dev) -> Result<()> {
     let place = Place::of(dev);

@@ -10,6 +10,7 @@ mod dev;
 mod engine;
 mod fixture;
 mod images;
+mod layers;
 mod packages;
 mod sh;
 
@@ -55,6 +56,8 @@ enum Task {
         /// The folder for `trivy.db` and `metadata.json`.
         folder: PathBuf,
     },
+    /// Check the house rules: arrows between crates, long files, a reason for each dependency.
+    Layers,
     /// Stop our Engine and remove the dev folder.
     Clean,
 }
@@ -67,6 +70,8 @@ enum EngineTask {
     Down,
     /// Say what runs.
     Status,
+    /// Fail when a job left containers, volumes, networks or images on it.
+    Leftovers,
 }
 
 fn main() -> Result<()> {
@@ -77,12 +82,14 @@ fn main() -> Result<()> {
         Task::Engine(EngineTask::Up) => engine::up(&dev?).map(|_| ()),
         Task::Engine(EngineTask::Down) => engine::down(&dev?),
         Task::Engine(EngineTask::Status) => engine::status(&dev?),
+        Task::Engine(EngineTask::Leftovers) => engine::leftovers(&dev?),
         Task::Images { fresh } => {
             let dev = dev?;
             let engine = engine::running(&dev).context("our Engine is down; `cargo xtask engine up` starts it")?;
             images::prepare(&dev, &engine, fresh).map(|_| ())
         }
         Task::FixtureDb { folder } => fixture::write(&folder),
+        Task::Layers => layers::check(),
         Task::Clean => {
             let dev = dev?;
             engine::down(&dev)?;

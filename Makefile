@@ -1,0 +1,32 @@
+# Two commands on a fresh machine: `make demo` and `make test`.
+.DEFAULT_GOAL := help
+.PHONY: help demo test setup lint clean-dev
+
+# `make demo PROFILE=dev` builds faster; SEATRIAL=FILE takes a binary that is there already.
+PROFILE ?= release
+SEATRIAL ?=
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Set up what is missing, build, and run examples/perf: ends with {"perf": 0.99}
+	cargo xtask demo --profile '$(PROFILE)' $(if $(SEATRIAL),--seatrial '$(SEATRIAL)')
+
+test: setup ## All tests, those on a real Engine with a real scanner included
+	cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
+	cargo nextest run --workspace --locked
+	cargo test --workspace --locked --doc --quiet
+
+setup: ## What tests need: an Engine of our own, images, a fixture database, a configuration
+	cargo xtask setup
+
+lint: ## Format, clippy, documentation, house rules, dependencies
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- --deny warnings
+	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --locked --quiet
+	cargo xtask layers
+	cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny
+	cargo deny --locked check --hide-inclusion-graph bans licenses sources
+
+clean-dev: ## Stop our Engine and remove everything that setup made
+	cargo xtask clean
