@@ -85,16 +85,22 @@ impl Dev {
         &self.root
     }
 
-    /// Removes the folder. Nothing may be mounted beneath it.
-    pub(crate) fn remove(&self) -> Result<()> {
-        if !self.root.exists() {
-            return Ok(());
-        }
-        if !self.path(MARKER).is_file() {
+    /// An error when the folder is there and was made by somebody else.
+    pub(crate) fn check_is_ours(&self) -> Result<()> {
+        if self.root.exists() && !self.path(MARKER).is_file() {
             bail!(
                 "{} was not made by `cargo xtask`; remove it yourself",
                 self.root.display()
             );
+        }
+        Ok(())
+    }
+
+    /// Removes the folder. Nothing may be mounted beneath it.
+    pub(crate) fn remove(&self) -> Result<()> {
+        self.check_is_ours()?;
+        if !self.root.exists() {
+            return Ok(());
         }
         if let Some(mount) = mounts_below(&self.root)?.first() {
             bail!("{} is still mounted; nothing was removed", mount.display());

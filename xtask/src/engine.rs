@@ -85,12 +85,33 @@ impl Place {
     /// The daemon of the pidfile, if that process lives and is ours.
     fn daemon(&self) -> Option<u32> {
         let pid: u32 = fs::read_to_string(&self.pidfile).ok()?.trim().parse().ok()?;
-        let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
-        let is_dockerd = words.first().is_some_and(|word| word.ends_with(b"dockerd"));
-        let host = self.engine().host;
-        (is_dockerd && words.contains(&host.as_bytes())).then_some(pid)
+        let words = command_line(pid);
+        let is_dockerd = words.first().is_some_and(|word| word.ends_with("dockerd"));
+        (is_dockerd && words.contains(&self.engine().host)).then_some(pid)
     }
+
+    /// Processes that have this word on their command line. The words asked for hold a path or a
+    /// name of this Engine alone.
+    fn processes(&self, word: &str) -> Vec<u32> {
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        processes
+            .filter_map(|process| process.file_name().to_str()?.parse().ok())
+            .filter(|pid| command_line(*pid).iter().any(|found| found == word))
+            .collect()
+    }
+}
+
+/// The words of a process's command line; none for one that has ended.
+fn command_line(pid: u32) -> Vec<String> {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes)
+        .split_terminator('\0')
+        .map(str::to_owned)
+        .collect()
+}
+
+fn terminate(pid: u32) -> Result<()> {
+    sh::run(sh::command("kill").args(["-TERM", &pid.to_string()]))
 }
 
 /// Our Engine, if it runs and answers.
@@ -150,8 +171,17 @@ pub(crate) fn up(dev: &Dev) -> Result<Engine> {
         return answering(&place, || place.daemon().is_some())
             .context("an Engine of an earlier run lives but does not answer; `cargo xtask engine down` ends it");
     }
-    // What a killed daemon leaves behind would keep the next one from starting.
-    for stale in [&place.pidfile, &place.socket] {
+    // What a killed daemon leaves behind would keep the next one from starting: its pidfiles, its
+    // socket, its containerd.
+    let containerd = place.exec.join("containerd");
+    let config = containerd.join("containerd.toml").display().to_string();
+    for pid in place.processes(&config) {
+        terminate(pid)?;
+    }
+    if !wait_until(PATIENCE, || place.processes(&config).is_empty()) {
+        bail!("containerd of an earlier run does not end");
+    }
+    for stale in [&place.pidfile, &place.socket, &containerd.join("containerd.pid")] {
         remove_if_there(stale)?;
     }
     make_bridge(&place.bridge)?;
@@ -209,6 +239,10 @@ fn answering(place: &Place, mut lives: impl FnMut() -> bool) -> Result<Engine> {
 /// Stops our Engine and removes its bridge. Containers go first: none outlives its Engine.
 pub(crate) fn down(dev: &Dev) -> Result<()> {
     let place = Place::of(dev);
+    if place.daemon().is_none() && !place.processes(&place.namespace).is_empty() {
+        eprintln!("The Engine was killed and left containers behind; it is started once more to end them.");
+        up(dev)?;
+    }
     let Some(pid) = place.daemon() else {
         eprintln!("No Engine of {} runs.", dev.root().display());
         return tidy(&place);
@@ -224,7 +258,7 @@ pub(crate) fn down(dev: &Dev) -> Result<()> {
             )?;
         }
     }
-    sh::run(sh::command("kill").args(["-TERM", &pid.to_string()]))?;
+    terminate(pid)?;
     if !wait_until(PATIENCE, || place.daemon().is_none()) {
         bail!("the Engine (process {pid}) did not end within {} s", PATIENCE.as_secs());
     }

@@ -92,6 +92,7 @@ fn main() -> Result<()> {
         Task::Layers => layers::check(),
         Task::Clean => {
             let dev = dev?;
+            dev.check_is_ours()?;
             engine::down(&dev)?;
             engine::remove_data(&dev)?;
             dev.remove()
