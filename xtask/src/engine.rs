@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal};
 
 use crate::{
     dev::{self, Dev},
@@ -111,7 +112,11 @@ fn command_line(pid: u32) -> Vec<String> {
 }
 
 fn terminate(pid: u32) -> Result<()> {
-    sh::run(sh::command("kill").args(["-TERM", &pid.to_string()]))
+    let process = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .context("no process id")?;
+    rustix::process::kill_process(process, Signal::TERM).with_context(|| format!("cannot end process {pid}"))
 }
 
 /// Our Engine, if it runs and answers.
