@@ -5,7 +5,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::{
     dev::{self, Dev},
@@ -20,7 +20,12 @@ pub(crate) fn run(dev: &Dev, profile: &str, built: Option<&Path>) -> Result<()> 
     let engine = engine_for_demo(dev)?;
     let config = images::prepare(dev, &engine, false)?;
     let mut seatrial = match built {
-        Some(path) => vec![path.as_os_str().to_owned()],
+        Some(path) => {
+            let path = path
+                .canonicalize()
+                .with_context(|| format!("cannot find {}", path.display()))?;
+            vec![path.into_os_string()]
+        }
         None => {
             sh::run(cargo().args(["build", "--locked", "--package", "seatrial", "--profile", profile]))?;
             let words = [

@@ -65,6 +65,15 @@ impl Dev {
         Ok(path)
     }
 
+    /// Removes a folder beneath it.
+    pub(crate) fn forget(&self, below: &str) -> Result<()> {
+        let path = self.path(below);
+        if !path.exists() {
+            return Ok(());
+        }
+        fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))
+    }
+
     /// Eight hex digits that differ between dev folders: names of kernel objects carry them.
     pub(crate) fn tag(&self) -> String {
         let digest = Sha256::digest(self.root.as_os_str().as_encoded_bytes());

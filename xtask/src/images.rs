@@ -68,6 +68,10 @@ struct Record {
 /// Puts all images on the Engine and writes the configuration.
 pub(crate) fn prepare(dev: &Dev, engine: &Engine, fresh: bool) -> Result<PathBuf> {
     dev.create()?;
+    if fresh {
+        // Newer packages are the reason to ask for fresh images.
+        dev.forget("cache")?;
+    }
     let mut builder = None;
     let mut scanner = None;
     for image in table()? {
@@ -179,6 +183,10 @@ fn one(dev: &Dev, engine: &Engine, image: &Image, fresh: bool) -> Result<String>
         make(dev, engine, image)?;
     }
     let image_id = id(engine, &image.tag).with_context(|| format!("{} was made but is not there", image.tag))?;
+    if let (Some(old), true) = (&present, engine.own && present.as_ref() != Some(&image_id)) {
+        // Still in use by a job or under another name: then it stays.
+        sh::succeeds(engine.docker().args(["image", "rm", old]));
+    }
     let record = Record {
         made_of,
         image_id: image_id.clone(),
