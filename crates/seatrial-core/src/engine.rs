@@ -201,7 +201,7 @@ pub enum BuildFailure {
 ///
 /// Created while the scan still runs; only a cleared image is started.
 #[async_trait]
-pub trait Guest: Send + Sync {
+pub trait Guest: Send {
     /// Starts it, feeds `logs` with its output, waits for its end.
     ///
     /// # Errors

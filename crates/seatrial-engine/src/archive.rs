@@ -40,30 +40,36 @@ pub(crate) fn stream(image: &BuiltImage, tag: &str) -> impl Stream<Item = io::Re
     }
     parts.push(Ok(Part::Bytes(Bytes::from_static(&[0; 1024]))));
     let spool = Arc::clone(&image.spool);
-    futures_util::stream::unfold((parts.into_iter(), None, spool), |(mut parts, current, spool)| async move {
-        let part = match current {
-            Some(part) => part,
-            None => match parts.next()? {
-                Ok(part) => part,
-                Err(error) => return Some((Err(error), (parts, None, spool))),
-            },
-        };
-        match part {
-            Part::Bytes(bytes) => Some((Ok(bytes), (parts, None, spool))),
-            Part::Spooled(offset, len) => {
-                let now = len.min(PIECE);
-                let mut bytes = vec![0; now as usize];
-                let read = spool.read_exact_at(&mut bytes, offset);
-                let rest = (len > now).then_some(Part::Spooled(offset + now, len - now));
-                Some((read.map(|()| Bytes::from(bytes)), (parts, rest, spool)))
+    futures_util::stream::unfold(
+        (parts.into_iter(), None, spool),
+        |(mut parts, current, spool)| async move {
+            let part = match current {
+                Some(part) => part,
+                None => match parts.next()? {
+                    Ok(part) => part,
+                    Err(error) => return Some((Err(error), (parts, None, spool))),
+                },
+            };
+            match part {
+                Part::Bytes(bytes) => Some((Ok(bytes), (parts, None, spool))),
+                Part::Spooled(offset, len) => {
+                    let now = len.min(PIECE);
+                    let mut bytes = vec![0; now as usize];
+                    let read = spool.read_exact_at(&mut bytes, offset);
+                    let rest = (len > now).then_some(Part::Spooled(offset + now, len - now));
+                    Some((read.map(|()| Bytes::from(bytes)), (parts, rest, spool)))
+                }
             }
-        }
-    })
+        },
+    )
 }
 
 /// A whole archive in memory, of one layer.
 pub(crate) fn small(tag: &str, config: Vec<u8>, layer: Vec<u8>) -> Result<Vec<u8>, EngineError> {
-    let local = |source| EngineError::Local { action: "write an archive of our own image", source };
+    let local = |source| EngineError::Local {
+        action: "write an archive of our own image",
+        source,
+    };
     let digest = Digest::of(&layer);
     let spool: File = tempfile::tempfile().map_err(local)?;
     spool.write_all_at(&layer, 0).map_err(local)?;
@@ -73,13 +79,19 @@ pub(crate) fn small(tag: &str, config: Vec<u8>, layer: Vec<u8>) -> Result<Vec<u8
         config: ImageConfig::default(),
         layers: vec![digest],
         base_layers: 0,
-        new_layers: vec![SpooledLayer { digest, offset: 0, len: layer.len() as u64 }],
+        new_layers: vec![SpooledLayer {
+            digest,
+            offset: 0,
+            len: layer.len() as u64,
+        }],
         spool: Arc::new(spool),
     };
     let mut archive = tar::Builder::new(Vec::new());
     for file in files(&image, tag) {
         match &file.content {
-            Content::Bytes(bytes) => archive.append_data(&mut header(file.content.len(), 0o644), &file.name, &bytes[..]),
+            Content::Bytes(bytes) => {
+                archive.append_data(&mut header(file.content.len(), 0o644), &file.name, &bytes[..])
+            }
             Content::Spooled(..) => archive.append_data(&mut header(file.content.len(), 0o644), &file.name, &layer[..]),
         }
         .map_err(local)?;
@@ -95,10 +107,15 @@ enum Part {
 fn files(image: &BuiltImage, tag: &str) -> Vec<LayoutFile> {
     let blob = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
     let layers: Vec<String> = image.layers.iter().map(blob).collect();
-    let manifest = json!([{"Config": blob(&image.id), "RepoTags": [tag], "Layers": layers}]).to_string().into_bytes();
+    let manifest = json!([{"Config": blob(&image.id), "RepoTags": [tag], "Layers": layers}])
+        .to_string()
+        .into_bytes();
     // A full name: containerd's importer takes no other.
     let mut files = oci::layout(image, Some(&format!("docker.io/{tag}")));
-    files.push(LayoutFile { name: "manifest.json".to_owned(), content: Content::Bytes(manifest.into()) });
+    files.push(LayoutFile {
+        name: "manifest.json".to_owned(),
+        content: Content::Bytes(manifest.into()),
+    });
     files
 }
 
@@ -142,7 +159,11 @@ mod tests {
             config: ImageConfig::default(),
             layers: vec![base, digest],
             base_layers: 1,
-            new_layers: vec![SpooledLayer { digest, offset: 5, len: layer.len() as u64 }],
+            new_layers: vec![SpooledLayer {
+                digest,
+                offset: 5,
+                len: layer.len() as u64,
+            }],
             spool: Arc::new(spool),
         };
         let bytes: Vec<Bytes> = stream(&image, "seatrial/job-x:1").try_collect().await.unwrap();

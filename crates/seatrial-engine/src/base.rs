@@ -74,11 +74,19 @@ pub(crate) async fn prepare(inner: &Inner, name: &str) -> Result<BaseImage, Engi
     };
     let engine_id = parse_digest(found.id.as_deref())?;
     if let Some(base) = recorded(inner, engine_id).await? {
-        return Ok(BaseImage { name: name.to_owned(), repo_digest: repo_digest(&found), ..base });
+        return Ok(BaseImage {
+            name: name.to_owned(),
+            repo_digest: repo_digest(&found),
+            ..base
+        });
     }
     let _turn = lock::lock(&folder(inner)?.join(format!("{}.lock", engine_id.short())), PATIENCE).await?;
     if let Some(base) = recorded(inner, engine_id).await? {
-        return Ok(BaseImage { name: name.to_owned(), repo_digest: repo_digest(&found), ..base });
+        return Ok(BaseImage {
+            name: name.to_owned(),
+            repo_digest: repo_digest(&found),
+            ..base
+        });
     }
     fill(inner, name, &found, engine_id).await
 }
@@ -93,7 +101,10 @@ pub(crate) async fn export(inner: &Inner, base: &BaseImage) -> Result<Box<dyn To
 }
 
 fn engine_name(inner: &Inner, base: &BaseImage) -> String {
-    let records = fs::read_dir(inner.data_dir.join("bases")).into_iter().flatten().flatten();
+    let records = fs::read_dir(inner.data_dir.join("bases"))
+        .into_iter()
+        .flatten()
+        .flatten();
     records
         .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "json"))
         .filter_map(|entry| serde_json::from_slice::<Record>(&fs::read(entry.path()).ok()?).ok())
@@ -121,8 +132,15 @@ pub(crate) fn prepared(inner: &Inner, base: &BaseImage) -> Result<Arc<Prepared>,
         return Ok(Arc::clone(prepared));
     }
     let path = folder(inner)?.join(format!("{}.links", base.store_volume));
-    let bytes = fs::read(path).map_err(|source| EngineError::Local { action: "read the record of a base image", source })?;
-    let links = bytes.split(|byte| *byte == 0).filter(|path| !path.is_empty()).map(<[u8]>::to_vec).collect();
+    let bytes = fs::read(path).map_err(|source| EngineError::Local {
+        action: "read the record of a base image",
+        source,
+    })?;
+    let links = bytes
+        .split(|byte| *byte == 0)
+        .filter(|path| !path.is_empty())
+        .map(<[u8]>::to_vec)
+        .collect();
     let prepared = Arc::new(Prepared { links });
     known.insert(base.store_volume.clone(), Arc::clone(&prepared));
     Ok(prepared)
@@ -130,7 +148,10 @@ pub(crate) fn prepared(inner: &Inner, base: &BaseImage) -> Result<Arc<Prepared>,
 
 fn folder(inner: &Inner) -> Result<PathBuf, EngineError> {
     let folder = inner.data_dir.join("bases");
-    fs::create_dir_all(&folder).map_err(|source| EngineError::Local { action: "create the folder of base records", source })?;
+    fs::create_dir_all(&folder).map_err(|source| EngineError::Local {
+        action: "create the folder of base records",
+        source,
+    })?;
     Ok(folder)
 }
 
@@ -143,10 +164,17 @@ async fn recorded(inner: &Inner, engine_id: Digest) -> Result<Option<BaseImage>,
     let bytes = match fs::read(record_path(inner, engine_id)?) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(EngineError::Local { action: "read the record of a base image", source }),
+        Err(source) => {
+            return Err(EngineError::Local {
+                action: "read the record of a base image",
+                source,
+            });
+        }
     };
     // A record of another version is no record.
-    let Ok(record) = serde_json::from_slice::<Record>(&bytes) else { return Ok(None) };
+    let Ok(record) = serde_json::from_slice::<Record>(&bytes) else {
+        return Ok(None);
+    };
     if record.format != FORMAT || record.engine_id != engine_id || !is_filled(inner, &record.base.store_volume).await? {
         return Ok(None);
     }
@@ -161,10 +189,19 @@ async fn fill(inner: &Inner, name: &str, found: &ImageInspect, engine_id: Digest
     let saved = tokio::task::spawn_blocking(move || saved::read(&reader))
         .await
         .map_err(|error| EngineError::Broken(format!("reading a base image was given up: {error}")))??;
-    let layers = found.root_fs.as_ref().and_then(|root| root.layers.clone()).unwrap_or_default();
-    let layers: Vec<Digest> = layers.iter().map(|layer| parse_digest(Some(layer))).collect::<Result<_, _>>()?;
+    let layers = found
+        .root_fs
+        .as_ref()
+        .and_then(|root| root.layers.clone())
+        .unwrap_or_default();
+    let layers: Vec<Digest> = layers
+        .iter()
+        .map(|layer| parse_digest(Some(layer)))
+        .collect::<Result<_, _>>()?;
     if layers != saved.layers {
-        return Err(EngineError::Broken(format!("the engine exports another image than it describes as {name}")));
+        return Err(EngineError::Broken(format!(
+            "the engine exports another image than it describes as {name}"
+        )));
     }
     let volume = names::base_volume(&engine_id);
     let request = VolumeCreateRequest {
@@ -174,7 +211,11 @@ async fn fill(inner: &Inner, name: &str, found: &ImageInspect, engine_id: Digest
     };
     let made = inner.client.create_volume(request).await?;
     if let Err(error) = run_filler(inner, &volume, &spool, len, saved.id).await {
-        inner.janitor.take(crate::janitor::Chore { volumes: vec![volume], confirmed: true, ..Default::default() });
+        inner.janitor.take(crate::janitor::Chore {
+            volumes: vec![volume],
+            confirmed: true,
+            ..Default::default()
+        });
         return Err(error);
     }
     let base = BaseImage {
@@ -188,14 +229,21 @@ async fn fill(inner: &Inner, name: &str, found: &ImageInspect, engine_id: Digest
     };
     record::write(&folder(inner)?.join(format!("{volume}.links")), &saved.links.join(&0))?;
     record::note_filled(inner, &volume, &made)?;
-    let record = serde_json::to_vec_pretty(&Record { format: FORMAT, engine_id, base: base.clone() })
-        .map_err(|error| EngineError::Broken(format!("a record cannot be written as JSON: {error}")))?;
+    let record = serde_json::to_vec_pretty(&Record {
+        format: FORMAT,
+        engine_id,
+        base: base.clone(),
+    })
+    .map_err(|error| EngineError::Broken(format!("a record cannot be written as JSON: {error}")))?;
     record::write(&record_path(inner, engine_id)?, &record)?;
     Ok(base)
 }
 
 async fn spool_export(inner: &Inner, id: &str) -> Result<(File, u64), EngineError> {
-    let local = |source| EngineError::Local { action: "spool an exported image", source };
+    let local = |source| EngineError::Local {
+        action: "spool an exported image",
+        source,
+    };
     let file = inner.spool_file()?;
     let mut writer = tokio::fs::File::from_std(file);
     let mut stream = Box::pin(inner.client.export(id));
@@ -215,7 +263,13 @@ async fn run_filler(inner: &Inner, volume: &str, spool: &File, len: u64, id: Dig
     let (own, image) = tokio::try_join!(own::own(inner), own::builder_image(inner))?;
     let facts = inner.facts().await?;
     let labels = inner.identity().labels(Kind::Fill, None, Duration::from_secs(FILL_S));
-    let parts = lower::Parts { image, tools: Some(&own.tools), labels, host_cpus: facts.cpus, apparmor: facts.apparmor };
+    let parts = lower::Parts {
+        image,
+        tools: Some(&own.tools),
+        labels,
+        host_cpus: facts.cpus,
+        apparmor: facts.apparmor,
+    };
     let mut container = Container::arm(&inner.client, &inner.janitor, inner.identity().unique_name(Kind::Fill));
     let mut stdio = container.launch(lower::filler(&parts, volume, FILL_S)).await?;
     let nonce = Nonce::fresh();
@@ -246,18 +300,26 @@ async fn run_filler(inner: &Inner, volume: &str, spool: &File, len: u64, id: Dig
         Ok(())
     });
     let bound = Duration::from_secs(FILL_S + 30);
-    tokio::time::timeout(bound, talk).await.map_err(|_| EngineError::Slow { action: "fill the store of a base image", after: bound })??;
+    tokio::time::timeout(bound, talk)
+        .await
+        .map_err(|_| EngineError::Slow {
+            action: "fill the store of a base image",
+            after: bound,
+        })??;
     let report = filter.end();
     let told = String::from_utf8_lossy(&said).trim().to_owned();
     if report.as_ref().and_then(crate::report::Report::code) == Some(0) && told == id.hex() {
         return Ok(());
     }
     let last = log.last_lines(5).join(" | ");
-    Err(EngineError::Broken(format!("the store of a base image could not be filled: {last}")))
+    Err(EngineError::Broken(format!(
+        "the store of a base image could not be filled: {last}"
+    )))
 }
 
 fn parse_digest(text: Option<&str>) -> Result<Digest, EngineError> {
-    text.and_then(|text| text.parse().ok()).ok_or_else(|| EngineError::Broken("the engine names an image without a digest".to_owned()))
+    text.and_then(|text| text.parse().ok())
+        .ok_or_else(|| EngineError::Broken("the engine names an image without a digest".to_owned()))
 }
 
 fn repo_digest(found: &ImageInspect) -> Option<String> {

@@ -38,12 +38,23 @@ const EXTRA: u64 = 16 << 20;
 const FULL: u64 = 64 << 10;
 
 /// Builds.
-pub(crate) async fn build(inner: &Inner, request: &BuildRequest, logs: &dyn LogSink, step: &(dyn Fn(usize) + Send + Sync)) -> Result<BuildEnd, EngineError> {
+pub(crate) async fn build(
+    inner: &Inner,
+    request: &BuildRequest,
+    logs: &dyn LogSink,
+    step: &(dyn Fn(usize) + Send + Sync),
+) -> Result<BuildEnd, EngineError> {
     let began = Instant::now();
     let (own, image, facts) = tokio::try_join!(own::own(inner), own::builder_image(inner), inner.facts())?;
     let life = request.limits.time + std::time::Duration::from_secs(lower::DEAD_MAN_S);
     let labels = inner.identity().labels(Kind::Build, Some(request.attempt), life);
-    let parts = lower::Parts { image, tools: Some(&own.tools), labels, host_cpus: facts.cpus, apparmor: facts.apparmor };
+    let parts = lower::Parts {
+        image,
+        tools: Some(&own.tools),
+        labels,
+        host_cpus: facts.cpus,
+        apparmor: facts.apparmor,
+    };
     let name = inner.identity().name(Kind::Build, request.attempt);
     let mut container = Container::arm(&inner.client, &inner.janitor, name);
     let mut stdio = container.launch(lower::builder(&parts, request)).await?;
@@ -70,10 +81,17 @@ pub(crate) async fn build(inner: &Inner, request: &BuildRequest, logs: &dyn LogS
 
     let mut usage = report.as_ref().map(Report::usage).unwrap_or_default();
     usage.wall_s = Some(began.elapsed().as_secs_f64());
-    usage.sources.insert("wall_s", "from creating the builder to its end".to_owned());
-    let Some(report) = report else { return ended_without_report(inner, &container, usage).await };
+    usage
+        .sources
+        .insert("wall_s", "from creating the builder to its end".to_owned());
+    let Some(report) = report else {
+        return ended_without_report(inner, &container, usage).await;
+    };
     if report.flag("deadline") {
-        return Err(EngineError::Slow { action: "be told to stop a build at its limit", after: life });
+        return Err(EngineError::Slow {
+            action: "be told to stop a build at its limit",
+            after: life,
+        });
     }
     if let Some(failure) = failure(request, &report, hints) {
         return Ok(BuildEnd::Failed(failure, usage));
@@ -109,9 +127,15 @@ async fn feed(mut input: Input, request: &BuildRequest, nonce: &Nonce) -> Result
 }
 
 /// Why the guest's build failed, if it did.
-fn failure(request: &BuildRequest, report: &Report, (step, exit_code): (Option<usize>, Option<i32>)) -> Option<BuildFailure> {
+fn failure(
+    request: &BuildRequest,
+    report: &Report,
+    (step, exit_code): (Option<usize>, Option<i32>),
+) -> Option<BuildFailure> {
     if report.flag("out_too_large") {
-        return Some(BuildFailure::TooLarge { limit: request.limits.layers.as_u64() });
+        return Some(BuildFailure::TooLarge {
+            limit: request.limits.layers.as_u64(),
+        });
     }
     if report.code() == Some(0) {
         return None;
@@ -122,9 +146,13 @@ fn failure(request: &BuildRequest, report: &Report, (step, exit_code): (Option<u
     Some(if some("oom_kill") {
         BuildFailure::OutOfMemory
     } else if full("store_free") || report.number("store_inodes_free") == Some(0) {
-        BuildFailure::TooLarge { limit: request.limits.store.as_u64() }
+        BuildFailure::TooLarge {
+            limit: request.limits.store.as_u64(),
+        }
     } else if full("out_free") {
-        BuildFailure::TooLarge { limit: request.limits.layers.as_u64() }
+        BuildFailure::TooLarge {
+            limit: request.limits.layers.as_u64(),
+        }
     } else if some("pids_max") {
         BuildFailure::TooManyProcesses
     } else {
@@ -134,14 +162,19 @@ fn failure(request: &BuildRequest, report: &Report, (step, exit_code): (Option<u
 
 /// PID 1 was ended by somebody else.
 async fn ended_without_report(inner: &Inner, container: &Container, usage: Usage) -> Result<BuildEnd, EngineError> {
-    let code = inner.client.wait(container.name(), std::time::Duration::from_secs(30)).await?;
+    let code = inner
+        .client
+        .wait(container.name(), std::time::Duration::from_secs(30))
+        .await?;
     let state = inner.client.state(container.name()).await?;
     if state.oom_killed == Some(true) {
         // The store is memory, and nobody gives it back when a process is killed.
         return Ok(BuildEnd::Failed(BuildFailure::OutOfMemory, usage));
     }
     let why = state.error.unwrap_or_default();
-    Err(EngineError::Broken(format!("the builder ended without a report (exit code {code}) {why}")))
+    Err(EngineError::Broken(format!(
+        "the builder ended without a report (exit code {code}) {why}"
+    )))
 }
 
 /// Reads headers and hashes of up to gigabytes: not on a thread that others wait for.
@@ -164,7 +197,10 @@ async fn check(inner: &Inner, request: &BuildRequest, output: Output, usage: Usa
     match checked {
         Ok(image) => Ok(BuildEnd::Built(image, usage)),
         Err(Bad::Refused(why)) => Ok(BuildEnd::Failed(BuildFailure::Refused { why }, usage)),
-        Err(Bad::Local(source)) => Err(EngineError::Local { action: "read what a build left", source }),
+        Err(Bad::Local(source)) => Err(EngineError::Local {
+            action: "read what a build left",
+            source,
+        }),
     }
 }
 
@@ -180,11 +216,21 @@ struct Spool {
 
 impl Spool {
     fn new(file: File, max: u64) -> Self {
-        Self { file, written: 0, max, files: HashMap::new(), current: None, complete: false }
+        Self {
+            file,
+            written: 0,
+            max,
+            files: HashMap::new(),
+            current: None,
+            complete: false,
+        }
     }
 
     fn into_output(self) -> Output {
-        Output { spool: Arc::new(self.file), files: self.files }
+        Output {
+            spool: Arc::new(self.file),
+            files: self.files,
+        }
     }
 }
 
@@ -202,7 +248,10 @@ impl frames::Take for Spool {
             return Ok(0);
         }
         let text = std::str::from_utf8(line).map_err(|_| broken("a header is not text"))?;
-        let (len, name) = text.strip_prefix("F ").and_then(|rest| rest.split_once(' ')).ok_or_else(|| broken("a header is not one of a file"))?;
+        let (len, name) = text
+            .strip_prefix("F ")
+            .and_then(|rest| rest.split_once(' '))
+            .ok_or_else(|| broken("a header is not one of a file"))?;
         let len = frames::number(len).ok_or_else(|| broken("a length is not a number"))?;
         if len > self.max - self.written {
             return Err(broken("it is larger than the builder was told"));
@@ -215,7 +264,10 @@ impl frames::Take for Spool {
     }
 
     fn body(&mut self, bytes: &[u8]) -> Result<(), EngineError> {
-        self.file.write_all(bytes).map_err(|source| EngineError::Local { action: "spool what a build left", source })?;
+        self.file.write_all(bytes).map_err(|source| EngineError::Local {
+            action: "spool what a build left",
+            source,
+        })?;
         self.written += bytes.len() as u64;
         if let Some((_, _, hash)) = &mut self.current {
             hash.update(bytes);
@@ -226,7 +278,14 @@ impl frames::Take for Spool {
     fn body_ends(&mut self) -> Result<(), EngineError> {
         if let Some((name, offset, hash)) = self.current.take() {
             let digest = Digest::from_bytes(hash.finalize().into());
-            self.files.insert(name, Blob { offset, len: self.written - offset, digest });
+            self.files.insert(
+                name,
+                Blob {
+                    offset,
+                    len: self.written - offset,
+                    digest,
+                },
+            );
         }
         Ok(())
     }

@@ -12,13 +12,13 @@ use bollard::{
     container::LogOutput,
     errors::Error,
     models::{
-        ContainerCreateBody, ContainerState, ContainerSummary, ImageInspect, ImageSummary, SystemInfo, SystemVersion, Volume,
-        VolumeCreateRequest,
+        ContainerCreateBody, ContainerState, ContainerSummary, ImageInspect, ImageSummary, SystemInfo, SystemVersion,
+        Volume, VolumeCreateRequest,
     },
     query_parameters::{
-        AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ImportImageOptionsBuilder,
-        ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
-        RemoveImageOptionsBuilder, RemoveVolumeOptions, WaitContainerOptionsBuilder,
+        AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, CreateImageOptionsBuilder,
+        ImportImageOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListVolumesOptionsBuilder,
+        RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptions, WaitContainerOptionsBuilder,
     },
 };
 use bytes::Bytes;
@@ -67,7 +67,8 @@ impl Client {
             });
         }
         // Our own bounds are tighter; this one is for what streams for long.
-        let docker = Docker::connect_with_unix(host, 24 * 3600, API_DEFAULT_VERSION).map_err(|error| mapped("be reached", error))?;
+        let docker = Docker::connect_with_unix(host, 24 * 3600, API_DEFAULT_VERSION)
+            .map_err(|error| mapped("be reached", error))?;
         let docker = bounded("tell its version", QUICK, docker.negotiate_version()).await?;
         Ok(Self { docker })
     }
@@ -88,7 +89,12 @@ impl Client {
     /// Creates a container. A warning is an error: it says that a wall will not stand.
     pub(crate) async fn create(&self, name: &str, body: ContainerCreateBody) -> Result<(), EngineError> {
         let options = CreateContainerOptionsBuilder::new().name(name).build();
-        let made = bounded("create a container", QUICK, self.docker.create_container(Some(options), body)).await?;
+        let made = bounded(
+            "create a container",
+            QUICK,
+            self.docker.create_container(Some(options), body),
+        )
+        .await?;
         match made.warnings.iter().find(|warning| !harmless(warning)) {
             Some(warning) => Err(EngineError::WallMissing(warning.clone())),
             None => Ok(()),
@@ -97,17 +103,30 @@ impl Client {
 
     /// Attaches to a container that was not started yet, so that no byte is lost.
     pub(crate) async fn attach(&self, name: &str) -> Result<Stdio, EngineError> {
-        let options = AttachContainerOptionsBuilder::new().stdin(true).stdout(true).stderr(true).stream(true).build();
-        let attached = bounded("attach to a container", QUICK, self.docker.attach_container(name, Some(options))).await?;
+        let options = AttachContainerOptionsBuilder::new()
+            .stdin(true)
+            .stdout(true)
+            .stderr(true)
+            .stream(true)
+            .build();
+        let attached = bounded(
+            "attach to a container",
+            QUICK,
+            self.docker.attach_container(name, Some(options)),
+        )
+        .await?;
         let output = attached.output.map(|piece| match piece {
             Ok(LogOutput::StdOut { message }) => Ok(Piece::Out(message)),
             Ok(LogOutput::StdErr { message }) => Ok(Piece::Err(message)),
-            Ok(LogOutput::StdIn { .. } | LogOutput::Console { .. }) => {
-                Err(EngineError::Broken("the engine's stream of a container's output is garbled".to_owned()))
-            }
+            Ok(LogOutput::StdIn { .. } | LogOutput::Console { .. }) => Err(EngineError::Broken(
+                "the engine's stream of a container's output is garbled".to_owned(),
+            )),
             Err(error) => Err(mapped("stream a container's output", error)),
         });
-        Ok(Stdio { input: Some(attached.input), output: Box::pin(output) })
+        Ok(Stdio {
+            input: Some(attached.input),
+            output: Box::pin(output),
+        })
     }
 
     pub(crate) async fn start(&self, name: &str) -> Result<(), EngineError> {
@@ -124,7 +143,9 @@ impl Client {
                 // Any code that is not 0 comes as an error.
                 Some(Err(Error::DockerContainerWaitError { code, .. })) => Ok(code),
                 Some(Err(error)) => Err(error),
-                None => Err(Error::DockerStreamError { error: "it did not say how the container ended".to_owned() }),
+                None => Err(Error::DockerStreamError {
+                    error: "it did not say how the container ended".to_owned(),
+                }),
             }
         })
         .await?;
@@ -133,14 +154,17 @@ impl Client {
 
     pub(crate) async fn state(&self, name: &str) -> Result<ContainerState, EngineError> {
         let seen = bounded("describe a container", QUICK, self.docker.inspect_container(name, None)).await?;
-        seen.state.ok_or_else(|| EngineError::Broken("the engine describes a container without its state".to_owned()))
+        seen.state
+            .ok_or_else(|| EngineError::Broken("the engine describes a container without its state".to_owned()))
     }
 
     pub(crate) async fn kill(&self, name: &str) -> Result<(), EngineError> {
         // 409: it has ended already. The signal is KILL unless told otherwise.
         bounded("kill a container", HEAVY, async {
             match self.docker.kill_container(name, None).await {
-                Err(Error::DockerResponseServerError { status_code: 404 | 409, .. }) => Ok(()),
+                Err(Error::DockerResponseServerError {
+                    status_code: 404 | 409, ..
+                }) => Ok(()),
                 other => other,
             }
         })
@@ -153,18 +177,28 @@ impl Client {
     }
 
     pub(crate) async fn remove_volume(&self, name: &str) -> Result<Removal, EngineError> {
-        removal("remove a volume", self.docker.remove_volume(name, None::<RemoveVolumeOptions>)).await
+        removal(
+            "remove a volume",
+            self.docker.remove_volume(name, None::<RemoveVolumeOptions>),
+        )
+        .await
     }
 
     /// Removes a name of an image. Never by id: the same image may belong to somebody else too.
     pub(crate) async fn untag(&self, tag: &str) -> Result<Removal, EngineError> {
         // Without `noprune` the Engine would also delete untagged parents, which are not ours.
         let options = RemoveImageOptionsBuilder::new().force(false).noprune(true).build();
-        removal("remove an image's tag", async { self.docker.remove_image(tag, Some(options), None).await.map(drop) }).await
+        removal("remove an image's tag", async {
+            self.docker.remove_image(tag, Some(options), None).await.map(drop)
+        })
+        .await
     }
 
     pub(crate) async fn volume(&self, name: &str) -> Result<Option<Volume>, EngineError> {
-        bounded("describe a volume", QUICK, async { absent(self.docker.inspect_volume(name).await) }).await
+        bounded("describe a volume", QUICK, async {
+            absent(self.docker.inspect_volume(name).await)
+        })
+        .await
     }
 
     pub(crate) async fn create_volume(&self, request: VolumeCreateRequest) -> Result<Volume, EngineError> {
@@ -172,7 +206,10 @@ impl Client {
     }
 
     pub(crate) async fn image(&self, name: &str) -> Result<Option<ImageInspect>, EngineError> {
-        bounded("describe an image", QUICK, async { absent(self.docker.inspect_image(name).await) }).await
+        bounded("describe an image", QUICK, async {
+            absent(self.docker.inspect_image(name).await)
+        })
+        .await
     }
 
     /// Pulls one image by its completed name.
@@ -188,15 +225,29 @@ impl Client {
         let error = match pulled.await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => error,
-            Err(_) => return Err(EngineError::Slow { action: "pull an image", after: PULL }),
-        };
-        let unknown = |text: &str| ["not found", "manifest unknown", "does not exist", "no such manifest"].iter().any(|sign| text.contains(sign));
-        match &error {
-            Error::DockerResponseServerError { status_code: 404, .. } => Err(EngineError::NoImage { name: name.to_owned() }),
-            Error::DockerStreamError { error: text } if unknown(text) => Err(EngineError::NoImage { name: name.to_owned() }),
-            Error::DockerResponseServerError { .. } | Error::DockerStreamError { .. } => {
-                Err(EngineError::Registry { name: name.to_owned(), source: Box::new(error) })
+            Err(_) => {
+                return Err(EngineError::Slow {
+                    action: "pull an image",
+                    after: PULL,
+                });
             }
+        };
+        let unknown = |text: &str| {
+            ["not found", "manifest unknown", "does not exist", "no such manifest"]
+                .iter()
+                .any(|sign| text.contains(sign))
+        };
+        match &error {
+            Error::DockerResponseServerError { status_code: 404, .. } => {
+                Err(EngineError::NoImage { name: name.to_owned() })
+            }
+            Error::DockerStreamError { error: text } if unknown(text) => {
+                Err(EngineError::NoImage { name: name.to_owned() })
+            }
+            Error::DockerResponseServerError { .. } | Error::DockerStreamError { .. } => Err(EngineError::Registry {
+                name: name.to_owned(),
+                source: Box::new(error),
+            }),
             _ => Err(mapped("pull an image", error)),
         }
     }
@@ -205,7 +256,9 @@ impl Client {
     pub(crate) fn export(&self, name: &str) -> impl Stream<Item = Result<Bytes, EngineError>> + Send + use<> {
         let docker = self.docker.clone();
         let name = name.to_owned();
-        docker.export_image(&name).map_err(|error| mapped("export an image", error))
+        docker
+            .export_image(&name)
+            .map_err(|error| mapped("export an image", error))
     }
 
     /// Loads an archive.
@@ -251,7 +304,11 @@ fn harmless(warning: &str) -> bool {
 }
 
 /// Runs one call within its bound.
-async fn bounded<T>(action: &'static str, after: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, EngineError> {
+async fn bounded<T>(
+    action: &'static str,
+    after: Duration,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, EngineError> {
     match tokio::time::timeout(after, call).await {
         Ok(answer) => answer.map_err(|error| mapped(action, error)),
         Err(_) => Err(EngineError::Slow { action, after }),
@@ -271,9 +328,13 @@ async fn removal(action: &'static str, call: impl Future<Output = Result<(), Err
         Ok(match call.await {
             Ok(()) => Removal::Done,
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => Removal::Absent,
-            Err(error @ Error::DockerResponseServerError { status_code: 409, .. }) => Removal::Busy(mapped(action, error)),
+            Err(error @ Error::DockerResponseServerError { status_code: 409, .. }) => {
+                Removal::Busy(mapped(action, error))
+            }
             // "driver failed to remove root filesystem: device or resource busy" and the like.
-            Err(error @ Error::DockerResponseServerError { status_code: 500, .. }) => Removal::Busy(mapped(action, error)),
+            Err(error @ Error::DockerResponseServerError { status_code: 500, .. }) => {
+                Removal::Busy(mapped(action, error))
+            }
             Err(error) => return Err(error),
         })
     })
@@ -283,12 +344,20 @@ async fn removal(action: &'static str, call: impl Future<Output = Result<(), Err
 /// The only place where the client library's errors become ours.
 fn mapped(action: &'static str, error: Error) -> EngineError {
     match error {
-        Error::DockerResponseServerError { .. } | Error::DockerStreamError { .. } | Error::DockerContainerWaitError { .. } => {
-            EngineError::Refused { action, source: Box::new(error) }
-        }
-        Error::RequestTimeoutError => EngineError::Slow { action, after: Duration::from_secs(24 * 3600) },
+        Error::DockerResponseServerError { .. }
+        | Error::DockerStreamError { .. }
+        | Error::DockerContainerWaitError { .. } => EngineError::Refused {
+            action,
+            source: Box::new(error),
+        },
+        Error::RequestTimeoutError => EngineError::Slow {
+            action,
+            after: Duration::from_secs(24 * 3600),
+        },
         Error::JsonDataError { .. } | Error::JsonSerdeError { .. } | Error::APIVersionParseError { .. } => {
-            EngineError::Broken(format!("the engine's answer when asked to {action} cannot be read: {error}"))
+            EngineError::Broken(format!(
+                "the engine's answer when asked to {action} cannot be read: {error}"
+            ))
         }
         _ => EngineError::Unreachable(Box::new(error)),
     }

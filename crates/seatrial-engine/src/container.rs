@@ -20,8 +20,15 @@ pub(crate) struct Container {
 impl Container {
     /// Armed before anything exists: if the creating future is dropped, the janitor looks for it.
     pub(crate) fn arm(client: &Client, janitor: &Janitor, name: String) -> Self {
-        let chore = Chore { containers: vec![name], ..Chore::default() };
-        Self { client: client.clone(), janitor: janitor.clone(), chore }
+        let chore = Chore {
+            containers: vec![name],
+            ..Chore::default()
+        };
+        Self {
+            client: client.clone(),
+            janitor: janitor.clone(),
+            chore,
+        }
     }
 
     /// This volume goes away after the container.

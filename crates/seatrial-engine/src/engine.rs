@@ -13,7 +13,8 @@ use bollard::models::VolumeCreateRequest;
 use seatrial_core::{
     digest::Digest,
     engine::{
-        BuildEnd, BuildRequest, DataVolume, Engine, EngineError, EngineFacts, Guest, RunRequest, Swept, ToolEnd, ToolImage, ToolInput, ToolSpec,
+        BuildEnd, BuildRequest, DataVolume, Engine, EngineError, EngineFacts, Guest, RunRequest, Swept, ToolEnd,
+        ToolImage, ToolInput, ToolSpec,
     },
     id::AttemptId,
     image::{BaseImage, BuiltImage},
@@ -82,7 +83,10 @@ impl Inner {
 
     /// A file without a name: it is gone when the last handle is.
     pub(crate) fn spool_file(&self) -> Result<File, EngineError> {
-        let local = |source| EngineError::Local { action: "create a spool file in the data directory", source };
+        let local = |source| EngineError::Local {
+            action: "create a spool file in the data directory",
+            source,
+        };
         let folder = self.data_dir.join("tmp");
         fs::create_dir_all(&folder).map_err(local)?;
         tempfile::tempfile_in(folder).map_err(local)
@@ -96,7 +100,10 @@ impl DockerEngine {
     /// The Engine cannot be reached, or the data directory cannot be written.
     pub async fn connect(settings: EngineSettings) -> Result<Self, EngineError> {
         let data_dir = settings.data_dir.clone();
-        fs::create_dir_all(&data_dir).map_err(|source| EngineError::Local { action: "create the data directory", source })?;
+        fs::create_dir_all(&data_dir).map_err(|source| EngineError::Local {
+            action: "create the data directory",
+            source,
+        })?;
         let instance = Instance::enter(&data_dir)?;
         let client = Client::connect(settings.host.as_deref()).await?;
         let inner = Inner {
@@ -135,11 +142,21 @@ impl Engine for DockerEngine {
         base::export(&self.inner, base).await
     }
 
-    async fn build(&self, request: &BuildRequest, logs: &dyn LogSink, step: &(dyn Fn(usize) + Send + Sync)) -> Result<BuildEnd, EngineError> {
+    async fn build(
+        &self,
+        request: &BuildRequest,
+        logs: &dyn LogSink,
+        step: &(dyn Fn(usize) + Send + Sync),
+    ) -> Result<BuildEnd, EngineError> {
         builder::build(&self.inner, request, logs, step).await
     }
 
-    async fn load(&self, image: &BuiltImage, request: &RunRequest, _data: &dyn DataVolume) -> Result<Box<dyn Guest>, EngineError> {
+    async fn load(
+        &self,
+        image: &BuiltImage,
+        request: &RunRequest,
+        _data: &dyn DataVolume,
+    ) -> Result<Box<dyn Guest>, EngineError> {
         // The volume is known by the attempt's name; the argument proves that its holder lives.
         guest::load(&self.inner, image, request).await
     }
@@ -174,7 +191,8 @@ impl Engine for DockerEngine {
 
     async fn tool_image(&self, image: ToolImage) -> Result<Digest, EngineError> {
         let id = own::tool_image(&self.inner, image).await?;
-        id.parse().map_err(|_| EngineError::Broken("the engine names an image without a digest".to_owned()))
+        id.parse()
+            .map_err(|_| EngineError::Broken("the engine names an image without a digest".to_owned()))
     }
 
     async fn sweep(&self) -> Result<Swept, EngineError> {

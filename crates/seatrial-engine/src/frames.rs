@@ -50,7 +50,9 @@ impl Frames {
             let end = bytes.iter().position(|byte| *byte == b'\n');
             let part = &bytes[..end.unwrap_or(bytes.len())];
             if self.header.len() + part.len() >= MAX_HEADER {
-                return Err(EngineError::Broken("a container of ours sent a header that is too long".to_owned()));
+                return Err(EngineError::Broken(
+                    "a container of ours sent a header that is too long".to_owned(),
+                ));
             }
             self.header.extend_from_slice(part);
             let Some(end) = end else { return Ok(()) };
@@ -68,7 +70,8 @@ impl Frames {
 
 /// Reads a decimal number without sign or leading zero.
 pub(crate) fn number(text: &str) -> Option<u64> {
-    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    let plain =
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     plain.then(|| text.parse().ok()).flatten()
 }
 

@@ -46,7 +46,11 @@ impl Instance {
             if !path.exists() {
                 continue;
             }
-            return Ok(Self { identity: Identity { host, instance }, path, _lock: lock });
+            return Ok(Self {
+                identity: Identity { host, instance },
+                path,
+                _lock: lock,
+            });
         }
     }
 }
@@ -73,7 +77,9 @@ pub(crate) fn is_alive(data_dir: &Path, instance: &str) -> bool {
 
 /// Removes the lock files of the dead.
 pub(crate) fn forget_the_dead(data_dir: &Path) {
-    let Ok(entries) = fs::read_dir(data_dir.join("instances")) else { return };
+    let Ok(entries) = fs::read_dir(data_dir.join("instances")) else {
+        return;
+    };
     for entry in entries.flatten() {
         let path = entry.path();
         if let Ok(file) = File::open(&path)
@@ -90,7 +96,12 @@ fn host_id(data_dir: &Path) -> io::Result<String> {
     for _ in 0..100 {
         match fs::read_to_string(&path) {
             Ok(text) if text.trim().len() == ID_LEN => return Ok(text.trim().to_owned()),
-            Ok(_) => return Err(io::Error::new(io::ErrorKind::InvalidData, "the file host-id does not hold an id")),
+            Ok(_) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the file host-id does not hold an id",
+                ));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }

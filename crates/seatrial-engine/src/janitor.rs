@@ -106,7 +106,12 @@ where
         };
         if began.elapsed() >= patience {
             if let Some(error) = problem {
-                tracing::warn!(what, name, error = &error as &dyn std::error::Error, "left to the sweep");
+                tracing::warn!(
+                    what,
+                    name,
+                    error = &error as &dyn std::error::Error,
+                    "left to the sweep"
+                );
             }
             return;
         }
@@ -141,7 +146,11 @@ mod tests {
         let tries = Cell::new(0);
         persist("container", "c", false, || {
             tries.set(tries.get() + 1);
-            let answer = if tries.get() < 3 { Removal::Absent } else { Removal::Done };
+            let answer = if tries.get() < 3 {
+                Removal::Absent
+            } else {
+                Removal::Done
+            };
             async { Ok(answer) }
         })
         .await;

@@ -108,9 +108,9 @@ impl Tree {
 
     /// Whether a path of the finished image is, or goes through, a symbolic link or a file.
     pub(crate) fn is_no_plain_folder(&self, path: &str) -> bool {
-        self.prefixes(path.as_bytes()).iter().any(|key| {
-            self.links.contains(key) || matches!(self.kinds.get(key), Some(Kind::File | Kind::Link))
-        })
+        self.prefixes(path.as_bytes())
+            .iter()
+            .any(|key| self.links.contains(key) || matches!(self.kinds.get(key), Some(Kind::File | Kind::Link)))
     }
 
     /// Checks one layer and remembers what it puts where.
@@ -160,7 +160,11 @@ impl Tree {
         let keys = self.prefixes(&entry.path);
         let Some((key, parents)) = keys.split_last() else {
             // The root of the layer.
-            return if entry.kind == b'5' { Ok(()) } else { refuse("the root of a layer is not a folder") };
+            return if entry.kind == b'5' {
+                Ok(())
+            } else {
+                refuse("the root of a layer is not a folder")
+            };
         };
         if entry.path.split(|byte| *byte == b'/').next() == Some(RESERVED) {
             return refuse("it has a /.seatrial, which is ours");
@@ -168,8 +172,12 @@ impl Tree {
         for parent in parents {
             match own.get(parent) {
                 Some(Kind::Dir) => {}
-                Some(Kind::File | Kind::Link) => return refuse(format!("{} lies under something that is not a folder", shown())),
-                None if self.links.contains(parent) => return refuse(format!("{} lies behind a symbolic link", shown())),
+                Some(Kind::File | Kind::Link) => {
+                    return refuse(format!("{} lies under something that is not a folder", shown()));
+                }
+                None if self.links.contains(parent) => {
+                    return refuse(format!("{} lies behind a symbolic link", shown()));
+                }
                 None => {}
             }
         }
@@ -191,7 +199,10 @@ impl Tree {
                 let Some((target, folders)) = target_keys.split_last() else {
                     return refuse(format!("{} is a hard link to nothing", shown()));
                 };
-                if folders.iter().any(|key| matches!(own.get(key), Some(Kind::File | Kind::Link))) {
+                if folders
+                    .iter()
+                    .any(|key| matches!(own.get(key), Some(Kind::File | Kind::Link)))
+                {
                     return refuse(format!("{} is a hard link through a symbolic link", shown()));
                 }
                 match own.get(target) {
@@ -229,12 +240,20 @@ impl Header {
         reader.read_exact(&mut block)?;
         if block.iter().all(|byte| *byte == 0) {
             reader.read_exact(&mut block)?;
-            return if block.iter().all(|byte| *byte == 0) { Ok(None) } else { refuse("a layer goes on after its end") };
+            return if block.iter().all(|byte| *byte == 0) {
+                Ok(None)
+            } else {
+                refuse("a layer goes on after its end")
+            };
         }
         if &block[257..265] != b"ustar\x0000" {
             return refuse("a layer has a header that is not in the ustar format");
         }
-        let sum: u64 = block.iter().enumerate().map(|(at, byte)| u64::from(if (148..156).contains(&at) { b' ' } else { *byte })).sum();
+        let sum: u64 = block
+            .iter()
+            .enumerate()
+            .map(|(at, byte)| u64::from(if (148..156).contains(&at) { b' ' } else { *byte }))
+            .sum();
         if octal(&block[148..156])? != sum {
             return refuse("a layer has a header with a wrong checksum");
         }
@@ -247,7 +266,13 @@ impl Header {
         }
         path.extend_from_slice(text(&block[..100])?);
         let kind = if block[156] == 0 { b'0' } else { block[156] };
-        Ok(Some(Self { path, link: text(&block[157..257])?.to_vec(), mode: octal(&block[100..108])?, size: octal(&block[124..136])?, kind }))
+        Ok(Some(Self {
+            path,
+            link: text(&block[157..257])?.to_vec(),
+            mode: octal(&block[100..108])?,
+            size: octal(&block[124..136])?,
+            kind,
+        }))
     }
 }
 
@@ -263,13 +288,18 @@ fn text(field: &[u8]) -> Result<&[u8], Bad> {
 /// An octal field. The binary form of GNU tar is refused.
 fn octal(field: &[u8]) -> Result<u64, Bad> {
     let digits = field.trim_ascii_start();
-    let end = digits.iter().position(|byte| matches!(byte, 0 | b' ')).unwrap_or(digits.len());
+    let end = digits
+        .iter()
+        .position(|byte| matches!(byte, 0 | b' '))
+        .unwrap_or(digits.len());
     let (digits, rest) = digits.split_at(end);
     if rest.iter().any(|byte| !matches!(byte, 0 | b' ')) || digits.iter().any(|byte| !(b'0'..=b'7').contains(byte)) {
         return refuse("a layer has a header with a number that is not octal");
     }
     // At most 12 digits: no overflow.
-    Ok(digits.iter().fold(0, |number, digit| number * 8 + u64::from(digit - b'0')))
+    Ok(digits
+        .iter()
+        .fold(0, |number, digit| number * 8 + u64::from(digit - b'0')))
 }
 
 /// The records that may stand before a header.
@@ -305,7 +335,10 @@ impl Pax {
                 _ => match key.strip_prefix(b"SCHILY.xattr.") {
                     Some(attribute) if is_harmless(attribute) => {}
                     Some(attribute) => {
-                        return refuse(format!("a file has the attribute {}", String::from_utf8_lossy(attribute)));
+                        return refuse(format!(
+                            "a file has the attribute {}",
+                            String::from_utf8_lossy(attribute)
+                        ));
                     }
                     None => return refuse(format!("an entry has the PAX record {}", String::from_utf8_lossy(key))),
                 },
@@ -320,10 +353,17 @@ fn record(bytes: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Bad> {
     let broken = || Bad::Refused("a layer has PAX records that cannot be read".to_owned());
     let space = bytes.iter().take(8).position(|byte| *byte == b' ').ok_or_else(broken)?;
     let len = usize::try_from(decimal(&bytes[..space])?).map_err(|_| broken())?;
-    let body = bytes.get(space + 1..len).and_then(|body| body.strip_suffix(b"\n")).ok_or_else(broken)?;
+    let body = bytes
+        .get(space + 1..len)
+        .and_then(|body| body.strip_suffix(b"\n"))
+        .ok_or_else(broken)?;
     let equals = body.iter().position(|byte| *byte == b'=').ok_or_else(broken)?;
     let (key, value) = (&body[..equals], &body[equals + 1..]);
-    if key.is_empty() { Err(broken()) } else { Ok((key, value, &bytes[len..])) }
+    if key.is_empty() {
+        Err(broken())
+    } else {
+        Ok((key, value, &bytes[len..]))
+    }
 }
 
 fn name_value(value: &[u8]) -> Result<Vec<u8>, Bad> {
@@ -380,17 +420,29 @@ impl Entry {
                 }
                 target
             }
-            _ if pax.link.is_some() || !header.link.is_empty() => return refuse("an entry that is not a link has a target"),
+            _ if pax.link.is_some() || !header.link.is_empty() => {
+                return refuse("an entry that is not a link has a target");
+            }
             _ => Vec::new(),
         };
-        Ok(Self { path, link, mode: header.mode, size: header.size, kind: header.kind })
+        Ok(Self {
+            path,
+            link,
+            mode: header.mode,
+            size: header.size,
+            kind: header.kind,
+        })
     }
 }
 
 /// Checks that a path is relative and has one spelling; gives it without the slash of folders.
 fn normal(raw: &[u8], is_folder: bool) -> Result<Vec<u8>, Bad> {
     let shown = || String::from_utf8_lossy(raw).into_owned();
-    let path = if is_folder { raw.strip_suffix(b"/").unwrap_or(raw) } else { raw };
+    let path = if is_folder {
+        raw.strip_suffix(b"/").unwrap_or(raw)
+    } else {
+        raw
+    };
     if path.len() > MAX_PATH || path.split(|byte| *byte == b'/').count() > MAX_DEPTH {
         return refuse("an entry has a path that is too long or too deep");
     }

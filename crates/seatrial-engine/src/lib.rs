@@ -1,1 +1,39 @@
-//! (being written)
+//! The only crate that speaks to a container Engine.
+//!
+//! Reading order: [`engine`] (the seam's methods), [`lower`] (limits and walls as Engine settings),
+//! then one file per stage: [`base`], [`builder`] with [`verify`] and [`layer`], [`guest`], [`data`],
+//! [`tool`]; what cleans up: [`container`], [`janitor`], [`sweep`], with [`instance`] and [`names`].
+//!
+//! Invariants: no type of the client library leaves this crate; every call is bounded in time;
+//! whatever is created is owned by a guard before the request is sent; nothing is removed that is
+//! not provably ours and dead.
+
+mod archive;
+mod base;
+mod builder;
+mod client;
+mod container;
+mod data;
+mod engine;
+mod frames;
+mod guest;
+mod instance;
+mod janitor;
+mod json;
+mod layer;
+mod lock;
+mod lower;
+mod names;
+mod own;
+mod probe;
+mod record;
+mod region;
+mod report;
+mod saved;
+mod stdio;
+mod steps;
+mod sweep;
+mod tool;
+mod verify;
+
+pub use engine::{DockerEngine, EngineSettings};

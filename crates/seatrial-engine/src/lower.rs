@@ -9,8 +9,8 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountType, MountVolumeOptions,
-    MountVolumeOptionsDriverConfig, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountType,
+    MountVolumeOptions, MountVolumeOptionsDriverConfig, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 use seatrial_core::{
     engine::{BuildRequest, RunRequest, ToolSpec},
@@ -62,21 +62,55 @@ pub(crate) fn builder(parts: &Parts<'_>, request: &BuildRequest) -> ContainerCre
         mounts.push(volume(&base.store_volume, &format!("/base/{index}"), false));
     }
     let args = [
-        "build", "--deadline-s", &deadline.to_string(), "--max-out", &(layers + OUTPUT_EXTRA).to_string(),
+        "build",
+        "--deadline-s",
+        &deadline.to_string(),
+        "--max-out",
+        &(layers + OUTPUT_EXTRA).to_string(),
         // The image's labels are the guest's alone: the judge compares them.
-        "--", "--identity-label=false",
+        "--",
+        "--identity-label=false",
     ]
     .map(str::to_owned);
-    let mut host = builder_walls(parts, limits.memory.as_u64(), limits.cpus, u64::from(limits.pids) + BUILDER_THREADS);
+    let mut host = builder_walls(
+        parts,
+        limits.memory.as_u64(),
+        limits.cpus,
+        u64::from(limits.pids) + BUILDER_THREADS,
+    );
     host.mounts = Some(mounts);
     host.tmpfs = Some(tmpfs(&[
-        ("/var/lib/containers", format!("size={store},nr_inodes={},mode=0755,exec,nosuid,nodev", inodes(store))),
-        ("/out", format!("size={},nr_inodes=16384,mode=0755,noexec,nosuid,nodev", layers + OUTPUT_EXTRA)),
+        (
+            "/var/lib/containers",
+            format!("size={store},nr_inodes={},mode=0755,exec,nosuid,nodev", inodes(store)),
+        ),
+        (
+            "/out",
+            format!(
+                "size={},nr_inodes=16384,mode=0755,noexec,nosuid,nodev",
+                layers + OUTPUT_EXTRA
+            ),
+        ),
         // The context is a tar of ours; its files take at most a page more each.
-        ("/ctx", format!("size={},nr_inodes=65536,mode=0755,noexec,nosuid,nodev", 3 * request.context_tar.len() as u64 + (1 << 20))),
-        ("/run", "size=67108864,nr_inodes=16384,mode=0755,noexec,nosuid,nodev".to_owned()),
-        ("/tmp", "size=67108864,nr_inodes=16384,mode=1777,noexec,nosuid,nodev".to_owned()),
-        ("/var/tmp", "size=67108864,nr_inodes=16384,mode=1777,noexec,nosuid,nodev".to_owned()),
+        (
+            "/ctx",
+            format!(
+                "size={},nr_inodes=65536,mode=0755,noexec,nosuid,nodev",
+                3 * request.context_tar.len() as u64 + (1 << 20)
+            ),
+        ),
+        (
+            "/run",
+            "size=67108864,nr_inodes=16384,mode=0755,noexec,nosuid,nodev".to_owned(),
+        ),
+        (
+            "/tmp",
+            "size=67108864,nr_inodes=16384,mode=1777,noexec,nosuid,nodev".to_owned(),
+        ),
+        (
+            "/var/tmp",
+            "size=67108864,nr_inodes=16384,mode=1777,noexec,nosuid,nodev".to_owned(),
+        ),
     ]));
     body(parts, "0:0", args.to_vec(), host)
 }
@@ -86,7 +120,10 @@ pub(crate) fn filler(parts: &Parts<'_>, store_volume: &str, deadline_s: u64) -> 
     let mut host = builder_walls(parts, 2 << 30, 2.0, 256);
     host.mounts = Some(vec![tools_mount(parts), volume(store_volume, "/base", true)]);
     host.tmpfs = Some(tmpfs(&[
-        ("/var/lib/containers", "size=67108864,mode=0755,exec,nosuid,nodev".to_owned()),
+        (
+            "/var/lib/containers",
+            "size=67108864,mode=0755,exec,nosuid,nodev".to_owned(),
+        ),
         ("/run", "size=67108864,mode=0755,noexec,nosuid,nodev".to_owned()),
         ("/tmp", "size=67108864,mode=1777,noexec,nosuid,nodev".to_owned()),
         ("/var/tmp", "size=67108864,mode=1777,noexec,nosuid,nodev".to_owned()),
@@ -96,15 +133,28 @@ pub(crate) fn filler(parts: &Parts<'_>, store_volume: &str, deadline_s: u64) -> 
 }
 
 /// The guest. `command` is what the image says, read by us from the verified config.
-pub(crate) fn guest(parts: &Parts<'_>, request: &RunRequest, config: &ImageConfig, data_volume: &str, inputs_volume: Option<&str>) -> ContainerCreateBody {
+pub(crate) fn guest(
+    parts: &Parts<'_>,
+    request: &RunRequest,
+    config: &ImageConfig,
+    data_volume: &str,
+    inputs_volume: Option<&str>,
+) -> ContainerCreateBody {
     let limits = &request.limits;
     // Our init is a process too. gVisor counts its own threads.
     let mut pids = u64::from(limits.pids) + 2;
-    if request.runtime.as_deref().is_some_and(|runtime| runtime.contains("runsc")) {
+    if request
+        .runtime
+        .as_deref()
+        .is_some_and(|runtime| runtime.contains("runsc"))
+    {
         pids = pids.max(256);
     }
     let mut host = walls(parts, limits.memory.as_u64(), limits.cpus, pids);
-    host.security_opt = Some(vec!["no-new-privileges".to_owned(), format!("seccomp={}", compact(SECCOMP_GUEST))]);
+    host.security_opt = Some(vec![
+        "no-new-privileges".to_owned(),
+        format!("seccomp={}", compact(SECCOMP_GUEST)),
+    ]);
     host.runtime = request.runtime.clone();
     host.shm_size = i64::try_from(limits.tmp.as_u64()).ok();
     let mut mounts = vec![tools_mount(parts), data_mount(data_volume, limits, false, None)];
@@ -120,8 +170,22 @@ pub(crate) fn guest(parts: &Parts<'_>, request: &RunRequest, config: &ImageConfi
     }
     host.tmpfs = Some(tmpfs);
     let deadline = limits.time.as_secs_f64().ceil().max(1.0);
-    let args = ["init", "--deadline-s", &deadline.to_string(), "--grace-s", &GRACE_S.to_string(), "--"].map(str::to_owned);
-    let mut body = body(parts, &request.user, args.to_vec(), host);
+    let mut args: Vec<String> = [
+        "init",
+        "--deadline-s",
+        &deadline.to_string(),
+        "--grace-s",
+        &GRACE_S.to_string(),
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    if !config.working_dir.is_empty() {
+        // Entered by our init in the container: the runtime never opens a path of the guest's.
+        args.extend(["--workdir".to_owned(), config.working_dir.clone()]);
+    }
+    args.push("--".to_owned());
+    let mut body = body(parts, &request.user, args, host);
+    body.working_dir = Some("/".to_owned());
     body.cmd = Some(command(config));
     if !config.env.iter().any(|variable| variable.starts_with("HOME=")) {
         body.env = Some(vec!["HOME=/tmp".to_owned()]);
@@ -135,7 +199,12 @@ pub(crate) fn command(config: &ImageConfig) -> Vec<String> {
 }
 
 /// The container that keeps `/data` alive and reads from it. The volume is made with it.
-pub(crate) fn data_holder(parts: &Parts<'_>, volume_name: &str, limits: &RunLimits, deadline_s: u64) -> ContainerCreateBody {
+pub(crate) fn data_holder(
+    parts: &Parts<'_>,
+    volume_name: &str,
+    limits: &RunLimits,
+    deadline_s: u64,
+) -> ContainerCreateBody {
     // A file that is read is held in memory.
     let mut host = walls(parts, limits.data.as_u64() + (32 << 20), 1.0, 8);
     host.mounts = Some(vec![data_mount(volume_name, limits, true, Some(parts.labels.clone()))]);
@@ -150,9 +219,16 @@ pub(crate) fn tool(parts: &Parts<'_>, spec: &ToolSpec) -> ContainerCreateBody {
         host.network_mode = Some("bridge".to_owned());
     }
     let mut mounts: Vec<Mount> = parts.tools.iter().map(|_| tools_mount(parts)).collect();
-    mounts.extend(spec.mounts.iter().map(|mount| volume(&mount.volume, mount.path, mount.writable)));
+    mounts.extend(
+        spec.mounts
+            .iter()
+            .map(|mount| volume(&mount.volume, mount.path, mount.writable)),
+    );
     host.mounts = Some(mounts);
-    host.tmpfs = Some(tmpfs(&[("/tmp", format!("size={},mode=1777,noexec,nosuid,nodev", spec.tmp))]));
+    host.tmpfs = Some(tmpfs(&[(
+        "/tmp",
+        format!("size={},mode=1777,noexec,nosuid,nodev", spec.tmp),
+    )]));
     let mut body = body(parts, &spec.user, spec.args.clone(), host);
     body.network_disabled = Some(!spec.network);
     body
@@ -184,8 +260,14 @@ fn walls(parts: &Parts<'_>, memory: u64, cpus: f64, pids: u64) -> HostConfig {
         cap_drop: Some(vec!["ALL".to_owned()]),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         oom_score_adj: Some(500), // ours goes before the host's
-        log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
-        restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("none".to_owned()),
+            config: None,
+        }),
+        restart_policy: Some(RestartPolicy {
+            name: Some(RestartPolicyNameEnum::NO),
+            maximum_retry_count: None,
+        }),
         ..HostConfig::default()
     }
 }
@@ -195,9 +277,20 @@ fn walls(parts: &Parts<'_>, memory: u64, cpus: f64, pids: u64) -> HostConfig {
 /// namespace of its own.
 fn builder_walls(parts: &Parts<'_>, memory: u64, cpus: f64, pids: u64) -> HostConfig {
     let mut host = walls(parts, memory, cpus, pids);
-    let capabilities = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETFCAP", "SETGID", "SETUID", "SYS_CHROOT"];
+    let capabilities = [
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "FOWNER",
+        "SETFCAP",
+        "SETGID",
+        "SETUID",
+        "SYS_CHROOT",
+    ];
     host.cap_add = Some(capabilities.map(str::to_owned).to_vec());
-    let mut options = vec!["no-new-privileges".to_owned(), format!("seccomp={}", compact(SECCOMP_BUILDER))];
+    let mut options = vec![
+        "no-new-privileges".to_owned(),
+        format!("seccomp={}", compact(SECCOMP_BUILDER)),
+    ];
     if parts.apparmor {
         options.push("apparmor=unconfined".to_owned());
     }
@@ -222,7 +315,10 @@ fn body(parts: &Parts<'_>, user: &str, args: Vec<String>, host: HostConfig) -> C
         tty: Some(false),
         network_disabled: Some(true),
         stop_signal: Some("SIGKILL".to_owned()),
-        healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
+        healthcheck: Some(HealthConfig {
+            test: Some(vec!["NONE".to_owned()]),
+            ..HealthConfig::default()
+        }),
         labels: Some(parts.labels.clone()),
         host_config: Some(host),
         ..ContainerCreateBody::default()
@@ -241,7 +337,10 @@ fn volume(name: &str, target: &str, writable: bool) -> Mount {
         target: Some(target.to_owned()),
         read_only: Some(!writable),
         // Nothing of an image is ever copied into a volume: the Engine would follow its links.
-        volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..MountVolumeOptions::default() }),
+        volume_options: Some(MountVolumeOptions {
+            no_copy: Some(true),
+            ..MountVolumeOptions::default()
+        }),
         ..Mount::default()
     }
 }
@@ -249,7 +348,11 @@ fn volume(name: &str, target: &str, writable: bool) -> Mount {
 /// `/data`: the volume is made by whoever comes first, always with the same bounds. The mode lets
 /// the guest in without knowing which user of the host it is; it cannot change it.
 fn data_mount(name: &str, limits: &RunLimits, read_only: bool, labels: Option<HashMap<String, String>>) -> Mount {
-    let options = format!("size={},nr_inodes={},mode=0777,nosuid,nodev,noexec", limits.data.as_u64(), u64::from(limits.data_files) + 1);
+    let options = format!(
+        "size={},nr_inodes={},mode=0777,nosuid,nodev,noexec",
+        limits.data.as_u64(),
+        u64::from(limits.data_files) + 1
+    );
     let mut mount = volume(name, "/data", !read_only);
     if let Some(volume_options) = &mut mount.volume_options {
         volume_options.labels = labels;
@@ -266,11 +369,18 @@ fn data_mount(name: &str, limits: &RunLimits, read_only: bool, labels: Option<Ha
 }
 
 fn tmpfs(entries: &[(&str, String)]) -> HashMap<String, String> {
-    entries.iter().map(|(path, options)| ((*path).to_owned(), options.clone())).collect()
+    entries
+        .iter()
+        .map(|(path, options)| ((*path).to_owned(), options.clone()))
+        .collect()
 }
 
 fn ulimit(name: &str, value: i64) -> ResourcesUlimits {
-    ResourcesUlimits { name: Some(name.to_owned()), soft: Some(value), hard: Some(value) }
+    ResourcesUlimits {
+        name: Some(name.to_owned()),
+        soft: Some(value),
+        hard: Some(value),
+    }
 }
 
 /// The profile without white space: the Engine takes it inline.

@@ -88,7 +88,9 @@ impl Identity {
 
     /// Labels of something that goes with this process, `life` from now at the latest.
     pub(crate) fn labels(&self, kind: Kind, attempt: Option<AttemptId>, life: Duration) -> HashMap<String, String> {
-        let deadline = Timestamp::now().as_second().saturating_add(i64::try_from(life.as_secs()).unwrap_or(i64::MAX));
+        let deadline = Timestamp::now()
+            .as_second()
+            .saturating_add(i64::try_from(life.as_secs()).unwrap_or(i64::MAX));
         let mut labels = self.lasting_labels(kind.as_str());
         labels.insert(LABEL_INSTANCE.to_owned(), self.instance.clone());
         labels.insert(LABEL_DEADLINE.to_owned(), deadline.to_string());
@@ -124,6 +126,27 @@ pub(crate) fn base_volume(engine_id: &Digest) -> String {
     format!("{PREFIX}base-{}-{}", engine_id.short(), &random[18..])
 }
 
+/// The instance in a name of ours: `st-<kind>-<instance>-<rest>`.
+pub(crate) fn instance_of(name: &str) -> Option<&str> {
+    let mut parts = name.strip_prefix(PREFIX)?.splitn(3, '-');
+    let (_kind, instance, _rest) = (parts.next()?, parts.next()?, parts.next()?);
+    (instance.len() == 8).then_some(instance)
+}
+
+/// The instance in a tag of a guest's image that a process on this host gave.
+pub(crate) fn instance_of_tag<'a>(tag: &'a str, who: &Identity) -> Option<&'a str> {
+    let rest = tag
+        .strip_prefix(JOB_TAG_PREFIX)?
+        .strip_prefix(who.host.as_str())?
+        .strip_prefix('-')?;
+    Some(rest.split_once(':')?.0)
+}
+
+/// Which base a store is of, from its name.
+pub(crate) fn base_of_volume(name: &str) -> Option<&str> {
+    Some(name.strip_prefix(PREFIX)?.strip_prefix("base-")?.split_once('-')?.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,12 +154,18 @@ mod tests {
 
     #[test]
     fn names_of_two_tries_differ_and_say_whose_they_are() {
-        let who = Identity { host: "hhhhhhhh".to_owned(), instance: "iiiiiiii".to_owned() };
+        let who = Identity {
+            host: "hhhhhhhh".to_owned(),
+            instance: "iiiiiiii".to_owned(),
+        };
         let job = JobId::fresh();
         let first = AttemptId { job, number: 1 };
         let second = AttemptId { job, number: 2 };
         assert_ne!(who.name(Kind::Run, first), who.name(Kind::Run, second));
         assert_eq!(who.name(Kind::Run, first), format!("st-run-iiiiiiii-{}-1", job.short()));
-        assert_eq!(who.job_tag(second), format!("seatrial/job-hhhhhhhh-iiiiiiii:{}-2", job.short()));
+        assert_eq!(
+            who.job_tag(second),
+            format!("seatrial/job-hhhhhhhh-iiiiiiii:{}-2", job.short())
+        );
     }
 }

@@ -35,7 +35,9 @@ pub(crate) struct Own {
 
 /// The digest of our static binary.
 pub(crate) fn binary_digest() -> Digest {
-    format!("sha256:{BINARY_SHA256}").parse().unwrap_or_else(|_| Digest::of(BINARY))
+    format!("sha256:{BINARY_SHA256}")
+        .parse()
+        .unwrap_or_else(|_| Digest::of(BINARY))
 }
 
 /// Our image and our volume, made if they are not there.
@@ -60,7 +62,9 @@ pub(crate) async fn own(inner: &Inner) -> Result<&Own, EngineError> {
 fn is_our_image(found: &ImageInspect) -> Option<String> {
     let layers = found.root_fs.as_ref()?.layers.as_ref()?;
     let (_, layer) = holder_layer();
-    (layers == &[Digest::of(&layer).to_string()]).then(|| found.id.clone()).flatten()
+    (layers == &[Digest::of(&layer).to_string()])
+        .then(|| found.id.clone())
+        .flatten()
 }
 
 async fn make(inner: &Inner, tag: &str, volume: &str) -> Result<Own, EngineError> {
@@ -68,9 +72,15 @@ async fn make(inner: &Inner, tag: &str, volume: &str) -> Result<Own, EngineError
     let image = match inner.client.image(tag).await?.as_ref().and_then(is_our_image) {
         Some(image) => image,
         None => {
-            inner.client.load(futures_util::stream::iter([Ok(Bytes::from(holder_archive(tag)?))])).await?;
+            inner
+                .client
+                .load(futures_util::stream::iter([Ok(Bytes::from(holder_archive(tag)?))]))
+                .await?;
             let loaded = inner.client.image(tag).await?;
-            loaded.as_ref().and_then(is_our_image).ok_or_else(|| EngineError::Broken(format!("{tag} is not what was loaded as it")))?
+            loaded
+                .as_ref()
+                .and_then(is_our_image)
+                .ok_or_else(|| EngineError::Broken(format!("{tag} is not what was loaded as it")))?
         }
     };
     if !record::is_filled(inner, volume).await? {
@@ -83,7 +93,10 @@ async fn make(inner: &Inner, tag: &str, volume: &str) -> Result<Own, EngineError
         install(inner, &image, volume).await?;
         record::note_filled(inner, volume, &made)?;
     }
-    Ok(Own { image, tools: volume.to_owned() })
+    Ok(Own {
+        image,
+        tools: volume.to_owned(),
+    })
 }
 
 /// Runs our binary once, to copy itself into the volume.
@@ -94,7 +107,11 @@ async fn install(inner: &Inner, image: &str, volume: &str) -> Result<(), EngineE
         attempt: None,
         image: ToolImage::Holder,
         args: vec!["install".to_owned(), "/target".to_owned()],
-        mounts: vec![seatrial_core::engine::ToolMount { volume: volume.to_owned(), path: "/target", writable: true }],
+        mounts: vec![seatrial_core::engine::ToolMount {
+            volume: volume.to_owned(),
+            path: "/target",
+            writable: true,
+        }],
         tmp: 1 << 20,
         memory: 64 << 20,
         cpus: 1.0,
@@ -104,13 +121,21 @@ async fn install(inner: &Inner, image: &str, volume: &str) -> Result<(), EngineE
         max_output: 4096,
         user: "0:0".to_owned(),
     };
-    let parts = lower::Parts { image, tools: None, labels, host_cpus: 1, apparmor: false };
+    let parts = lower::Parts {
+        image,
+        tools: None,
+        labels,
+        host_cpus: 1,
+        apparmor: false,
+    };
     let mut container = Container::arm(&inner.client, &inner.janitor, inner.identity().unique_name(Kind::Put));
     let stdio = container.launch(lower::tool(&parts, &spec)).await?;
     drop(stdio);
     match inner.client.wait(container.name(), spec.time).await? {
         0 => Ok(()),
-        code => Err(EngineError::Broken(format!("our static binary could not be put into its volume: exit code {code}"))),
+        code => Err(EngineError::Broken(format!(
+            "our static binary could not be put into its volume: exit code {code}"
+        ))),
     }
 }
 
@@ -156,9 +181,12 @@ fn go_arch() -> &'static str {
 pub(crate) async fn tool_image(inner: &Inner, image: ToolImage) -> Result<String, EngineError> {
     match image {
         ToolImage::Holder => Ok(own(inner).await?.image.clone()),
-        ToolImage::Scanner => {
-            inner.scanner.get_or_try_init(|| pinned(inner, "scanner", inner.settings.scanner_pin.as_deref())).await.cloned()
-        }
+        ToolImage::Builder => builder_image(inner).await.map(str::to_owned),
+        ToolImage::Scanner => inner
+            .scanner
+            .get_or_try_init(|| pinned(inner, "scanner", inner.settings.scanner_pin.as_deref()))
+            .await
+            .cloned(),
     }
 }
 
@@ -174,7 +202,11 @@ pub(crate) async fn builder_image(inner: &Inner) -> Result<&str, EngineError> {
 /// Finds what a pin names: `name`, `name@sha256:…` or `sha256:…`. A digest must be the image's id
 /// or the digest under which its registry knows it.
 async fn pinned(inner: &Inner, role: &'static str, pin: Option<&str>) -> Result<String, EngineError> {
-    let wrong = |problem: &str| EngineError::ToolImage { role, pin: pin.unwrap_or("(none)").to_owned(), problem: problem.to_owned() };
+    let wrong = |problem: &str| EngineError::ToolImage {
+        role,
+        pin: pin.unwrap_or("(none)").to_owned(),
+        problem: problem.to_owned(),
+    };
     let pin_text = pin.ok_or_else(|| wrong("none is configured"))?;
     let (name, digest) = match pin_text.split_once('@') {
         Some((name, digest)) => (name, Some(digest)),
@@ -189,10 +221,16 @@ async fn pinned(inner: &Inner, role: &'static str, pin: Option<&str>) -> Result<
     let found = found.ok_or_else(|| wrong("the Engine does not have it"))?;
     let id = found.id.clone().ok_or_else(|| wrong("the Engine tells no id of it"))?;
     let Some(digest) = digest else { return Ok(id) };
-    digest.parse::<Digest>().map_err(|_| wrong("the pin's digest is not one"))?;
+    digest
+        .parse::<Digest>()
+        .map_err(|_| wrong("the pin's digest is not one"))?;
     let known = found.repo_digests.unwrap_or_default();
     let same = id == digest || known.iter().any(|known| known.ends_with(&format!("@{digest}")));
-    if same { Ok(id) } else { Err(wrong("the Engine has another image under this name")) }
+    if same {
+        Ok(id)
+    } else {
+        Err(wrong("the Engine has another image under this name"))
+    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,11 @@ pub(crate) async fn probe(client: &Client) -> Result<EngineFacts, EngineError> {
 
 fn facts(info: SystemInfo) -> EngineFacts {
     let options = info.security_options.unwrap_or_default();
-    let has = |name: &str| options.iter().any(|option| option.split(',').any(|part| part == format!("name={name}")));
+    let has = |name: &str| {
+        options
+            .iter()
+            .any(|option| option.split(',').any(|part| part == format!("name={name}")))
+    };
     let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
     runtimes.sort();
     let status = info.driver_status.unwrap_or_default();
@@ -37,7 +41,10 @@ fn facts(info: SystemInfo) -> EngineFacts {
         api_version: String::new(),
         kernel: text(info.kernel_version),
         platform: String::new(),
-        cgroup_version: info.cgroup_version.map(|version| version.to_string()).unwrap_or_default(),
+        cgroup_version: info
+            .cgroup_version
+            .map(|version| version.to_string())
+            .unwrap_or_default(),
         cgroup_driver: info.cgroup_driver.map(|driver| driver.to_string()).unwrap_or_default(),
         user_namespaces: has("userns"),
         rootless: has("rootless"),
@@ -47,7 +54,9 @@ fn facts(info: SystemInfo) -> EngineFacts {
         default_runtime: text(info.default_runtime),
         runtime_version: String::new(),
         storage_driver: text(info.driver),
-        containerd_store: status.iter().any(|row| row.iter().any(|cell| cell.contains("io.containerd.snapshotter"))),
+        containerd_store: status
+            .iter()
+            .any(|row| row.iter().any(|cell| cell.contains("io.containerd.snapshotter"))),
         memory_limit: yes(info.memory_limit),
         swap_limit: yes(info.swap_limit),
         pids_limit: yes(info.pids_limit),
@@ -66,13 +75,18 @@ mod tests {
     #[test]
     fn walls_that_the_engine_does_not_mention_are_not_there() {
         let facts = facts(SystemInfo::default());
-        assert!(!facts.user_namespaces && !facts.seccomp && !facts.memory_limit && !facts.pids_limit && !facts.cpu_quota);
+        assert!(
+            !facts.user_namespaces && !facts.seccomp && !facts.memory_limit && !facts.pids_limit && !facts.cpu_quota
+        );
     }
 
     #[test]
     fn security_options_are_read_by_name() {
         let info = SystemInfo {
-            security_options: Some(vec!["name=seccomp,profile=default".to_owned(), "name=userns".to_owned()]),
+            security_options: Some(vec![
+                "name=seccomp,profile=default".to_owned(),
+                "name=userns".to_owned(),
+            ]),
             ..SystemInfo::default()
         };
         let facts = facts(info);

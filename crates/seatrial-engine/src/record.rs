@@ -12,7 +12,9 @@ use crate::engine::Inner;
 
 /// Whether the volume exists and is the one that was filled.
 pub(crate) async fn is_filled(inner: &Inner, name: &str) -> Result<bool, EngineError> {
-    let Some(expected) = read(&path(inner, name))? else { return Ok(false) };
+    let Some(expected) = read(&path(inner, name))? else {
+        return Ok(false);
+    };
     let found = inner.client.volume(name).await?;
     Ok(found.is_some_and(|volume| birth(&volume) == expected))
 }
@@ -36,7 +38,10 @@ fn read(path: &std::path::Path) -> Result<Option<String>, EngineError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(EngineError::Local { action: "read a record of the data directory", source }),
+        Err(source) => Err(EngineError::Local {
+            action: "read a record of the data directory",
+            source,
+        }),
     }
 }
 
@@ -51,5 +56,8 @@ pub(crate) fn write(path: &std::path::Path, bytes: &[u8]) -> Result<(), EngineEr
         fresh.persist(path).map_err(|error| error.error)?;
         Ok(())
     };
-    whole().map_err(|source| EngineError::Local { action: "write a record into the data directory", source })
+    whole().map_err(|source| EngineError::Local {
+        action: "write a record into the data directory",
+        source,
+    })
 }

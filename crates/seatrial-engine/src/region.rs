@@ -17,7 +17,12 @@ pub(crate) struct Region<'a> {
 
 impl<'a> Region<'a> {
     pub(crate) fn new(file: &'a File, offset: u64, len: u64) -> Self {
-        Self { file, offset, len, at: 0 }
+        Self {
+            file,
+            offset,
+            len,
+            at: 0,
+        }
     }
 
     /// All bytes, at most `max`; `None` when there are more.

@@ -39,7 +39,12 @@ const MAX_REPORT: usize = 8192;
 
 impl<'a> Filter<'a> {
     pub(crate) fn new(nonce: &Nonce, log: &'a dyn LogSink) -> Self {
-        Self { log, mark: format!("\nST1-REPORT {} ", nonce.0).into_bytes(), held: Vec::new(), begun: false }
+        Self {
+            log,
+            mark: format!("\nST1-REPORT {} ", nonce.0).into_bytes(),
+            held: Vec::new(),
+            begun: false,
+        }
     }
 
     /// Takes a piece of standard error.
@@ -164,7 +169,11 @@ impl Report {
         if usage.cpu_s.is_some() {
             sources.insert("cpu_s", source("cpu_src"));
         }
-        for (key, measured) in [("memory_peak", usage.memory_peak), ("oom_events", usage.oom_events), ("pids_events", usage.pids_events)] {
+        for (key, measured) in [
+            ("memory_peak", usage.memory_peak),
+            ("oom_events", usage.oom_events),
+            ("pids_events", usage.pids_events),
+        ] {
             if measured.is_some() {
                 sources.insert(key, source("mem_src"));
             }
@@ -192,7 +201,10 @@ mod tests {
     #[test]
     fn the_report_is_read_and_not_logged() {
         let nonce = Nonce::fresh();
-        let report = format!("\nST1-REPORT {} code=3 signal=0 start_error=- oom_kill=2 mem_peak=-\n", nonce.0);
+        let report = format!(
+            "\nST1-REPORT {} code=3 signal=0 start_error=- oom_kill=2 mem_peak=-\n",
+            nonce.0
+        );
         let (log, report) = run(&nonce, &[b"hello\n", report.as_bytes()]);
         assert_eq!(log, b"hello\n");
         let report = report.unwrap();

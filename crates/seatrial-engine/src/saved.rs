@@ -59,10 +59,15 @@ enum Place {
 
 /// Reads it.
 pub(crate) fn read(file: &File) -> Result<Saved, EngineError> {
-    let local = |source| EngineError::Local { action: "read an exported image", source };
+    let local = |source| EngineError::Local {
+        action: "read an exported image",
+        source,
+    };
     let places = places(file).map_err(local)?;
     let manifest: Vec<ManifestEntry> = document(file, &places, "manifest.json")?;
-    let [manifest] = &manifest[..] else { return Err(broken("it does not hold exactly one image")) };
+    let [manifest] = &manifest[..] else {
+        return Err(broken("it does not hold exactly one image"));
+    };
     let bytes = whole(file, &places, &manifest.config)?;
     let config: ConfigFile = serde_json::from_slice(&bytes).map_err(|error| broken(&error.to_string()))?;
     let mut links = BTreeSet::new();
@@ -114,11 +119,18 @@ fn find(places: &HashMap<String, Place>, name: &str) -> Result<(u64, u64), Engin
 fn whole(file: &File, places: &HashMap<String, Place>, name: &str) -> Result<Vec<u8>, EngineError> {
     let (offset, len) = find(places, name)?;
     let bytes = Region::whole(file, offset, len, MAX_DOCUMENT);
-    let bytes = bytes.map_err(|source| EngineError::Local { action: "read an exported image", source })?;
+    let bytes = bytes.map_err(|source| EngineError::Local {
+        action: "read an exported image",
+        source,
+    })?;
     bytes.ok_or_else(|| broken("a document in it is too large"))
 }
 
-fn document<T: for<'de> Deserialize<'de>>(file: &File, places: &HashMap<String, Place>, name: &str) -> Result<T, EngineError> {
+fn document<T: for<'de> Deserialize<'de>>(
+    file: &File,
+    places: &HashMap<String, Place>,
+    name: &str,
+) -> Result<T, EngineError> {
     serde_json::from_slice(&whole(file, places, name)?).map_err(|error| broken(&error.to_string()))
 }
 
@@ -129,7 +141,9 @@ fn collect_links(layer: Region<'_>, links: &mut BTreeSet<Vec<u8>>) -> io::Result
         let kind = entry.header().entry_type();
         let is_link = match kind {
             tar::EntryType::Symlink => true,
-            tar::EntryType::Link => entry.link_name_bytes().is_some_and(|target| links.contains(&plain(&target))),
+            tar::EntryType::Link => entry
+                .link_name_bytes()
+                .is_some_and(|target| links.contains(&plain(&target))),
             _ => false,
         };
         if is_link {
@@ -141,7 +155,10 @@ fn collect_links(layer: Region<'_>, links: &mut BTreeSet<Vec<u8>>) -> io::Result
 
 /// Without `./` before and `/` behind.
 fn plain(path: &[u8]) -> Vec<u8> {
-    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".").collect::<Vec<_>>().join(&b'/')
+    path.split(|byte| *byte == b'/')
+        .filter(|name| !name.is_empty() && *name != b".")
+        .collect::<Vec<_>>()
+        .join(&b'/')
 }
 
 #[cfg(test)]
@@ -165,7 +182,9 @@ mod tests {
         let config = json!({"os": "linux", "architecture": "amd64", "config": {"Cmd": ["bash"]}, "rootfs": {"type": "layers", "diff_ids": [Digest::of(&layer)]}})
             .to_string()
             .into_bytes();
-        let manifest = json!([{"Config": "c.json", "RepoTags": null, "Layers": ["a/layer.tar", "b/layer.tar"]}]).to_string().into_bytes();
+        let manifest = json!([{"Config": "c.json", "RepoTags": null, "Layers": ["a/layer.tar", "b/layer.tar"]}])
+            .to_string()
+            .into_bytes();
         let mut outer = tar::Builder::new(tempfile::tempfile().unwrap());
         let mut add = |name: &str, bytes: &[u8]| {
             let mut header = tar::Header::new_ustar();

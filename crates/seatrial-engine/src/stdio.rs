@@ -69,7 +69,9 @@ fn gone(result: io::Result<()>) -> bool {
 impl Stdio {
     /// Takes the writing half; the second time it is one that nobody reads.
     pub(crate) fn input(&mut self) -> Input {
-        Input { writer: self.input.take() }
+        Input {
+            writer: self.input.take(),
+        }
     }
 
     /// Runs `feed` and hands every piece of output to `take`, until the output ends. An error of
@@ -124,7 +126,10 @@ impl From<Interrupted> for EngineError {
     fn from(interrupted: Interrupted) -> Self {
         match interrupted {
             Interrupted::Engine(error) => error,
-            Interrupted::Input(source) => Self::Refused { action: "be given its input", source },
+            Interrupted::Input(source) => Self::Refused {
+                action: "be given its input",
+                source,
+            },
         }
     }
 }

@@ -30,7 +30,14 @@ const LINE: usize = 4096;
 impl<'a> Steps<'a> {
     /// Of a build with `most` steps.
     pub(crate) fn new(log: &'a dyn LogSink, told: &'a (dyn Fn(usize) + Send + Sync), most: usize) -> Self {
-        Self { log, told, seen: std::sync::Mutex::new(Seen { most, ..Seen::default() }) }
+        Self {
+            log,
+            told,
+            seen: std::sync::Mutex::new(Seen {
+                most,
+                ..Seen::default()
+            }),
+        }
     }
 
     /// The last step that was begun, and the exit code of the command in it.

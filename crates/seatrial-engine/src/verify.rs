@@ -32,11 +32,34 @@ const MAX_ITEMS: usize = 1000;
 
 const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
 /// Keys of an image config. Go takes `Volumes` and `volumes` for the same, so others are refused.
-const CONFIG_KEYS: [&str; 10] = ["created", "author", "architecture", "variant", "os", "os.version", "os.features", "config", "rootfs", "history"];
+const CONFIG_KEYS: [&str; 10] = [
+    "created",
+    "author",
+    "architecture",
+    "variant",
+    "os",
+    "os.version",
+    "os.features",
+    "config",
+    "rootfs",
+    "history",
+];
 /// Keys of the `config` in it.
 const RUN_CONFIG_KEYS: [&str; 14] = [
-    "User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal", "ArgsEscaped", "Memory", "MemorySwap",
-    "CpuShares", "Healthcheck",
+    "User",
+    "ExposedPorts",
+    "Env",
+    "Entrypoint",
+    "Cmd",
+    "Volumes",
+    "WorkingDir",
+    "Labels",
+    "StopSignal",
+    "ArgsEscaped",
+    "Memory",
+    "MemorySwap",
+    "CpuShares",
+    "Healthcheck",
 ];
 
 /// A file of the builder's output: where it is in the spool, and the digest of its bytes.
@@ -107,7 +130,9 @@ struct RootFs {
 /// Checks everything.
 pub(crate) fn verify(output: Output, expected: &Expected<'_>) -> Result<BuiltImage, Bad> {
     let index: Index = output.document("index.json", "index")?;
-    let [manifest] = &index.manifests[..] else { return refuse("the index does not name exactly one image") };
+    let [manifest] = &index.manifests[..] else {
+        return refuse("the index does not name exactly one image");
+    };
     let manifest: Manifest = output.document(&blob_name(manifest.digest), "manifest")?;
     let (id, config_bytes) = output.blob(&blob_name(manifest.config.digest), "config", MAX_CONFIG)?;
     let config = read_config(&config_bytes)?;
@@ -128,11 +153,22 @@ pub(crate) fn verify(output: Output, expected: &Expected<'_>) -> Result<BuiltIma
         tree.check_layer(&output.spool, layer.offset, layer.len)?;
     }
     if tree.privileged_files > 0 {
-        tracing::debug!(files = tree.privileged_files, "the new layers have files with the setuid or setgid bit");
+        tracing::debug!(
+            files = tree.privileged_files,
+            "the new layers have files with the setuid or setgid bit"
+        );
     }
     let config = config.config.unwrap_or_default();
     check_paths(&config, &tree)?;
-    Ok(BuiltImage { id, config_bytes: config_bytes.into(), config, layers, base_layers, new_layers, spool: output.spool })
+    Ok(BuiltImage {
+        id,
+        config_bytes: config_bytes.into(),
+        config,
+        layers,
+        base_layers,
+        new_layers,
+        spool: output.spool,
+    })
 }
 
 fn refuse<T>(why: impl Into<String>) -> Result<T, Bad> {
@@ -145,7 +181,9 @@ fn blob_name(digest: Digest) -> String {
 
 impl Output {
     fn blob(&self, name: &str, what: &str, max: u64) -> Result<(Digest, Vec<u8>), Bad> {
-        let Some(blob) = self.files.get(name) else { return refuse(format!("the builder's output has no {what}")) };
+        let Some(blob) = self.files.get(name) else {
+            return refuse(format!("the builder's output has no {what}"));
+        };
         if name.starts_with("blobs/") && name != blob_name(blob.digest) {
             return refuse(format!("the {what} in the builder's output is not what its name says"));
         }
@@ -161,7 +199,12 @@ impl Output {
         parsed.map_err(|error| Bad::Refused(format!("the {what} cannot be read: {error}")))
     }
 
-    fn new_layers(&self, diff_ids: &[Digest], descriptors: &[Descriptor], max_bytes: u64) -> Result<Vec<SpooledLayer>, Bad> {
+    fn new_layers(
+        &self,
+        diff_ids: &[Digest],
+        descriptors: &[Descriptor],
+        max_bytes: u64,
+    ) -> Result<Vec<SpooledLayer>, Bad> {
         let mut total = 0_u64;
         let mut layers = Vec::new();
         for (diff_id, descriptor) in diff_ids.iter().zip(descriptors) {
@@ -179,7 +222,11 @@ impl Output {
             if total > max_bytes {
                 return refuse(format!("the new layers have more than {max_bytes} bytes"));
             }
-            layers.push(SpooledLayer { digest: *diff_id, offset: blob.offset, len: blob.len });
+            layers.push(SpooledLayer {
+                digest: *diff_id,
+                offset: blob.offset,
+                len: blob.len,
+            });
         }
         Ok(layers)
     }
@@ -192,7 +239,9 @@ fn read_config(bytes: &[u8]) -> Result<Config, Bad> {
     if let Some(config) = value.get("config").filter(|config| !config.is_null()) {
         known_keys(config, &RUN_CONFIG_KEYS)?;
         for (key, list) in config.as_object().into_iter().flatten() {
-            let items = list.as_array().map_or_else(|| list.as_object().map_or(0, serde_json::Map::len), Vec::len);
+            let items = list
+                .as_array()
+                .map_or_else(|| list.as_object().map_or(0, serde_json::Map::len), Vec::len);
             if items > MAX_ITEMS {
                 return refuse(format!("the config's {key} has more than {MAX_ITEMS} items"));
             }
@@ -202,7 +251,9 @@ fn read_config(bytes: &[u8]) -> Result<Config, Bad> {
 }
 
 fn known_keys(value: &Value, known: &[&str]) -> Result<(), Bad> {
-    let Some(object) = value.as_object() else { return refuse("the config is not an object") };
+    let Some(object) = value.as_object() else {
+        return refuse("the config is not an object");
+    };
     match object.keys().find(|key| !known.contains(&key.as_str())) {
         Some(key) => refuse(format!("the config has the key {key}, which is not an image's")),
         None => Ok(()),
@@ -218,8 +269,13 @@ fn check_paths(config: &ImageConfig, tree: &Tree) -> Result<(), Bad> {
     }
     let work = config.working_dir.as_str();
     if !work.is_empty() {
-        let Some(names) = names(work) else { return refuse(format!("its working directory {work} is not a plain absolute path")) };
-        if names.first().is_some_and(|first| ["proc", "sys", "dev"].contains(first)) {
+        let Some(names) = names(work) else {
+            return refuse(format!("its working directory {work} is not a plain absolute path"));
+        };
+        if names
+            .first()
+            .is_some_and(|first| ["proc", "sys", "dev"].contains(first))
+        {
             return refuse(format!("its working directory is in /{}", names[0]));
         }
     }
@@ -250,7 +306,10 @@ fn names(path: &str) -> Option<Vec<&str>> {
         return Some(Vec::new());
     }
     let names: Vec<&str> = path.split('/').collect();
-    let plain = path.len() <= 4096 && names.iter().all(|name| !matches!(*name, "" | "." | "..") && !name.contains(char::is_control) && !name.contains([':', ',']));
+    let plain = path.len() <= 4096
+        && names.iter().all(|name| {
+            !matches!(*name, "" | "." | "..") && !name.contains(char::is_control) && !name.contains([':', ','])
+        });
     plain.then_some(names)
 }
 

@@ -11,7 +11,15 @@ use super::*;
 struct Maker(Vec<u8>);
 
 impl Maker {
-    fn raw(mut self, name: &[u8], kind: u8, link: &[u8], size: u64, data: &[u8], change: impl FnOnce(&mut [u8; 512])) -> Self {
+    fn raw(
+        mut self,
+        name: &[u8],
+        kind: u8,
+        link: &[u8],
+        size: u64,
+        data: &[u8],
+        change: impl FnOnce(&mut [u8; 512]),
+    ) -> Self {
         let mut block = [0_u8; 512];
         block[..name.len()].copy_from_slice(name);
         block[100..108].copy_from_slice(b"0000644\0");
@@ -100,7 +108,11 @@ fn an_ordinary_layer_is_taken() {
         .entry("run/pipe", b'6', "")
         .file("etc/.wh.gone", b"")
         .file("etc/.wh..wh..opq", b"")
-        .pax(&[("path", "etc/\u{fc}mlaut"), ("mtime", "1.5"), ("SCHILY.xattr.security.capability", "x")])
+        .pax(&[
+            ("path", "etc/\u{fc}mlaut"),
+            ("mtime", "1.5"),
+            ("SCHILY.xattr.security.capability", "x"),
+        ])
         .file("etc/placeholder", b"x");
     assert_eq!(check(layer), Ok(()));
 }
@@ -125,7 +137,10 @@ fn absolute_paths_and_dots_are_refused() {
 fn a_path_behind_a_link_of_the_same_layer_is_refused() {
     refused(make().entry("a", b'2', "/etc").file("a/b", b""), "not a folder");
     refused(make().file("f", b"").file("f/b", b""), "not a folder");
-    refused(make().entry("a", b'2', "/etc").entry("b", b'1', "a").file("b/c", b""), "not a folder");
+    refused(
+        make().entry("a", b'2', "/etc").entry("b", b'1', "a").file("b/c", b""),
+        "not a folder",
+    );
 }
 
 #[test]
@@ -145,7 +160,10 @@ fn a_hard_link_leads_to_a_file_of_its_own_layer_only() {
     refused(make().entry("a", b'1', "/etc/shadow"), "absolute");
     refused(make().entry("a", b'1', "etc/shadow"), "not in its layer");
     refused(make().dir("d/").entry("a", b'1', "d"), "to a folder");
-    refused(make().entry("l", b'2', "/etc").entry("a", b'1', "l/shadow"), "through a symbolic link");
+    refused(
+        make().entry("l", b'2', "/etc").entry("a", b'1', "l/shadow"),
+        "through a symbolic link",
+    );
 }
 
 #[test]
@@ -159,8 +177,19 @@ fn devices_and_unknown_types_are_refused() {
 
 #[test]
 fn attributes_for_overlays_and_for_the_host_are_refused() {
-    for name in ["trusted.overlay.opaque", "user.overlay.redirect", "user.fuseoverlayfs.override_stat", "user.containers.x", "security.ima", "security.selinux", "trusted.x"] {
-        refused(make().pax(&[(&format!("SCHILY.xattr.{name}"), "y")]).file("a", b""), "attribute");
+    for name in [
+        "trusted.overlay.opaque",
+        "user.overlay.redirect",
+        "user.fuseoverlayfs.override_stat",
+        "user.containers.x",
+        "security.ima",
+        "security.selinux",
+        "trusted.x",
+    ] {
+        refused(
+            make().pax(&[(&format!("SCHILY.xattr.{name}"), "y")]).file("a", b""),
+            "attribute",
+        );
     }
 }
 
@@ -168,7 +197,10 @@ fn attributes_for_overlays_and_for_the_host_are_refused() {
 fn records_that_another_reader_may_understand_otherwise_are_refused() {
     refused(make().pax(&[("GNU.sparse.map", "0,1")]).file("a", b""), "PAX record");
     refused(make().pax(&[("path", "a"), ("path", "b")]).file("a", b""), "twice");
-    refused(make().pax(&[("path", "a")]).pax(&[("path", "b")]).file("a", b""), "twice");
+    refused(
+        make().pax(&[("path", "a")]).pax(&[("path", "b")]).file("a", b""),
+        "twice",
+    );
     refused(make().pax(&[("size", "512")]).file("a", b""), "two different sizes");
     refused(make().pax(&[("path", "a")]), "at the end");
     refused(make().raw(b"a", b'2', b"t", 512, &[0; 512], |_| {}), "has data");
@@ -178,9 +210,17 @@ fn records_that_another_reader_may_understand_otherwise_are_refused() {
 
 #[test]
 fn headers_of_another_dialect_are_refused() {
-    refused(make().raw(b"a", b'0', b"", 0, b"", |block| block[257..265].copy_from_slice(b"ustar  \0")), "ustar");
+    refused(
+        make().raw(b"a", b'0', b"", 0, b"", |block| {
+            block[257..265].copy_from_slice(b"ustar  \0")
+        }),
+        "ustar",
+    );
     refused(make().raw(b"a", b'0', b"", 0, b"", |block| block[124] = 0x80), "octal");
-    refused(make().raw(b"a\0b", b'0', b"", 0, b"", |_| {}), "after the end of a field");
+    refused(
+        make().raw(b"a\0b", b'0', b"", 0, b"", |_| {}),
+        "after the end of a field",
+    );
 }
 
 #[test]
@@ -217,7 +257,12 @@ fn long_and_deep_names_are_refused() {
     let long = "x".repeat(256);
     refused(make().pax(&[("path", &long)]).file("a", b""), "too long");
     refused(make().pax(&[("path", &"a/".repeat(300))]).dir("a/"), "too deep");
-    refused(make().pax(&[("path", &format!("{}z", "yy/".repeat(2000)))]).file("a", b""), "too long");
+    refused(
+        make()
+            .pax(&[("path", &format!("{}z", "yy/".repeat(2000)))])
+            .file("a", b""),
+        "too long",
+    );
 }
 
 #[test]
@@ -237,7 +282,11 @@ fn a_layer_that_ends_early_or_goes_on_is_refused() {
 #[test]
 fn folders_that_are_links_are_known_for_mount_points() {
     let mut tree = Tree::on([&b"var/run"[..]].into_iter());
-    check_on(&mut tree, &make().entry("data", b'2', "/usr").file("file", b"").dir("plain/").end()).unwrap();
+    check_on(
+        &mut tree,
+        &make().entry("data", b'2', "/usr").file("file", b"").dir("plain/").end(),
+    )
+    .unwrap();
     for path in ["/data", "/data/x", "/var/run/db", "/file"] {
         assert!(tree.is_no_plain_folder(path), "{path}");
     }

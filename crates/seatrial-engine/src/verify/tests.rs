@@ -40,7 +40,12 @@ impl Build {
     }
 
     fn config_text(&self) -> Vec<u8> {
-        let diff_ids: Vec<Digest> = self.base.iter().copied().chain(self.layers.iter().map(|layer| Digest::of(layer))).collect();
+        let diff_ids: Vec<Digest> = self
+            .base
+            .iter()
+            .copied()
+            .chain(self.layers.iter().map(|layer| Digest::of(layer)))
+            .collect();
         json!({"os": "linux", "architecture": "amd64", "config": self.config, "rootfs": {"type": "layers", "diff_ids": diff_ids}})
             .to_string()
             .into_bytes()
@@ -53,16 +58,35 @@ impl Build {
 
     fn check_with(self, config: Vec<u8>) -> Result<BuiltImage, String> {
         let expected_base = [Digest::of(b"base")];
-        let digests: Vec<Digest> = self.base.iter().copied().chain(self.layers.iter().map(|layer| Digest::of(layer))).collect();
-        let layers: Vec<Value> = digests.iter().map(|digest| json!({"mediaType": self.layer_type, "digest": digest, "size": 1})).collect();
-        let manifest = json!({"schemaVersion": 2, "config": {"digest": Digest::of(&config)}, "layers": layers}).to_string().into_bytes();
-        let index = json!({"manifests": [{"digest": Digest::of(&manifest)}]}).to_string().into_bytes();
+        let digests: Vec<Digest> = self
+            .base
+            .iter()
+            .copied()
+            .chain(self.layers.iter().map(|layer| Digest::of(layer)))
+            .collect();
+        let layers: Vec<Value> = digests
+            .iter()
+            .map(|digest| json!({"mediaType": self.layer_type, "digest": digest, "size": 1}))
+            .collect();
+        let manifest = json!({"schemaVersion": 2, "config": {"digest": Digest::of(&config)}, "layers": layers})
+            .to_string()
+            .into_bytes();
+        let index = json!({"manifests": [{"digest": Digest::of(&manifest)}]})
+            .to_string()
+            .into_bytes();
         let mut spool = tempfile::tempfile().unwrap();
         let mut files = HashMap::new();
         let mut offset = 0;
         let mut add = |name: String, bytes: &[u8]| {
             spool.write_all(bytes).unwrap();
-            files.insert(name, Blob { offset, len: bytes.len() as u64, digest: Digest::of(bytes) });
+            files.insert(
+                name,
+                Blob {
+                    offset,
+                    len: bytes.len() as u64,
+                    digest: Digest::of(bytes),
+                },
+            );
             offset += bytes.len() as u64;
         };
         add("index.json".to_owned(), &index);
@@ -74,8 +98,16 @@ impl Build {
         if let Some((name, bytes)) = &self.lie {
             add(blob_name(*name), bytes);
         }
-        let output = Output { spool: Arc::new(spool), files };
-        let expected = Expected { base_layers: &expected_base, base_links: &[b"lib".to_vec()], platform: self.platform, max_bytes: 10_000 };
+        let output = Output {
+            spool: Arc::new(spool),
+            files,
+        };
+        let expected = Expected {
+            base_layers: &expected_base,
+            base_links: &[b"lib".to_vec()],
+            platform: self.platform,
+            max_bytes: 10_000,
+        };
         verify(output, &expected).map_err(|bad| match bad {
             Bad::Refused(why) => why,
             Bad::Local(error) => panic!("{error}"),
@@ -109,7 +141,11 @@ fn a_build_that_only_changes_the_config_is_taken() {
 
 #[test]
 fn another_base_is_refused() {
-    for base in [vec![], vec![Digest::of(b"secrets of another tenant")], vec![Digest::of(b"x"), Digest::of(b"base")]] {
+    for base in [
+        vec![],
+        vec![Digest::of(b"secrets of another tenant")],
+        vec![Digest::of(b"x"), Digest::of(b"base")],
+    ] {
         let mut build = build();
         build.base = base;
         build.refused("does not stand on its base");
@@ -164,7 +200,10 @@ fn keys_that_the_engine_would_read_otherwise_are_refused() {
         format!(r#"{{"os":"linux","architecture":"amd64","config":{config},"rootfs":{{"type":"layers","diff_ids":["{base}","{layer}"]}}}}"#).into_bytes()
     };
     assert!(build().check_with(twice("{}")).is_ok());
-    for config in [r#"{"Volumes":{"/a":{}},"Volumes":{}}"#, r#"{"Volumes":{},"Volume\u0073":{}}"#] {
+    for config in [
+        r#"{"Volumes":{"/a":{}},"Volumes":{}}"#,
+        r#"{"Volumes":{},"Volume\u0073":{}}"#,
+    ] {
         let refusal = build().check_with(twice(config)).unwrap_err();
         assert!(refusal.contains("twice"), "{refusal}");
     }
@@ -176,7 +215,9 @@ fn working_directories_in_the_kernels_trees_are_refused() {
         build().config(json!({"WorkingDir": path})).refused("working directory");
     }
     for path in ["relative", "/a/../proc", "//proc", "/./proc"] {
-        build().config(json!({"WorkingDir": path})).refused("not a plain absolute path");
+        build()
+            .config(json!({"WorkingDir": path}))
+            .refused("not a plain absolute path");
     }
     assert!(build().config(json!({"WorkingDir": "/app"})).check().is_ok());
     assert!(build().config(json!({"WorkingDir": "/"})).check().is_ok());
@@ -184,27 +225,57 @@ fn working_directories_in_the_kernels_trees_are_refused() {
 
 #[test]
 fn volumes_that_hide_the_system_are_refused() {
-    for path in ["/proc", "/proc/x", "/sys", "/dev", "/dev/shm", "/usr", "/usr/", "/.seatrial"] {
+    for path in [
+        "/proc",
+        "/proc/x",
+        "/sys",
+        "/dev",
+        "/dev/shm",
+        "/usr",
+        "/usr/",
+        "/.seatrial",
+    ] {
         build().config(json!({"Volumes": {path: {}}})).refused("would hide");
     }
     for path in ["/", "", "v", "/a/../b", "/a//b", "/a:rw", "/a,b"] {
-        build().config(json!({"Volumes": {path: {}}})).refused("not a plain absolute path");
+        build()
+            .config(json!({"Volumes": {path: {}}}))
+            .refused("not a plain absolute path");
     }
-    build().config(json!({"Volumes": {"/lib/x": {}}})).refused("behind a symbolic link");
+    build()
+        .config(json!({"Volumes": {"/lib/x": {}}}))
+        .refused("behind a symbolic link");
     let many: serde_json::Map<String, Value> = (0..9).map(|n| (format!("/v{n}"), json!({}))).collect();
     build().config(json!({"Volumes": many})).refused("more than 8");
-    assert!(build().config(json!({"Volumes": {"/var/lib/x/": {}, "/data": {}}})).check().is_ok());
+    assert!(
+        build()
+            .config(json!({"Volumes": {"/var/lib/x/": {}, "/data": {}}}))
+            .check()
+            .is_ok()
+    );
 }
 
 #[test]
 fn a_config_without_end_is_refused() {
     let labels: serde_json::Map<String, Value> = (0..1001).map(|n| (format!("l{n}"), json!("x"))).collect();
-    build().config(json!({"Labels": labels})).refused("more than 1000 items");
-    build().config(json!({"Labels": {"l": "x".repeat(1 << 20)}})).refused("larger than");
+    build()
+        .config(json!({"Labels": labels}))
+        .refused("more than 1000 items");
+    build()
+        .config(json!({"Labels": {"l": "x".repeat(1 << 20)}}))
+        .refused("larger than");
 }
 
 #[test]
 fn nulls_in_a_config_are_empty() {
     assert!(build().config(Value::Null).check().is_ok());
-    assert!(build().config(json!({"Cmd": null, "Volumes": null})).check().unwrap().config.cmd.is_empty());
+    assert!(
+        build()
+            .config(json!({"Cmd": null, "Volumes": null}))
+            .check()
+            .unwrap()
+            .config
+            .cmd
+            .is_empty()
+    );
 }

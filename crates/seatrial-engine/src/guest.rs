@@ -1,0 +1,265 @@
+//! The guest: its image loaded under a tag of ours, its container made while the scan still runs,
+//! started only when the image was cleared.
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bollard::models::VolumeCreateRequest;
+use seatrial_core::{
+    digest::Digest,
+    engine::{
+        EngineError, Guest, ReadyInput, RunEnd, RunExit, RunRequest, ToolImage, ToolMount, ToolSpec, Usage, Walls,
+    },
+    image::BuiltImage,
+    log::LogSink,
+};
+
+use crate::{
+    archive,
+    client::Client,
+    container::Container,
+    engine::Inner,
+    janitor::Chore,
+    lower,
+    names::Kind,
+    own,
+    report::{Filter, Nonce, Report},
+    stdio::{Piece, Stdio, Turn},
+    tool,
+};
+
+struct Loaded {
+    client: Client,
+    container: Container,
+    stdio: Stdio,
+    time: Duration,
+    walls: Walls,
+}
+
+/// Loads the image, brings the inputs, creates the container.
+pub(crate) async fn load(
+    inner: &Inner,
+    image: &BuiltImage,
+    request: &RunRequest,
+) -> Result<Box<dyn Guest>, EngineError> {
+    let (own, facts) = tokio::try_join!(own::own(inner), inner.facts())?;
+    let who = inner.identity();
+    let tag = who.job_tag(request.attempt);
+    let life = request.limits.time + Duration::from_secs(lower::DEAD_MAN_S + 3600);
+    let mut container =
+        Container::arm(&inner.client, &inner.janitor, who.name(Kind::Run, request.attempt)).with_tag(tag.clone());
+    let inputs = (!request.inputs.is_empty()).then(|| who.name(Kind::Inputs, request.attempt));
+    if let Some(volume) = &inputs {
+        container = container.with_volume(volume.clone());
+    }
+    let (id, ()) = tokio::try_join!(load_image(inner, image, &tag, facts.containerd_store), async {
+        match &inputs {
+            Some(volume) => bring_inputs(inner, request, volume, life).await,
+            None => Ok(()),
+        }
+    })?;
+    let parts = lower::Parts {
+        image: &id,
+        tools: Some(&own.tools),
+        labels: who.labels(Kind::Run, Some(request.attempt), life),
+        host_cpus: facts.cpus,
+        apparmor: facts.apparmor,
+    };
+    let data = who.name(Kind::Data, request.attempt);
+    let body = lower::guest(&parts, request, &image.config, &data, inputs.as_deref());
+    let stdio = container.create(body).await?;
+    let walls = Walls {
+        engine: facts.version.clone(),
+        runtime: request.runtime.clone().unwrap_or_else(|| facts.default_runtime.clone()),
+        user_namespace: facts.user_namespaces,
+        kernel: facts.kernel.clone(),
+        cgroup: facts.cgroup_version.clone(),
+        network: "none".to_owned(),
+        seccomp: format!("guest.json {}", Digest::of(lower::SECCOMP_GUEST.as_bytes())),
+        capabilities: Vec::new(),
+        read_only_root: true,
+        no_new_privileges: true,
+        user: request.user.clone(),
+    };
+    Ok(Box::new(Loaded {
+        client: inner.client.clone(),
+        container,
+        stdio,
+        time: request.limits.time,
+        walls,
+    }))
+}
+
+/// The id under which the Engine has the image, which must be the image that was checked.
+async fn load_image(
+    inner: &Inner,
+    image: &BuiltImage,
+    tag: &str,
+    containerd_store: bool,
+) -> Result<String, EngineError> {
+    inner.client.load(archive::stream(image, tag)).await?;
+    let other = || EngineError::Broken("the engine loaded another image than the one that was checked".to_owned());
+    let found = inner.client.image(tag).await?.ok_or_else(other)?;
+    let layers = found.root_fs.and_then(|root| root.layers).unwrap_or_default();
+    let same_layers = layers.iter().map(String::as_str).eq(image
+        .layers
+        .iter()
+        .map(Digest::to_string)
+        .collect::<Vec<_>>()
+        .iter()
+        .map(String::as_str));
+    let id = found.id.ok_or_else(other)?;
+    // containerd's store names an image by its manifest, which we wrote; the old one by its config.
+    if !same_layers || (!containerd_store && id != image.id.to_string()) {
+        return Err(other());
+    }
+    Ok(id)
+}
+
+/// Writes the input files into a volume of the attempt's own, through our static binary.
+async fn bring_inputs(inner: &Inner, request: &RunRequest, volume: &str, life: Duration) -> Result<(), EngineError> {
+    let labels = inner.identity().labels(Kind::Inputs, Some(request.attempt), life);
+    let made = VolumeCreateRequest {
+        name: Some(volume.to_owned()),
+        labels: Some(labels),
+        ..Default::default()
+    };
+    inner.client.create_volume(made).await?;
+    let mut bytes = Vec::new();
+    for (name, content) in &request.inputs {
+        bytes.extend_from_slice(format!("F 444 {} {name}\n", content.len()).as_bytes());
+        bytes.extend_from_slice(content);
+    }
+    bytes.extend_from_slice(b".\n");
+    let spec = ToolSpec {
+        role: "put",
+        attempt: Some(request.attempt),
+        image: ToolImage::Holder,
+        args: ["put", "--deadline-s", "120", "--mode", "755", "/target"]
+            .map(str::to_owned)
+            .to_vec(),
+        mounts: vec![ToolMount {
+            volume: volume.to_owned(),
+            path: "/target",
+            writable: true,
+        }],
+        tmp: 1 << 20,
+        memory: 128 << 20,
+        cpus: 1.0,
+        pids: 8,
+        time: Duration::from_secs(120),
+        network: false,
+        max_output: 4096,
+        user: "0:0".to_owned(),
+    };
+    let end = tool::run(inner, &spec, Box::new(ReadyInput::new(bytes))).await;
+    let problem = match end {
+        Ok(end) if end.code == 0 => return Ok(()),
+        Ok(end) => EngineError::Broken(format!(
+            "the inputs could not be written: exit code {}, {}",
+            end.code,
+            String::from_utf8_lossy(&end.stderr).trim()
+        )),
+        Err(error) => error,
+    };
+    inner.janitor.take(Chore {
+        volumes: vec![volume.to_owned()],
+        ..Chore::default()
+    });
+    Err(problem)
+}
+
+#[async_trait]
+impl Guest for Loaded {
+    async fn start(mut self: Box<Self>, logs: &dyn LogSink) -> Result<RunEnd, EngineError> {
+        self.container.start().await?;
+        let began = Instant::now();
+        let nonce = Nonce::fresh();
+        let mut filter = Filter::new(&nonce, logs);
+        let mut input = self.stdio.input();
+        let feed = async {
+            input.write(&nonce.line()).await;
+            input.close().await;
+            Ok(())
+        };
+        let talk = self.stdio.converse(feed, |turn| {
+            match turn {
+                Turn::Said(Piece::Out(bytes)) => logs.write(&bytes),
+                Turn::Said(Piece::Err(bytes)) => filter.take(&bytes),
+                Turn::Quiet => filter.quiet(),
+            }
+            Ok(())
+        });
+        // PID 1 in the container keeps the limit; this is for one that cannot.
+        let bound = self.time + Duration::from_secs(lower::DEAD_MAN_S);
+        let in_time = tokio::time::timeout(bound, talk).await;
+        let report = filter.end();
+        let mut usage = report.as_ref().map(Report::usage).unwrap_or_default();
+        if usage.wall_s.is_none() {
+            usage.wall_s = Some(began.elapsed().as_secs_f64());
+            usage.sources.insert(
+                "wall_s",
+                "from the start of the container to the end of its output".to_owned(),
+            );
+        }
+        let exit = match in_time {
+            Ok(talked) => {
+                talked?;
+                match &report {
+                    Some(report) => exit(report),
+                    None => exit_without_report(&self.client, self.container.name()).await?,
+                }
+            }
+            Err(_) => {
+                self.client.kill(self.container.name()).await?;
+                RunExit::TimedOut
+            }
+        };
+        if let Some(why) = report.as_ref().and_then(Report::start_error) {
+            logs.write(format!("seatrial: the command of the image cannot be started: {why}\n").as_bytes());
+        }
+        self.settle(usage, exit).await
+    }
+}
+
+impl Loaded {
+    /// Waits for the Engine to see the end: `/data` is read only after the guest is gone.
+    async fn settle(self, usage: Usage, exit: RunExit) -> Result<RunEnd, EngineError> {
+        self.client
+            .wait(self.container.name(), Duration::from_secs(lower::DEAD_MAN_S))
+            .await?;
+        Ok(RunEnd {
+            exit,
+            usage,
+            walls: self.walls,
+        })
+    }
+}
+
+/// PID 1 was ended by somebody else.
+async fn exit_without_report(client: &Client, name: &str) -> Result<RunExit, EngineError> {
+    let code = client.wait(name, Duration::from_secs(lower::DEAD_MAN_S)).await?;
+    let state = client.state(name).await?;
+    if state.oom_killed == Some(true) {
+        return Ok(RunExit::OutOfMemory);
+    }
+    let why = state.error.unwrap_or_default();
+    Err(EngineError::Broken(format!(
+        "the guest's container ended without a report (exit code {code}) {why}"
+    )))
+}
+
+fn exit(report: &Report) -> RunExit {
+    if report.flag("deadline") {
+        return RunExit::TimedOut;
+    }
+    if report.start_error().is_some() {
+        return RunExit::CannotStart;
+    }
+    let killed = report.number("signal") == Some(9);
+    if killed && report.number("oom_kill").is_some_and(|count| count > 0) {
+        return RunExit::OutOfMemory;
+    }
+    // A code that could not be read is a failure, never a success.
+    RunExit::Code(report.code().unwrap_or(255))
+}
