@@ -322,7 +322,7 @@ impl Pax {
         let mut seen: HashSet<Vec<u8>> = HashSet::new();
         let mut rest = &bytes[..];
         while !rest.is_empty() {
-            let (key, value, after) = record(rest)?;
+            let Record { key, value, after } = record(rest)?;
             rest = after;
             if !seen.insert(key.to_vec()) {
                 return refuse("an entry has a PAX record twice");
@@ -348,8 +348,14 @@ impl Pax {
     }
 }
 
-/// `25 ctime=1084839148.1212\n`: key, value, and what follows.
-fn record(bytes: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Bad> {
+/// `25 ctime=1084839148.1212\n` and what follows.
+struct Record<'a> {
+    key: &'a [u8],
+    value: &'a [u8],
+    after: &'a [u8],
+}
+
+fn record(bytes: &[u8]) -> Result<Record<'_>, Bad> {
     let broken = || Bad::Refused("a layer has PAX records that cannot be read".to_owned());
     let space = bytes.iter().take(8).position(|byte| *byte == b' ').ok_or_else(broken)?;
     let len = usize::try_from(decimal(&bytes[..space])?).map_err(|_| broken())?;
@@ -362,7 +368,11 @@ fn record(bytes: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Bad> {
     if key.is_empty() {
         Err(broken())
     } else {
-        Ok((key, value, &bytes[len..]))
+        Ok(Record {
+            key,
+            value,
+            after: &bytes[len..],
+        })
     }
 }
 

@@ -116,11 +116,11 @@ pub async fn import(
     let sha256 = sha256_of(&db_path).map_err(|source| local("read trivy.db", source))?;
     // The time is part of the name: the same bytes with a newer date are another state.
     let volume = format!("st-db-{}-{}", &sha256[..16], metadata.updated_at.as_second());
-    if !engine.has_volume(&volume).await? {
-        if let Err(error) = fill(engine, &volume, &db_path, metadata_bytes).await {
-            let _ = engine.remove_volume(&volume).await; // half a database must not be found by anybody
-            return Err(error);
-        }
+    if !engine.has_volume(&volume).await?
+        && let Err(error) = fill(engine, &volume, &db_path, metadata_bytes).await
+    {
+        let _ = engine.remove_volume(&volume).await; // half a database must not be found by anybody
+        return Err(error);
     }
     let pointer = Pointer {
         kind,
@@ -186,14 +186,14 @@ async fn switch(engine: &dyn Engine, data_dir: &Path, pointer: &Pointer) -> Resu
     fs::write(&fresh, text)
         .and_then(|()| fs::rename(&fresh, &path))
         .map_err(|source| local("write the pointer to the database", source))?;
-    if let Some(old) = before.filter(|old| old.volume != pointer.volume) {
-        if let Err(error) = engine.remove_volume(&old.volume).await {
-            tracing::info!(
-                volume = old.volume,
-                error = &error as &dyn std::error::Error,
-                "an old database is still in use; it stays"
-            );
-        }
+    if let Some(old) = before.filter(|old| old.volume != pointer.volume)
+        && let Err(error) = engine.remove_volume(&old.volume).await
+    {
+        tracing::info!(
+            volume = old.volume,
+            error = &error as &dyn std::error::Error,
+            "an old database is still in use; it stays"
+        );
     }
     Ok(())
 }

@@ -274,14 +274,14 @@ impl Scanner for Trivy {
             _ => return Err(ScanError::Failed("it gave no report".to_owned())),
         };
         let seen = report::read_for(report, &image).map_err(|error| ScanError::Failed(error.to_string()))?;
-        if let Some(base) = base.filter(|base| base.os_packages > 0) {
-            if seen.os_packages == 0 {
-                return Ok(ScanEnd::Unscannable(format!(
-                    "its base has {} packages of {}, and the image shows none of them",
-                    base.os_packages,
-                    base.os.as_deref().unwrap_or("its system")
-                )));
-            }
+        if let Some(base) = base.filter(|base| base.os_packages > 0)
+            && seen.os_packages == 0
+        {
+            return Ok(ScanEnd::Unscannable(format!(
+                "its base has {} packages of {}, and the image shows none of them",
+                base.os_packages,
+                base.os.as_deref().unwrap_or("its system")
+            )));
         }
         let sbom = if request.sbom { outputs.get(1).cloned() } else { None };
         Ok(ScanEnd::Report(Box::new(ScanReport {
