@@ -205,8 +205,9 @@ fn unpack(input: &mut impl BufRead, target: &Path, size: u64) -> Result<(), Brok
     if size == 0 {
         return Ok(());
     }
-    let mut tar = Command::new("/bin/busybox")
-        .args(["tar", "x", "-C"])
+    let mut tar = Command::new("tar")
+        .env("PATH", DEFAULT_PATH)
+        .args(["x", "-C"])
         .arg(target)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
