@@ -250,6 +250,11 @@ pub(super) fn environment(storage_conf: &Path, tmp: &Path) -> Vec<(OsString, OsS
         ("HOME", "/root".into()),
         ("TMPDIR", tmp.into()),
         ("CONTAINERS_STORAGE_CONF", storage_conf.into()),
+        // With pivot_root buildah remounts the root that it leaves, which a read-only root does not
+        // allow; and ours must be read-only, for what a step reaches through /proc would else be
+        // the host's disk without a bound. With chroot a step comes out into this container, as
+        // through /proc; in exchange the kernel refuses user namespaces to who is in a chroot.
+        ("BUILDAH_NOPIVOT", "1".into()),
     ]
     .map(|(name, value)| (OsString::from(name), value))
     .to_vec()
