@@ -101,15 +101,24 @@ pub(crate) async fn export(inner: &Inner, base: &BaseImage) -> Result<Box<dyn To
 }
 
 fn engine_name(inner: &Inner, base: &BaseImage) -> String {
-    let records = fs::read_dir(inner.data_dir.join("bases"))
+    records(inner)
+        .find(|record| record.base.id == base.id)
+        .map_or_else(|| base.id.to_string(), |record| record.engine_id.to_string())
+}
+
+/// Whether the record of some base names this store.
+pub(crate) fn names_store(inner: &Inner, volume: &str) -> bool {
+    records(inner).any(|record| record.base.store_volume == volume)
+}
+
+fn records(inner: &Inner) -> impl Iterator<Item = Record> {
+    let files = fs::read_dir(inner.data_dir.join("bases"))
         .into_iter()
         .flatten()
         .flatten();
-    records
+    files
         .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "json"))
-        .filter_map(|entry| serde_json::from_slice::<Record>(&fs::read(entry.path()).ok()?).ok())
-        .find(|record| record.base.id == base.id)
-        .map_or_else(|| base.id.to_string(), |record| record.engine_id.to_string())
+        .filter_map(|entry| serde_json::from_slice(&fs::read(entry.path()).ok()?).ok())
 }
 
 struct Exported(std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<bytes::Bytes, EngineError>> + Send>>);

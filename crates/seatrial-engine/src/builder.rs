@@ -143,13 +143,14 @@ fn failure(
     let some = |key: &str| report.number(key).is_some_and(|count| count > 0);
     let full = |key: &str| report.number(key).is_some_and(|free| free < FULL);
     // Files on tmpfs are memory: a store that could not fill up because memory ended is "memory".
+    // The lowest that was seen counts: buildah tidies up after a step that failed.
     Some(if some("oom_kill") {
         BuildFailure::OutOfMemory
-    } else if full("store_free") || report.number("store_inodes_free") == Some(0) {
+    } else if full("store_low") || report.number("store_inodes_low") == Some(0) {
         BuildFailure::TooLarge {
             limit: request.limits.store.as_u64(),
         }
-    } else if full("out_free") {
+    } else if full("out_low") {
         BuildFailure::TooLarge {
             limit: request.limits.layers.as_u64(),
         }

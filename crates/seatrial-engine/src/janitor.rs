@@ -12,6 +12,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use seatrial_core::engine::EngineError;
 use tokio::{
     sync::{mpsc, watch},
@@ -79,15 +80,11 @@ impl Janitor {
 }
 
 async fn do_chore(client: &Client, chore: &Chore) {
-    for name in &chore.containers {
-        persist("container", name, chore.confirmed, || client.remove_container(name)).await;
-    }
-    for name in &chore.volumes {
-        persist("volume", name, chore.confirmed, || client.remove_volume(name)).await;
-    }
-    for name in &chore.tags {
-        persist("tag", name, chore.confirmed, || client.untag(name)).await;
-    }
+    let sure = chore.confirmed;
+    join_all((chore.containers.iter()).map(|name| persist("container", name, sure, || client.remove_container(name))))
+        .await;
+    join_all((chore.volumes.iter()).map(|name| persist("volume", name, sure, || client.remove_volume(name)))).await;
+    join_all((chore.tags.iter()).map(|name| persist("tag", name, sure, || client.untag(name)))).await;
 }
 
 /// Removes one thing, trying again while it is busy.

@@ -21,6 +21,8 @@ pub(crate) const LABEL_JOB: &str = "io.seatrial.job";
 pub(crate) const LABEL_ATTEMPT: &str = "io.seatrial.attempt";
 /// Seconds since 1970 after which anybody may remove it.
 pub(crate) const LABEL_DEADLINE: &str = "io.seatrial.deadline";
+/// Tells something from another thing that had the same name before it.
+pub(crate) const LABEL_BIRTH: &str = "io.seatrial.birth";
 
 /// What every name begins with.
 pub(crate) const PREFIX: &str = "st-";
@@ -106,6 +108,7 @@ impl Identity {
         HashMap::from([
             (LABEL_HOST.to_owned(), self.host.clone()),
             (LABEL_KIND.to_owned(), kind.to_owned()),
+            (LABEL_BIRTH.to_owned(), ulid::Ulid::generate().to_string()),
         ])
     }
 }

@@ -1,14 +1,15 @@
 //! Records in the data directory of which volumes were filled to the end.
 //!
 //! A volume that exists may be half filled, or may have been removed and made again, empty. So a
-//! record tells when the Engine made the volume that was filled; another date is another volume.
+//! record tells which birth label the volume had that was filled. (What the Engine calls the time of
+//! its creation changes with its content: Engine 20.10 takes the time of the folder.)
 
-use std::{fs, io, path::PathBuf};
+use std::{fs, io, path::PathBuf, time::Duration};
 
 use bollard::models::Volume;
 use seatrial_core::engine::EngineError;
 
-use crate::engine::Inner;
+use crate::{engine::Inner, names};
 
 /// Whether the volume exists and is the one that was filled.
 pub(crate) async fn is_filled(inner: &Inner, name: &str) -> Result<bool, EngineError> {
@@ -16,22 +17,31 @@ pub(crate) async fn is_filled(inner: &Inner, name: &str) -> Result<bool, EngineE
         return Ok(false);
     };
     let found = inner.client.volume(name).await?;
-    Ok(found.is_some_and(|volume| birth(&volume) == expected))
+    Ok(found.as_ref().and_then(birth).is_some_and(|birth| birth == expected))
 }
 
 /// Notes that it was filled to the end.
 pub(crate) fn note_filled(inner: &Inner, name: &str, volume: &Volume) -> Result<(), EngineError> {
-    write(&path(inner, name), birth(volume).as_bytes())
+    let birth = birth(volume).ok_or_else(|| EngineError::Broken(format!("the volume {name} is not one of ours")))?;
+    write(&path(inner, name), birth.as_bytes())
+}
+
+/// Whether there is a record of this volume.
+pub(crate) fn exists(inner: &Inner, name: &str) -> bool {
+    path(inner, name).exists()
+}
+
+/// How long ago the volume was filled.
+pub(crate) fn age(inner: &Inner, name: &str) -> Option<Duration> {
+    fs::metadata(path(inner, name)).ok()?.modified().ok()?.elapsed().ok()
 }
 
 fn path(inner: &Inner, name: &str) -> PathBuf {
     inner.data_dir.join("volumes").join(name)
 }
 
-/// When the Engine made it, and where.
-fn birth(volume: &Volume) -> String {
-    let made = volume.created_at.as_ref().map(ToString::to_string).unwrap_or_default();
-    format!("{made} {}\n", volume.mountpoint)
+fn birth(volume: &Volume) -> Option<&str> {
+    volume.labels.get(names::LABEL_BIRTH).map(String::as_str)
 }
 
 fn read(path: &std::path::Path) -> Result<Option<String>, EngineError> {

@@ -11,57 +11,59 @@ use jiff::Timestamp;
 use seatrial_core::engine::{EngineError, Swept};
 
 use crate::{
-    client::Removal,
+    base,
     engine::Inner,
     instance,
+    janitor::Chore,
     names::{self, Identity},
+    record,
 };
 
 /// How long after its deadline an object of an unknown process is nobody's.
 const FOREIGN_GRACE: Duration = Duration::from_secs(3600);
+/// How old a store must be before it may count as replaced: longer than any job lasts.
+const REPLACED_FOR: Duration = Duration::from_secs(24 * 3600);
 
-/// Sweeps.
+/// Finds what is left and hands it to the janitor, who tries again what is busy: the Engine may
+/// still be removing a container when its process is dead already.
 pub(crate) async fn sweep(inner: &Inner) -> Result<Swept, EngineError> {
-    let mut swept = Swept::default();
+    let mut left = Chore {
+        confirmed: true,
+        ..Chore::default()
+    };
     let now = Timestamp::now().as_second();
     let no_labels = HashMap::new();
     for container in inner.client.containers(names::LABEL_INSTANCE).await? {
         let labels = container.labels.as_ref().unwrap_or(&no_labels);
         let all = container.names.unwrap_or_default();
-        let Some(name) = all.first().map(|name| name.trim_start_matches('/')) else {
-            continue;
-        };
-        if is_left_behind(inner, name, labels, now) {
-            swept.containers += count(inner.client.remove_container(name).await);
+        let name = all.first().map(|name| name.trim_start_matches('/'));
+        if let Some(name) = name.filter(|name| is_left_behind(inner, name, labels, now)) {
+            left.containers.push(name.to_owned());
         }
     }
     for volume in inner.client.volumes(names::LABEL_INSTANCE).await? {
         if is_left_behind(inner, &volume.name, &volume.labels, now) {
-            swept.volumes += count(inner.client.remove_volume(&volume.name).await);
+            left.volumes.push(volume.name);
         }
     }
-    swept.volumes += sweep_stores(inner).await?;
+    left.volumes.extend(left_stores(inner).await?);
     for image in inner.client.images(&format!("{}*", names::JOB_TAG_PREFIX)).await? {
-        for tag in image.repo_tags {
-            if names::instance_of_tag(&tag, inner.identity()).is_some_and(|who| is_dead(inner, who)) {
-                swept.images += count(inner.client.untag(&tag).await);
-            }
-        }
+        let dead = image
+            .repo_tags
+            .into_iter()
+            .filter(|tag| names::instance_of_tag(tag, inner.identity()).is_some_and(|who| is_dead(inner, who)));
+        left.tags.extend(dead);
     }
     instance::forget_the_dead(&inner.data_dir);
-    Ok(swept)
-}
-
-/// What resists is tried again by the next sweep.
-fn count(removal: Result<Removal, EngineError>) -> usize {
-    match removal {
-        Ok(Removal::Done) => 1,
-        Ok(Removal::Absent) => 0,
-        Ok(Removal::Busy(error)) | Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "left to the next sweep");
-            0
-        }
+    let swept = Swept {
+        containers: left.containers.len(),
+        volumes: left.volumes.len(),
+        images: left.tags.len(),
+    };
+    if swept != Swept::default() {
+        inner.janitor.take(left);
     }
+    Ok(swept)
 }
 
 fn is_dead(inner: &Inner, instance: &str) -> bool {
@@ -104,14 +106,12 @@ fn owner<'a>(name: &'a str, labels: &'a HashMap<String, String>, who: &Identity)
     }
 }
 
-/// Stores of bases that nobody fills any more and that were never filled to the end.
-async fn sweep_stores(inner: &Inner) -> Result<usize, EngineError> {
-    let mut removed = 0;
-    for volume in inner
-        .client
-        .volumes(&format!("{}={}", names::LABEL_HOST, inner.identity().host))
-        .await?
-    {
+/// Stores of bases that nobody fills any more and that were never filled to the end, and those that
+/// another store of the same base has replaced long ago.
+async fn left_stores(inner: &Inner) -> Result<Vec<String>, EngineError> {
+    let ours = format!("{}={}", names::LABEL_HOST, inner.identity().host);
+    let mut left = Vec::new();
+    for volume in inner.client.volumes(&ours).await? {
         let Some(base) = names::base_of_volume(&volume.name) else {
             continue;
         };
@@ -119,11 +119,18 @@ async fn sweep_stores(inner: &Inner) -> Result<usize, EngineError> {
         let Ok(lock) = File::open(inner.data_dir.join("bases").join(format!("{base}.lock"))) else {
             continue;
         };
-        if lock.try_lock().is_ok() && !inner.data_dir.join("volumes").join(&volume.name).exists() {
-            removed += count(inner.client.remove_volume(&volume.name).await);
+        if lock.try_lock().is_ok() && (!record::exists(inner, &volume.name) || is_replaced(inner, &volume.name)) {
+            left.push(volume.name);
         }
     }
-    Ok(removed)
+    Ok(left)
+}
+
+/// Whether no record of a base names this store, and none has for so long that no job that began
+/// with it can still be on its way.
+fn is_replaced(inner: &Inner, volume: &str) -> bool {
+    let age = record::age(inner, volume);
+    age.is_some_and(|age| age > REPLACED_FOR) && !base::names_store(inner, volume)
 }
 
 #[cfg(test)]
