@@ -5,6 +5,7 @@
     reason = "a developer's tool talks to its terminal"
 )]
 
+mod bench;
 mod demo;
 mod dev;
 mod engine;
@@ -56,6 +57,12 @@ enum Task {
         /// The folder for `trivy.db` and `metadata.json`.
         folder: PathBuf,
     },
+    /// Time a whole trial beside docker build, trivy image and docker run by hand; then the judge.
+    Bench {
+        /// How often each is measured.
+        #[arg(long, default_value_t = 7)]
+        rounds: usize,
+    },
     /// Check the house rules: arrows between crates, long files, a reason for each dependency.
     Layers,
     /// Stop our Engine and remove the dev folder.
@@ -89,6 +96,7 @@ fn main() -> Result<()> {
             images::prepare(&dev, &engine, fresh).map(|_| ())
         }
         Task::FixtureDb { folder } => fixture::write(&folder),
+        Task::Bench { rounds } => bench::run(&dev?, rounds.max(1)),
         Task::Layers => layers::check(),
         Task::Clean => {
             let dev = dev?;
