@@ -23,6 +23,11 @@ pub(super) fn from(site: Site<'_>, progress: &mut Progress, context: &Context<'_
             sink.report_with(&ST015, word.span, remedy, || {
                 format!("the base {written} is not decided by the file")
             });
+        } else if text.is_empty() {
+            let remedy = "Give the ARG a default before the first FROM, or write the image out.";
+            sink.report_with(&ST015, word.span, remedy, || {
+                format!("the base {written} is empty: nothing gives it a value")
+            });
         } else if parent.is_none() && text != "scratch" {
             match reference::complete(text) {
                 Some(name) if (context.allowed)(&name) => {}
@@ -59,7 +64,7 @@ pub(super) fn from(site: Site<'_>, progress: &mut Progress, context: &Context<'_
 /// `COPY --from`: a name in any case or a position, of a stage before this one.
 pub(super) fn copy(site: Site<'_>, progress: &Progress, sink: &mut Sink<'_>) {
     for flag in &site.instruction.flags {
-        if gotext::lower(&flag.name) != "from" {
+        if !gotext::is_lower(&flag.name, "from") {
             continue;
         }
         let value = flag.value.as_deref().unwrap_or_default();

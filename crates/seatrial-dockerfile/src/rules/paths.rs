@@ -15,74 +15,83 @@ use super::{
 use crate::ast::{Args, Instruction, Keyword, Word};
 
 /// Names that mean trouble under any folder.
-static NAMES: Needles = Needles::new(&[
-    "docker.sock",
-    "containerd.sock",
-    "crio.sock",
-    "podman.sock",
-    "buildkitd.sock",
-    "dockershim.sock",
-    "cri-dockerd.sock",
-    "kubelet.sock",
-    "core_pattern",
-    "release_agent",
-    "notify_on_release",
-    "sysrq-trigger",
-    "uevent_helper",
-]);
+static NAMES: Needles = Needles::new(
+    &[
+        "buildkitd.sock",
+        "containerd.sock",
+        "core_pattern",
+        "cri-dockerd.sock",
+        "crio.sock",
+        "docker.sock",
+        "dockershim.sock",
+        "kubelet.sock",
+        "notify_on_release",
+        "podman.sock",
+        "release_agent",
+        "sysrq-trigger",
+        "uevent_helper",
+    ],
+    0,
+);
 
 /// Absolute paths, and all below them.
-static PATHS: Needles = Needles::new(&[
-    "/var/run/docker",
-    "/var/run/containerd",
-    "/var/run/crio",
-    "/var/run/podman",
-    "/var/run/secrets/kubernetes.io",
-    "/run/docker",
-    "/run/containerd",
-    "/run/crio",
-    "/run/podman",
-    "/run/secrets/kubernetes.io",
-    "/var/lib/docker",
-    "/var/lib/containerd",
-    "/var/lib/kubelet",
-    "/etc/kubernetes",
-    "/proc/1/root",
-    "/proc/1/ns",
-    "/proc/1/cwd",
-    "/proc/1/mem",
-    "/proc/1/fd",
-    "/proc/1/environ",
-    "/proc/sys/kernel/modprobe",
-    "/proc/sys/fs/binfmt_misc",
-    "/proc/kcore",
-    "/proc/kmem",
-    "/proc/kallsyms",
-    "/dev/mem",
-    "/dev/kmem",
-    "/dev/port",
-    "/dev/sda",
-    "/dev/vda",
-    "/dev/xvda",
-    "/dev/nvme0n1",
-    "/sys/kernel/security",
-    "/sys/firmware/efi/efivars",
-    "/hostfs",
-    "/host_mnt",
-    "/mnt/host",
-    "/host/proc",
-    "/host/sys",
-    "/host/dev",
-    "/host/etc",
-    "/host/root",
-    "/host/run",
-    "/host/var",
-    "/host/home",
-    "/host/boot",
-]);
+static PATHS: Needles = Needles::new(
+    &[
+        "/dev/xvda",
+        "/dev/vda",
+        "/dev/sda",
+        "/dev/port",
+        "/dev/nvme0n1",
+        "/dev/mem",
+        "/dev/kmem",
+        "/etc/kubernetes",
+        "/hostfs",
+        "/host_mnt",
+        "/host/var",
+        "/host/sys",
+        "/host/run",
+        "/host/root",
+        "/host/proc",
+        "/host/home",
+        "/host/etc",
+        "/host/dev",
+        "/host/boot",
+        "/mnt/host",
+        "/proc/sys/kernel/modprobe",
+        "/proc/sys/fs/binfmt_misc",
+        "/proc/kmem",
+        "/proc/kcore",
+        "/proc/kallsyms",
+        "/proc/1/root",
+        "/proc/1/ns",
+        "/proc/1/mem",
+        "/proc/1/fd",
+        "/proc/1/environ",
+        "/proc/1/cwd",
+        "/run/secrets/kubernetes.io",
+        "/run/podman",
+        "/run/docker",
+        "/run/crio",
+        "/run/containerd",
+        "/sys/kernel/security",
+        "/sys/firmware/efi/efivars",
+        "/var/run/secrets/kubernetes.io",
+        "/var/run/podman",
+        "/var/run/docker",
+        "/var/run/crio",
+        "/var/run/containerd",
+        "/var/lib/kubelet",
+        "/var/lib/docker",
+        "/var/lib/containerd",
+    ],
+    1,
+);
 
 /// The host's root as an argument of a command that mounts or enters it.
-static PHRASES: Needles = Needles::new(&["chroot /host", "-v /:/", "--volume /:/", "--volume=/:/", "source=/,"]);
+static PHRASES: Needles = Needles::new(
+    &["-v /:/", "--volume=/:/", "--volume /:/", "chroot /host", "source=/,"],
+    0,
+);
 
 /// Folders of the kernel, which a volume would cover or hand out.
 const KERNEL_FOLDERS: [&str; 4] = ["/proc", "/sys", "/dev", "/boot"];
@@ -161,12 +170,14 @@ fn scan(text: &str, progress: &Progress, place: impl Fn(usize, usize) -> Span, s
     let bytes = &shown.bytes;
     let mut at = 0;
     while at < bytes.len() {
-        let Some((start, end)) = found_at(bytes, at) else {
+        let byte = bytes[at];
+        let may_begin = PATHS.may_begin(byte) || NAMES.may_begin(byte) || PHRASES.may_begin(byte);
+        let Some((start, end)) = may_begin.then(|| found_at(bytes, at)).flatten() else {
             at += 1;
             continue;
         };
-        let from = shown.origin[start];
-        let to = shown.origin[end - 1] + 1;
+        let from = shown.origin(start);
+        let to = shown.origin(end - 1) + 1;
         sink.report(&ST017, place(from, to.max(from + 1)), || {
             format!("{} is named", quoted(&String::from_utf8_lossy(&bytes[start..end])))
         });
@@ -213,47 +224,80 @@ fn widened(bytes: &[u8], start: usize, end: usize) -> (usize, usize) {
 const UNKNOWN: u8 = 1;
 
 /// Text as a shell sees it.
+#[derive(Default)]
 struct Shown {
     bytes: Vec<u8>,
-    /// Where in the source each byte came from.
-    origin: Vec<usize>,
+    /// Where pieces begin, here and in the source; within a piece both go on together.
+    pieces: Vec<(usize, usize)>,
 }
 
 impl Shown {
     fn new(text: &str, progress: &Progress) -> Self {
         let source = text.as_bytes();
-        let mut shown = Self {
-            bytes: Vec::with_capacity(source.len()),
-            origin: Vec::with_capacity(source.len()),
-        };
+        let mut shown = Self::default();
+        shown.bytes.reserve(source.len());
         let mut at = 0;
         while at < source.len() {
+            let plain = source[at..]
+                .iter()
+                .take_while(|byte| !matches!(byte, b'\\' | b'\'' | b'"' | b'`' | b'$' | b'/'))
+                .count();
+            if plain > 0 {
+                shown.begin(at);
+                shown.bytes.extend_from_slice(&source[at..at + plain]);
+                at += plain;
+                continue;
+            }
             match source[at] {
-                b'\\' if source.get(at + 1) == Some(&b'\n') => at += 2,
+                b'\\' if source[at + 1..].starts_with(b"\n") => at += 2,
                 b'\\' if source[at + 1..].starts_with(b"\r\n") => at += 3,
-                b'\\' | b'\'' | b'"' | b'`' => at += 1,
                 b'$' => at = shown.variable(text, at, progress),
-                byte => {
-                    shown.push(byte, at);
+                b'/' => {
+                    shown.slash(at);
                     at += 1;
                 }
+                _ => at += 1,
             }
         }
         shown
     }
 
+    fn begin(&mut self, at: usize) {
+        let here = self.bytes.len();
+        let goes_on = self
+            .pieces
+            .last()
+            .is_some_and(|(start, origin)| origin + (here - start) == at);
+        if !goes_on {
+            self.pieces.push((here, at));
+        }
+    }
+
     fn push(&mut self, byte: u8, at: usize) {
-        if byte == b'/' {
-            if self.bytes.ends_with(b"/.") {
-                self.bytes.pop();
-                self.origin.pop();
-            }
-            if self.bytes.ends_with(b"/") {
-                return;
+        self.begin(at);
+        self.bytes.push(byte);
+    }
+
+    /// A slash, unless one stands there already; `/./` is one as well.
+    fn slash(&mut self, at: usize) {
+        if self.bytes.ends_with(b"/.") {
+            self.bytes.pop();
+            while self.pieces.last().is_some_and(|(start, _)| *start >= self.bytes.len()) {
+                self.pieces.pop();
             }
         }
-        self.bytes.push(byte);
-        self.origin.push(at);
+        if !self.bytes.ends_with(b"/") {
+            self.push(b'/', at);
+        }
+    }
+
+    /// Where in the source a byte came from.
+    fn origin(&self, at: usize) -> usize {
+        let piece = self.pieces.partition_point(|(start, _)| *start <= at);
+        match piece.checked_sub(1).and_then(|piece| self.pieces.get(piece)) {
+            Some((start, origin)) => origin + (at - start),
+            None => at,
+        }
     }
 
     /// Puts in what stands at a `$`; returns where the text goes on.
@@ -284,7 +328,11 @@ impl Shown {
         }
         if let Some(value) = progress.variables.value(&text[start..start + len]) {
             for byte in value.bytes().filter(|byte| !matches!(byte, b'\\' | b'\'' | b'"')) {
-                self.push(byte, at);
+                if byte == b'/' {
+                    self.slash(at);
+                } else {
+                    self.push(byte, at);
+                }
             }
             return end;
         }

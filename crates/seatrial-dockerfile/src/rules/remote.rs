@@ -1,5 +1,7 @@
 //! ST009 to ST011: what `ADD` fetches.
 
+use std::borrow::Cow;
+
 use super::{
     Progress, Site,
     catalogue::{ST009, ST010, ST011},
@@ -10,7 +12,7 @@ use crate::{ast::Word, gotext, heredoc};
 
 pub(super) fn judge(site: Site<'_>, progress: &Progress, sink: &mut Sink<'_>) {
     for flag in &site.instruction.flags {
-        if gotext::lower(&flag.name) == "keep-git-dir" && flag.value.as_deref() != Some("false") {
+        if gotext::is_lower(&flag.name, "keep-git-dir") && flag.value.as_deref() != Some("false") {
             sink.report(&ST010, flag.span, || "ADD keeps the .git folder of a repository".into());
         }
     }
@@ -111,12 +113,21 @@ fn is_git(text: &str, scheme: Option<&str>, is_http: bool) -> bool {
                 };
                 plain(user) && plain(host)
             });
-            return user_at_host || text.to_ascii_lowercase().starts_with("github.com/");
+            return user_at_host
+                || text
+                    .get(..11)
+                    .is_some_and(|start| start.eq_ignore_ascii_case("github.com/"));
         }
     }
     let path = text.split(['?', '#']).next().unwrap_or_default();
-    let path = host::percent_decoded(path).to_ascii_lowercase();
-    is_http && (path.ends_with(".git") || path.ends_with(".git/"))
+    let path = if path.contains('%') {
+        Cow::Owned(host::percent_decoded(path))
+    } else {
+        Cow::Borrowed(path)
+    };
+    let bytes = path.trim_end_matches('/').as_bytes();
+    let end = &bytes[bytes.len().saturating_sub(4)..];
+    is_http && end.eq_ignore_ascii_case(b".git")
 }
 
 /// Whether the part up to the host's end is decided by the file although the rest is not:

@@ -15,21 +15,22 @@ pub(super) fn judge(site: Site<'_>, progress: &Progress, sink: &mut Sink<'_>) {
     for flag in &site.instruction.flags {
         let value = flag.value.as_deref().unwrap_or_default();
         // Another casing is an error to BuildKit; it is told for what it asks nevertheless.
-        match gotext::lower(&flag.name).as_str() {
-            "security" if value != "sandbox" => {
+        let known = ["security", "network", "device", "mount"];
+        match known.into_iter().find(|name| gotext::is_lower(&flag.name, name)) {
+            Some("security") if value != "sandbox" => {
                 sink.report(&ST003, flag.span, || {
                     format!("RUN asks for --security={}", quoted(value))
                 });
             }
-            "network" if !matches!(value, "none" | "default") => {
+            Some("network") if !matches!(value, "none" | "default") => {
                 sink.report(&ST004, flag.span, || {
                     format!("RUN asks for --network={}", quoted(value))
                 });
             }
-            "device" => sink.report(&ST005, flag.span, || {
+            Some("device") => sink.report(&ST005, flag.span, || {
                 format!("RUN asks for the device {}", quoted(value))
             }),
-            "mount" => mount(site, flag, value, progress, sink),
+            Some("mount") => mount(site, flag, value, progress, sink),
             _ => {}
         }
     }
@@ -48,10 +49,17 @@ struct Mount<'a> {
 }
 
 fn mount(site: Site<'_>, flag: &Flag, value: &str, progress: &Progress, sink: &mut Sink<'_>) {
-    // What is not CSV is refused as unparsable; it is looked at in a simpler way all the same.
-    let fields =
-        gotext::csv_fields(value).unwrap_or_else(|_| value.split(',').map(|field| field.replace('"', "")).collect());
-    let mount = read(&fields, site, progress);
+    // Most mounts hold no quotes, and a hostile one holds 500,000 fields. What is not CSV is refused
+    // as unparsable; it is looked at in a simpler way all the same.
+    let quoted_fields = if value.contains('"') {
+        gotext::csv_fields(value).ok()
+    } else {
+        None
+    };
+    let mount = match &quoted_fields {
+        Some(fields) => read(fields.iter().map(String::as_str), site, progress),
+        None => read(value.split(','), site, progress),
+    };
     let kind = mount.kind.as_deref().unwrap_or("bind");
     let written = sink.parsed().slice(flag.span);
     let place = |key: &str| locate(written, key, flag.span);
@@ -95,7 +103,21 @@ fn mount(site: Site<'_>, flag: &Flag, value: &str, progress: &Progress, sink: &m
     });
 }
 
-fn read<'a>(fields: &'a [String], site: Site<'_>, progress: &Progress) -> Mount<'a> {
+/// The keys of a mount that matter here.
+const KEYS: [&str; 10] = [
+    "type",
+    "from",
+    "target",
+    "dst",
+    "destination",
+    "id",
+    "rw",
+    "readwrite",
+    "ro",
+    "readonly",
+];
+
+fn read<'a>(fields: impl Iterator<Item = &'a str>, site: Site<'_>, progress: &Progress) -> Mount<'a> {
     let mut mount = Mount {
         sure: true,
         ..Mount::default()
@@ -103,7 +125,7 @@ fn read<'a>(fields: &'a [String], site: Site<'_>, progress: &Progress) -> Mount<
     for field in fields {
         let (key, value) = match field.split_once('=') {
             Some((key, value)) => (key, Some(value)),
-            None => (field.as_str(), None),
+            None => (field, None),
         };
         let expand = || {
             progress
@@ -111,7 +133,12 @@ fn read<'a>(fields: &'a [String], site: Site<'_>, progress: &Progress) -> Mount<
                 .expand_here(value.unwrap_or_default(), site.is_trigger)
         };
         let switch = || value.is_none_or(|_| gotext::parse_bool(&expand().text).unwrap_or(true));
-        match gotext::lower(key.trim()).as_str() {
+        let key = key.trim();
+        match KEYS
+            .into_iter()
+            .find(|known| gotext::is_lower(key, known))
+            .unwrap_or_default()
+        {
             "type" => {
                 let expanded = expand();
                 mount.kind = Some(gotext::lower(expanded.text.trim()));

@@ -14,9 +14,9 @@ use crate::{
 };
 
 /// The most that one word may become.
-const MAX_WORD: usize = 16 << 10;
-/// What all words of a file may cost together, in bytes.
-const BUDGET: usize = 4 << 20;
+const MAX_WORD: usize = 4 << 10;
+/// What all words of a file may grow by, and all look-ups cost, in bytes.
+const BUDGET: usize = 512 << 10;
 /// The cost of looking a variable up in one scope.
 const LOOKUP: usize = 16;
 /// The most variables that a file may set.
@@ -112,7 +112,8 @@ impl Variables {
     }
 
     fn expand<'t>(&self, word: &'t str, lookup: Lookup<'_>) -> Expanded<'t> {
-        if !word.contains(['$', '\'', '"', self.escape]) {
+        let is_plain = |byte: u8| !matches!(byte, b'$' | b'\'' | b'"') && char::from(byte) != self.escape;
+        if word.bytes().all(is_plain) {
             return Expanded {
                 text: Cow::Borrowed(word),
                 sure: true,
@@ -122,12 +123,12 @@ impl Variables {
             text: Cow::Borrowed(word),
             sure: false,
         };
-        if !self.spend(word.len()) {
+        if self.budget.get() == 0 {
             return unsure;
         }
-        let max = MAX_WORD.max(word.len()).min(self.budget.get() + 1);
+        let max = MAX_WORD.max(word.len());
         match Lexer::expanding(self.escape, max).lex(word, &lookup) {
-            Ok(lexed) if self.spend(lexed.text.len()) => Expanded {
+            Ok(lexed) if self.spend(lexed.text.len().saturating_sub(word.len())) => Expanded {
                 text: Cow::Owned(lexed.text),
                 sure: lookup.sure.get(),
             },

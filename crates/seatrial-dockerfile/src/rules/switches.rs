@@ -10,28 +10,31 @@ use super::{
 use crate::ast::Keyword;
 
 /// Pragmas that their tools find anywhere in a comment, in lower case, the longer of two first.
-static ANYWHERE: Needles = Needles::new(&[
-    "trivy:ignore",
-    "tfsec:ignore",
-    "checkov:skip",
-    "bridgecrew:skip",
-    "cortex:skip",
-    "terrascan:skip",
-    "ts:skip",
-    "snyk:ignore",
-    "dockle:ignore",
-    "dockle ignore",
-    "seatrial:ignore",
-    "seatrial ignore",
-    "gitleaks:allow",
-    "kics-scan disable",
-    "kics-scan enable",
-    "kics-scan ignore",
-    "nosemgrep",
-    "nosonar",
-    "nosec",
-    "nosem",
-]);
+static ANYWHERE: Needles = Needles::new(
+    &[
+        "bridgecrew:skip",
+        "checkov:skip",
+        "cortex:skip",
+        "dockle:ignore",
+        "dockle ignore",
+        "gitleaks:allow",
+        "kics-scan disable",
+        "kics-scan enable",
+        "kics-scan ignore",
+        "nosemgrep",
+        "nosonar",
+        "nosec",
+        "nosem",
+        "seatrial:ignore",
+        "seatrial ignore",
+        "snyk:ignore",
+        "terrascan:skip",
+        "tfsec:ignore",
+        "trivy:ignore",
+        "ts:skip",
+    ],
+    0,
+);
 
 pub(super) fn judge(sink: &mut Sink<'_>) {
     let parsed = sink.parsed();
@@ -50,11 +53,20 @@ pub(super) fn judge(sink: &mut Sink<'_>) {
             trailing(&logical.text, |from, to| logical.span(from, to), sink);
         }
         for heredoc in &instruction.heredocs {
-            let mut start = heredoc.body_span.start;
-            for line in heredoc.body.split_inclusive('\n') {
-                let text = line.trim_end_matches(['\r', '\n']);
-                trailing(text, |from, to| Span::new(start + from, start + to), sink);
-                start += line.len();
+            let mut done = 0;
+            for (hash, _) in heredoc.body.match_indices('#') {
+                if hash < done {
+                    continue; // in a line that was looked at
+                }
+                let start = heredoc.body[done..hash].rfind('\n').map_or(done, |end| done + end + 1);
+                let line = heredoc.body[start..].split('\n').next().unwrap_or_default();
+                let origin = heredoc.body_span.start + start;
+                trailing(
+                    line.trim_end_matches('\r'),
+                    |from, to| Span::new(origin + from, origin + to),
+                    sink,
+                );
+                done = start + line.len();
             }
         }
     }

@@ -113,10 +113,17 @@ pub(super) fn characters(text: &[u8], sink: &mut Sink<'_>) {
     let mut at = 0;
     let mut run = Run::default();
     for chunk in text.utf8_chunks() {
-        for (offset, character) in chunk.valid().char_indices() {
+        let valid = chunk.valid();
+        let odd = valid
+            .bytes()
+            .enumerate()
+            .filter(|(_, byte)| !matches!(byte, b' '..=b'~' | b'\n' | b'\t' | 0x80..=0xbf));
+        for (offset, _) in odd {
+            let Some(character) = valid[offset..].chars().next() else {
+                break;
+            };
             let place = at + offset;
             let what = match character {
-                ' '..='~' | '\n' | '\t' => continue,
                 '\r' if text.get(place + 1) != Some(&b'\n') => "a carriage return without a line feed",
                 '\0' => "a NUL byte",
                 '\u{8}' | '\u{1b}' | '\u{7f}'..='\u{84}' | '\u{86}'..='\u{9f}' => "a control character",
@@ -126,7 +133,7 @@ pub(super) fn characters(text: &[u8], sink: &mut Sink<'_>) {
             };
             run.add(Span::new(place, place + character.len_utf8()), what, character, sink);
         }
-        at += chunk.valid().len();
+        at += valid.len();
         if !chunk.invalid().is_empty() {
             let end = at + chunk.invalid().len();
             run.add(
