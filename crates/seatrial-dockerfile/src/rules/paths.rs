@@ -68,6 +68,7 @@ static PATHS: Needles = Needles::new(
         "/proc/1/fd",
         "/proc/1/environ",
         "/proc/1/cwd",
+        "/pipe/docker_engine",
         "/run/secrets/kubernetes.io",
         "/run/podman",
         "/run/docker",
@@ -122,12 +123,11 @@ pub(super) fn judge(instruction: &Instruction, progress: &Progress, sink: &mut S
     let logical = &instruction.logical;
     let strings = json_strings(inner);
     let decoded = strings.iter().any(|word| sink.parsed().slice(word.span).contains('\\'));
+    scan(&logical.text, progress, |from, to| logical.span(from, to), sink);
     if decoded {
         for word in strings {
             scan(&word.value, progress, |_, _| word.span, sink);
         }
-    } else {
-        scan(&logical.text, progress, |from, to| logical.span(from, to), sink);
     }
     for heredoc in &instruction.heredocs {
         let start = heredoc.body_span.start;

@@ -128,6 +128,9 @@ pub(super) fn characters(text: &[u8], sink: &mut Sink<'_>) {
                 '\0' => "a NUL byte",
                 '\u{8}' | '\u{1b}' | '\u{7f}'..='\u{84}' | '\u{86}'..='\u{9f}' => "a control character",
                 '\u{feff}' if place == 0 => continue,
+                // Joiners and fillers that are letters by name and nothing on a screen.
+                '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{2800}' | '\u{3164}'
+                | '\u{ffa0}' => "an invisible character",
                 _ if is_deceptive(character) => "an invisible or direction-changing character",
                 _ => continue,
             };

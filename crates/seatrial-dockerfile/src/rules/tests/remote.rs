@@ -119,7 +119,10 @@ fn internal_addresses_are_seen_in_every_form() {
             "ENV A=127 B=.0.0.1\u{1}ADD http://$A$B/x /x",
             "ENV U=http://localhost\u{1}ADD $U/x /x",
             "ENV H=example.com\nARG H=127.0.0.1\u{1}ADD http://$H/x /x",
+            "ENV H=127.0.0.1\nARG H=example.com\u{1}ADD http://$H/x /x",
             "ADD http://${H:-127.0.0.1}/x /x",
+            "ADD http://${H:-example.com}/x /x",
+            "ADD \" http://127.0.0.1/x\" /x",
         ],
         &[
             "ADD http://example.com/x /x",

@@ -95,6 +95,7 @@ fn characters_that_deceive_are_seen_and_those_of_languages_are_not() {
             "FROM debian\nRUN a\rUSER root\n",
             "FROM debian\n# \u{1b}[2J\n",
             "FROM debian\n# \u{e0041}\n",
+            "FROM debian\nENV a\u{3164}=b\n",
         ],
         &[
             "\u{feff}FROM debian\n",
