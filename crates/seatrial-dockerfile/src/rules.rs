@@ -3,9 +3,9 @@
 //! The rules work on what the parser could read, also when the file has errors, and on the text
 //! itself. They look at an instruction and at the trigger of an `ONBUILD` alike, after quotes,
 //! escapes and continuations are gone and variables are put in where the file decides them
-//! ([`scope`]). What cannot be decided counts as the worst that it may be.
+//! (`scope`). What cannot be decided counts as the worst that it may be.
 //!
-//! [`catalogue`] says what each rule means and why it is there; the other modules detect.
+//! `catalogue` says what each rule means and why it is there; the other modules detect.
 //!
 //! Invariant: time is linear in the file and nothing recurses on its depth.
 

@@ -122,7 +122,7 @@ fn read<'a>(fields: impl Iterator<Item = &'a str>, site: Site<'_>, progress: &Pr
         sure: true,
         ..Mount::default()
     };
-    for field in fields {
+    for field in fields.filter(|field| field.len() > 1) {
         let (key, value) = match field.split_once('=') {
             Some((key, value)) => (key, Some(value)),
             None => (field, None),
