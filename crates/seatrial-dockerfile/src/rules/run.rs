@@ -130,10 +130,10 @@ fn read<'a>(fields: impl Iterator<Item = &'a str>, site: Site<'_>, progress: &Pr
         let expand = || {
             progress
                 .variables
-                .expand_here(value.unwrap_or_default(), site.is_trigger)
+                .expand_here(value.unwrap_or_default().trim_matches('"'), site.is_trigger)
         };
         let switch = || value.is_none_or(|_| gotext::parse_bool(&expand().text).unwrap_or(true));
-        let key = key.trim();
+        let key = key.trim().trim_matches('"');
         match KEYS
             .into_iter()
             .find(|known| gotext::is_lower(key, known))

@@ -10,7 +10,7 @@ use std::{borrow::Cow, cell::Cell, collections::HashMap};
 
 use crate::{
     ast::{Instruction, Keyword},
-    shell::{Env, Lexer},
+    shell::{Env, LexError, Lexer},
 };
 
 /// The most that one word may become.
@@ -132,6 +132,10 @@ impl Variables {
                 text: Cow::Owned(lexed.text),
                 sure: lookup.sure.get(),
             },
+            Err(LexError::TooLarge) => {
+                self.spend(max); // the work was done
+                unsure
+            }
             Ok(_) | Err(_) => unsure,
         }
     }

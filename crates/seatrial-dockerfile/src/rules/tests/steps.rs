@@ -106,6 +106,7 @@ fn mounts_are_judged_by_what_they_are_when_variables_are_put_in() {
             "RUN --mount=TYPE=Cache,target=/c x",
             "RUN --mount=\"\\\"type=cache\\\",target=/c\" x",
             "RUN --mount=type=bind,type=cache,target=/c x",
+            "RUN --mount=a\\\"b,\\\"type=cache\\\",target=/c x",
             "ARG T=cache\u{1}RUN --mount=type=cac\\\nhe,target=/c x",
         ],
         &[
