@@ -16,6 +16,11 @@ pub(crate) fn lower(text: &str) -> String {
     text.chars().map(lower_rune).collect()
 }
 
+/// Whether `lower(text)` is `word`, which is ASCII in lower case, without making the text.
+pub(crate) fn is_lower(text: &str, word: &str) -> bool {
+    text.eq_ignore_ascii_case(word) || (!text.is_ascii() && lower(text) == word)
+}
+
 fn lower_rune(rune: char) -> char {
     if rune == '\u{130}' {
         return 'i'; // Rust maps it to two characters

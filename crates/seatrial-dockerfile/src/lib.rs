@@ -2,6 +2,8 @@
 //! clock, never panics.
 //!
 //! Reading order: [`ast`] (what a file says), [`parse`](mod@parse) (bytes to tree, all errors in
+//! one pass), [`rules`] (what makes it unsafe to build), [`reference`](mod@reference) (names of
+//! images).
 //!
 //! Invariant: time and memory are linear in the file, and nothing recurses on its depth. What
 //! this crate accepts, BuildKit accepts and reads in the same way; what it refuses beyond BuildKit
@@ -13,6 +15,7 @@ mod gotext;
 mod heredoc;
 mod json;
 pub mod parse;
+pub mod reference;
 mod report;
 pub mod rules;
 mod shell;

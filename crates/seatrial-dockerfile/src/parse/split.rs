@@ -154,14 +154,14 @@ impl Splitter<'_> {
                 Some((split, place)) => (
                     word[2..split].to_owned(),
                     Some(word[split + 1..].to_owned()),
-                    self.logical.span((place + 1).min(at), at),
+                    self.logical.span((place + 1).min(at), self.boundary(at)),
                 ),
                 None => (word[2..].to_owned(), None, self.logical.span(at, at)),
             };
             flags.push(Flag {
                 name,
                 value,
-                span: self.logical.span(from, at),
+                span: self.logical.span(from, self.boundary(at)),
                 value_span,
             });
             if at_end {

@@ -1,4 +1,7 @@
 //! What the crate promises as a whole: agreement with BuildKit, rendering, robustness.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod conformance;
 mod corpus;
 mod robust;

@@ -1,0 +1,164 @@
+//! Times the parser, and parser and rules together, over the corpus beside the checkout and over
+//! hostile texts of 1 MiB.
+//!
+//! `cargo run --release -p seatrial-dockerfile --example analyze_bench`
+
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measuring tool")]
+
+use std::{fs, path::Path, time::Instant};
+
+use seatrial_dockerfile::{
+    parse,
+    rules::{self, Context},
+};
+
+const MIB: usize = 1 << 20;
+
+fn main() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus/files");
+    match fs::read_dir(&folder) {
+        Ok(entries) => {
+            let files: Vec<Vec<u8>> = entries.map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
+            real(&files);
+        }
+        Err(error) => println!("no corpus at {}: {error}", folder.display()),
+    }
+    for (name, text) in hostile() {
+        let parsed = best(text.as_bytes(), parse_only);
+        let judged = best(text.as_bytes(), parse_and_analyze);
+        println!(
+            "{name:28} {:8} bytes, parse {parsed:8.2} ms, with rules {judged:8.2} ms",
+            text.len()
+        );
+    }
+}
+
+fn parse_only(bytes: &[u8]) {
+    std::hint::black_box(parse(bytes));
+}
+
+fn parse_and_analyze(bytes: &[u8]) {
+    let allowed = |name: &str| name.starts_with("docker.io/library/");
+    let parsed = parse(bytes);
+    std::hint::black_box(rules::analyze(bytes, &parsed, &Context { allowed: &allowed }));
+}
+
+/// The best of five, in milliseconds.
+fn best(bytes: &[u8], work: fn(&[u8])) -> f64 {
+    (0..5)
+        .map(|_| {
+            let start = Instant::now();
+            work(std::hint::black_box(bytes));
+            start.elapsed().as_secs_f64() * 1e3
+        })
+        .fold(f64::MAX, f64::min)
+}
+
+fn real(files: &[Vec<u8>]) {
+    let bytes: usize = files.iter().map(Vec::len).sum();
+    for (name, work) in [
+        ("parse", parse_only as fn(&[u8])),
+        ("parse and analyze", parse_and_analyze),
+    ] {
+        let mut times: Vec<f64> = files.iter().map(|file| best(file, work)).collect();
+        times.sort_by(f64::total_cmp);
+        let total: f64 = times.iter().sum();
+        println!(
+            "{name}, {} files, {bytes} bytes: {total:.2} ms, median {:.1} us, worst {:.1} us, {:.0} MB/s",
+            files.len(),
+            times[times.len() / 2] * 1e3,
+            times[times.len() - 1] * 1e3,
+            bytes as f64 / total / 1e3,
+        );
+    }
+}
+
+fn hostile() -> Vec<(&'static str, String)> {
+    let from = "FROM alpine\n";
+    let fill = |head: &str, unit: &str, tail: &str| {
+        let room = MIB - from.len() - head.len() - tail.len();
+        format!("{from}{head}{}{tail}", unit.repeat(room / unit.len()))
+    };
+    let lines = |head: &str, unit: &str| {
+        let line = format!("{}\\\n", unit.repeat(60_000 / unit.len()));
+        let room = MIB - from.len() - head.len();
+        format!("{from}{head}{}", line.repeat(room / line.len()))
+    };
+    let deep = |depth: usize| {
+        let open = format!("{}\\\n", "${a:-".repeat(10_000)).repeat(depth / 10_000);
+        let close = format!("{}\\\n", "}".repeat(50_000)).repeat(depth / 50_000);
+        format!("{from}RUN <<x {open}y{close}\nx\n")
+    };
+    vec![
+        ("one line of words", fill("RUN ", "word ", "")),
+        ("continued lines of words", lines("RUN ", "word ")),
+        ("ENV words, continued", lines("ENV ", "a=b ")),
+        ("COPY words, continued", lines("COPY ", "word ")),
+        ("flags, continued", lines("RUN ", "--a=b ")),
+        (
+            "10,000 continuations",
+            format!("{from}RUN a {}", "b \\\n".repeat(10_000)),
+        ),
+        ("continuations", fill("RUN a \\\n", "b \\\n", "")),
+        ("empty continuations", fill("RUN a \\\n", "\n", "")),
+        ("comments", fill("RUN a \\\n", "#\n", "")),
+        ("instructions", fill("", "RUN a\n", "")),
+        ("unknown instructions", fill("", "a\n", "")),
+        ("deep braces, closed", deep(150_000)),
+        ("deep braces, open", lines("RUN <<x ", "${a:-")),
+        ("ENV deep braces", lines("ENV a=", "${a:-")),
+        ("heredoc words", lines("RUN ", "<<EOF ")),
+        (
+            "heredocs, each ended",
+            format!("{from}RUN {}\n{}", "<<E \\\n".repeat(100_000), "E\n".repeat(100_000)),
+        ),
+        ("heredoc body", fill("RUN <<EOF\n", "x\n", "EOF\n")),
+        ("unterminated heredocs", fill("", "RUN <<EOF\n", "")),
+        ("JSON strings", lines("RUN [", "\"a\",")),
+        ("JSON nesting", lines("RUN ", "[")),
+        ("ONBUILD of ONBUILD", lines("", "ONBUILD ")),
+        ("quotes", lines("ENV a=", "\"'")),
+        ("open quote heredoc", lines("RUN <<x \"", "$a ")),
+        ("mount fields", lines("RUN --mount=", "a,")),
+        ("carriage returns", fill("RUN ", "\r", "")),
+        ("NUL bytes", fill("RUN ", "\0", "")),
+        ("scattered NUL bytes", fill("RUN ", "\0a", "")),
+        ("bidirectional controls", fill("RUN ", "a\u{202e}", "")),
+        ("slashes of paths", lines("RUN ", "/p/v/r/h/d/s")),
+        ("sockets", lines("RUN ", "docker.sock ")),
+        ("names of sockets cut short", lines("RUN ", "docker.soc")),
+        ("hashes", fill("RUN <<EOF\n", "# # # nos\n", "EOF\n")),
+        ("pragmas", fill("", "# hadolint ignore=x nosemgrep\n", "")),
+        ("ENV of one large value", {
+            let value = format!("ENV b={}\n", "x".repeat(16_000));
+            format!("{from}{value}{}", lines("ENV ", "a=$b ").trim_start_matches(from))
+        }),
+        (
+            "ENV that doubles",
+            format!("{from}ENV a=xxxxxxxx\n{}", "ENV a=$a$a\n".repeat(900)),
+        ),
+        ("ENV names with quotes", lines("ENV ", "'a'=b ")),
+        ("dollars", lines("RUN ", "$a${b}$")),
+        ("stages on stages", {
+            let stages: String = (1..99).map(|at| format!("FROM s{} AS s{at}\n", at - 1)).collect();
+            format!(
+                "{from}FROM alpine AS s0\n{stages}{}",
+                lines("ENV ", "a=$zz ").trim_start_matches(from)
+            )
+        }),
+        ("RUN variables through stages", {
+            let stages: String = (1..99).map(|at| format!("FROM s{} AS s{at}\n", at - 1)).collect();
+            format!(
+                "{from}FROM alpine AS s0\n{stages}{}",
+                lines("RUN ", "$zz ").trim_start_matches(from)
+            )
+        }),
+        ("ADD of URLs", lines("ADD ", "http://127.1/$a ")),
+        (
+            "ADD of long URLs",
+            lines("ADD ", &format!("http://{}/ ", "a@%31:".repeat(9_000))),
+        ),
+        ("mounts", lines("RUN ", "--mount=type=cache,id=a ")),
+        ("one mount", lines("RUN --mount=", "type=$a,from=b,")),
+    ]
+}

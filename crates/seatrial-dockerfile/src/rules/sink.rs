@@ -1,0 +1,221 @@
+//! Where findings gather: bounded in number, then placed and put in order.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use seatrial_core::finding::{Finding, Level, Rule, Span};
+
+use super::Parsed;
+
+/// The most findings of one rule that are told one by one.
+const MAX_OF_A_RULE: usize = 100;
+/// The most characters of the guest's text that a message repeats.
+const MAX_QUOTED: usize = 80;
+
+struct Draft {
+    rule: &'static str,
+    level: Level,
+    span: Span,
+    message: String,
+    remedy: Cow<'static, str>,
+}
+
+struct Tally {
+    rule: &'static Rule,
+    count: usize,
+    first_untold: Span,
+}
+
+pub(super) struct Sink<'a> {
+    parsed: &'a Parsed,
+    drafts: Vec<Draft>,
+    tallies: BTreeMap<&'static str, Tally>,
+}
+
+impl<'a> Sink<'a> {
+    pub(super) fn new(parsed: &'a Parsed) -> Self {
+        Self {
+            parsed,
+            drafts: Vec::new(),
+            tallies: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn parsed(&self) -> &'a Parsed {
+        self.parsed
+    }
+
+    /// A finding with the rule's own remedy. The message is only made when it is told.
+    pub(super) fn report(&mut self, rule: &'static Rule, span: Span, message: impl FnOnce() -> String) {
+        self.report_with(rule, span, rule.remedy, message);
+    }
+
+    pub(super) fn report_with(
+        &mut self,
+        rule: &'static Rule,
+        span: Span,
+        remedy: impl Into<Cow<'static, str>>,
+        message: impl FnOnce() -> String,
+    ) {
+        let tally = self.tallies.entry(rule.id).or_insert(Tally {
+            rule,
+            count: 0,
+            first_untold: span,
+        });
+        tally.count += 1;
+        if tally.count > MAX_OF_A_RULE {
+            if tally.count == MAX_OF_A_RULE + 1 {
+                tally.first_untold = span;
+            }
+            return;
+        }
+        self.drafts.push(Draft {
+            rule: rule.id,
+            level: rule.level,
+            span,
+            message: message(),
+            remedy: remedy.into(),
+        });
+    }
+
+    /// The findings in the order of their places.
+    pub(super) fn finish(mut self) -> Vec<Finding> {
+        for tally in self.tallies.values() {
+            let Some(untold @ 1..) = tally.count.checked_sub(MAX_OF_A_RULE) else {
+                continue;
+            };
+            self.drafts.push(Draft {
+                rule: tally.rule.id,
+                level: tally.rule.level,
+                span: tally.first_untold,
+                message: format!("from here on {untold} more of the same kind, not told one by one"),
+                remedy: tally.rule.remedy.into(),
+            });
+        }
+        for draft in &mut self.drafts {
+            draft.span = whole_characters(&self.parsed.text, draft.span);
+        }
+        self.drafts
+            .sort_by(|one, other| (one.span, one.rule, &one.message).cmp(&(other.span, other.rule, &other.message)));
+        self.drafts
+            .dedup_by(|one, other| (one.span, one.rule, &one.message) == (other.span, other.rule, &other.message));
+        let mut places = Places::new(self.parsed);
+        self.drafts
+            .into_iter()
+            .map(|draft| {
+                let (line, column) = places.of(draft.span.start);
+                Finding {
+                    rule: draft.rule,
+                    level: draft.level,
+                    line,
+                    column,
+                    span: draft.span,
+                    message: draft.message,
+                    remedy: draft.remedy,
+                }
+            })
+            .collect()
+    }
+}
+
+/// Positions of ascending places. Asking for each by itself would count a line of 1 MiB from its
+/// start for every finding on it.
+struct Places<'a> {
+    parsed: &'a Parsed,
+    last: Option<(usize, (usize, usize))>,
+}
+
+impl<'a> Places<'a> {
+    fn new(parsed: &'a Parsed) -> Self {
+        Self { parsed, last: None }
+    }
+
+    fn of(&mut self, at: usize) -> (usize, usize) {
+        let found = match self.last {
+            Some((from, (line, column))) if !self.parsed.text[from..at].contains('\n') => {
+                (line, column + self.parsed.text[from..at].chars().count())
+            }
+            _ => self.parsed.position(at),
+        };
+        self.last = Some((at, found));
+        found
+    }
+}
+
+/// The span widened to whole characters and cut to the text: BuildKit ends a flag in the middle of
+/// a character where one of its bytes looks like a blank.
+fn whole_characters(text: &str, span: Span) -> Span {
+    let mut start = span.start.min(text.len());
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    let mut end = span.end.clamp(start, text.len());
+    while !text.is_char_boundary(end) {
+        end += 1;
+    }
+    Span::new(start, end)
+}
+
+/// The guest's text for a message: in backticks, at most 80 characters.
+pub(super) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(MAX_QUOTED) {
+        Some((cut, _)) => format!("`{}…`", &text[..cut]),
+        None => format!("`{text}`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use seatrial_core::finding::Severity;
+
+    use super::*;
+
+    static RULE: Rule = Rule {
+        id: "ST999",
+        title: "",
+        level: Level::Error,
+        severity: Severity::Low,
+        reason: "",
+        remedy: "",
+        concerns: &[],
+        aliases: &[],
+    };
+
+    #[test]
+    fn a_hundred_are_told_and_the_rest_is_counted() {
+        let text = "x".repeat(300);
+        let parsed = crate::parse(text.as_bytes());
+        let mut sink = Sink::new(&parsed);
+        for at in 0..150 {
+            sink.report(&RULE, Span::new(at, at + 1), || at.to_string());
+        }
+        let findings = sink.finish();
+        assert_eq!(findings.len(), 101);
+        assert_eq!(
+            findings[100].message,
+            "from here on 50 more of the same kind, not told one by one"
+        );
+        assert_eq!((findings[100].line, findings[100].column), (1, 101));
+    }
+
+    #[test]
+    fn places_are_those_of_the_parser() {
+        let text = "é é\n\nab é\r\né";
+        let parsed = crate::parse(text.as_bytes());
+        let mut places = Places::new(&parsed);
+        for (at, _) in text.char_indices() {
+            assert_eq!(places.of(at), parsed.position(at), "{at}");
+        }
+    }
+
+    #[test]
+    fn spans_are_widened_to_whole_characters_and_stay_in_the_text() {
+        assert_eq!(whole_characters("aéb", Span::new(2, 2)), Span::new(1, 3));
+        assert_eq!(whole_characters("a", Span::new(5, 9)), Span::new(1, 1));
+    }
+
+    #[test]
+    fn quoted_text_is_cut() {
+        assert_eq!(quoted("a"), "`a`");
+        assert_eq!(quoted(&"é".repeat(81)).chars().count(), 83);
+    }
+}
