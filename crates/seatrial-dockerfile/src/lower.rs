@@ -66,8 +66,11 @@ pub struct LoweredBase {
 pub struct Plan {
     /// The text for the builder.
     pub dockerfile: String,
-    /// One for each step that the builder counts, in its order.
+    /// One for each step that the builder counts, in the order of the text.
     pub steps: Vec<PlannedStep>,
+    /// How many of them each stage has. The builder may begin a stage before those that it waits
+    /// for, so only within a stage do steps come in order.
+    pub stage_steps: Vec<usize>,
     /// The base that the final stage stands on, whatever stages lie between; `None` for `scratch`.
     pub final_base: Option<String>,
     /// The config that the image must have.
@@ -120,9 +123,11 @@ pub fn lower(parsed: &Parsed, bases: &BTreeMap<String, LoweredBase>) -> Result<P
             "the file".to_owned(),
         )]);
     }
+    let stages = lowered.file.stages();
     Ok(Plan {
         dockerfile,
         steps: lowered.steps,
+        stage_steps: stages.iter().map(|stage| stage.body.len() + 1).collect(),
         final_base: lowered.final_base,
         config: lowered.config,
     })

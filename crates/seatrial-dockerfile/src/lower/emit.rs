@@ -2,7 +2,7 @@
 
 use seatrial_core::finding::Span;
 
-use super::PlannedStep;
+use super::{PlannedStep, stages};
 use crate::ast::{Args, Dockerfile, Flag, Heredoc, Instruction, Keyword, Pair, Word};
 
 /// Longest text that is kept of an original instruction, in characters.
@@ -99,10 +99,12 @@ pub(super) fn pairs<'a>(
         let (Some(quoted_name), Some(value), false) = (quoted(name), quoted(value), name.contains('=')) else {
             return Err(name.to_owned());
         };
+        // The builder gives these their values and takes no other.
+        let builtin = keyword == Keyword::Arg && stages::builtin(name);
         written.push(Pair {
             name: word(quoted_name),
-            value: Some(word(value)),
-            equals: true,
+            value: (!builtin).then(|| word(value)),
+            equals: !builtin,
         });
     }
     Ok(instruction(keyword, Args::Pairs(written)))

@@ -141,7 +141,8 @@ fn read(walk: &mut Walk<'_>, value: &str) -> Result<Mount, Refusal> {
             ("uid", Some(id)) => mount.owner.push(("uid", id.parse().map_err(|_| wrong())?)),
             ("gid", Some(id)) => mount.owner.push(("gid", id.parse().map_err(|_| wrong())?)),
             ("mode", Some(mode)) => {
-                let mode = u32::from_str_radix(&mode, 8).ok().filter(|mode| *mode <= 0o7777);
+                // The builder makes the folder under its own umask, so it cannot give more.
+                let mode = u32::from_str_radix(&mode, 8).ok().filter(|mode| *mode & !0o755 == 0);
                 mount.owner.push(("mode", mode.ok_or_else(wrong)?));
             }
             ("size", Some(size)) => mount.size = Some(bytes(&size).ok_or_else(wrong)?),

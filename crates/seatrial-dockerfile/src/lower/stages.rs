@@ -211,6 +211,12 @@ pub(super) fn platform() -> Vars {
     Vars::of_list(&list)
 }
 
+/// Whether the builder itself sets a variable of this name.
+pub(super) fn builtin(name: &str) -> bool {
+    let rest = name.strip_prefix("BUILD").or_else(|| name.strip_prefix("TARGET"));
+    rest.is_some_and(|rest| matches!(rest, "PLATFORM" | "OS" | "ARCH" | "VARIANT"))
+}
+
 fn globals(parsed: &Parsed, expander: &mut Expander, findings: &mut Vec<Finding>) -> Vars {
     let mut globals = platform();
     let head = parsed

@@ -426,7 +426,7 @@ impl Walk<'_> {
                 continue;
             }
             // The builder has its own idea of these and lets nobody change it.
-            if stages::platform().value(&name).is_some_and(|own| *own != value) && &*name != "TARGETSTAGE" {
+            if stages::builtin(&name) && stages::platform().value(&name) != Some(&value) {
                 return Err(refuse(&UNWRITABLE, format!("the builder gives {name} another value")));
             }
             args.push((name, value));
