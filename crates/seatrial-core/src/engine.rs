@@ -156,8 +156,8 @@ pub struct BuildRequest {
     pub bases: Vec<BaseImage>,
     /// Index in `bases` of the one that the final stage stands on; `None` for `scratch`.
     pub final_base: Option<usize>,
-    /// How many steps the builder will count: for progress.
-    pub steps: usize,
+    /// How many steps the builder will count in each stage: for progress.
+    pub stage_steps: Vec<usize>,
     /// Bounds.
     pub limits: BuildLimits,
 }

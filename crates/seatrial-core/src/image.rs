@@ -40,6 +40,8 @@ pub struct ImageConfig {
     /// `SHELL`.
     #[serde(deserialize_with = "null_is_default")]
     pub shell: Vec<String>,
+    /// `HEALTHCHECK`, as Docker writes it.
+    pub healthcheck: Option<serde_json::Value>,
 }
 
 fn null_is_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(

@@ -2,8 +2,8 @@
 //! clock, never panics.
 //!
 //! Reading order: [`ast`] (what a file says), [`parse`](mod@parse) (bytes to tree, all errors in
-//! one pass), [`rules`] (what makes it unsafe to build), [`reference`](mod@reference) (names of
-//! images).
+//! one pass), [`rules`] (what makes it unsafe to build), [`lower`] (a tree to the one that is built),
+//! [`render`](mod@render) (a tree to text), [`reference`](mod@reference) (names of images).
 //!
 //! Invariant: time and memory are linear in the file, and nothing recurses on its depth. What
 //! this crate accepts, BuildKit accepts and reads in the same way; what it refuses beyond BuildKit
@@ -14,8 +14,10 @@ mod error;
 mod gotext;
 mod heredoc;
 mod json;
+pub mod lower;
 pub mod parse;
 pub mod reference;
+pub mod render;
 mod report;
 pub mod rules;
 mod shell;
@@ -23,4 +25,5 @@ mod shell;
 pub use ast::Dockerfile;
 pub use error::{ErrorKind, ErrorLevel, ParseError};
 pub use parse::{MAX_FILE_BYTES, MAX_INSTRUCTIONS, MAX_LINE_BYTES, MAX_STAGES, Parsed, parse};
+pub use render::render;
 pub use report::parse_report;

@@ -64,12 +64,42 @@ impl Parsed {
 /// Reads a Dockerfile. Never panics and never stops at the first error.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> Parsed {
-    let mut reader = Reader::new(bytes);
-    if bytes.len() > MAX_FILE_BYTES {
+    parse_within(bytes, SUBMITTED)
+}
+
+/// Reads what we rendered ourselves: expanded, with steps of ours, so within larger limits.
+pub(crate) fn parse_rendering(bytes: &[u8]) -> Parsed {
+    parse_within(bytes, RENDERED)
+}
+
+/// How much of a file is read.
+#[derive(Clone, Copy)]
+struct Limits {
+    bytes: usize,
+    instructions: usize,
+    stages: usize,
+}
+
+const SUBMITTED: Limits = Limits {
+    bytes: MAX_FILE_BYTES,
+    instructions: MAX_INSTRUCTIONS,
+    stages: MAX_STAGES,
+};
+
+/// The builder takes 4 MiB.
+const RENDERED: Limits = Limits {
+    bytes: 4 * MAX_FILE_BYTES,
+    instructions: 10 * MAX_INSTRUCTIONS,
+    stages: 10 * MAX_STAGES,
+};
+
+fn parse_within(bytes: &[u8], limits: Limits) -> Parsed {
+    let mut reader = Reader::new(bytes, limits);
+    if bytes.len() > limits.bytes {
         reader.error(
             ErrorKind::FileTooLarge,
             Span::new(0, 0),
-            format!("the file has {} bytes, more than {MAX_FILE_BYTES}", bytes.len()),
+            format!("the file has {} bytes, more than {}", bytes.len(), limits.bytes),
         );
     } else {
         reader.check_bytes();
@@ -113,11 +143,12 @@ pub(crate) struct Reader {
     directives: directive::Directives,
     pub(crate) file: Dockerfile,
     errors: Vec<ParseError>,
+    limits: Limits,
 }
 
 impl Reader {
-    fn new(bytes: &[u8]) -> Self {
-        let (text, invalid) = if bytes.len() > MAX_FILE_BYTES {
+    fn new(bytes: &[u8], limits: Limits) -> Self {
+        let (text, invalid) = if bytes.len() > limits.bytes {
             (String::new(), Vec::new())
         } else {
             decode(bytes)
@@ -147,6 +178,7 @@ impl Reader {
                 instructions: Vec::new(),
             },
             errors: Vec::new(),
+            limits,
         }
     }
 
@@ -294,8 +326,8 @@ impl Reader {
             if start == end {
                 continue;
             }
-            if self.file.instructions.len() == MAX_INSTRUCTIONS {
-                let message = format!("more than {MAX_INSTRUCTIONS} instructions");
+            if self.file.instructions.len() == self.limits.instructions {
+                let message = format!("more than {} instructions", self.limits.instructions);
                 self.error(ErrorKind::TooManyInstructions, Span::new(start, end), message);
                 return;
             }
@@ -305,8 +337,8 @@ impl Reader {
             let complete = self.heredocs(&mut instruction);
             if instruction.keyword == Keyword::From {
                 stages += 1;
-                if stages == MAX_STAGES + 1 {
-                    let message = format!("more than {MAX_STAGES} stages");
+                if stages == self.limits.stages + 1 {
+                    let message = format!("more than {} stages", self.limits.stages);
                     self.error(ErrorKind::TooManyStages, instruction.keyword_span, message);
                 }
             }

@@ -30,6 +30,7 @@ use seatrial_core::finding::{Finding, Rule};
 use self::{scope::Variables, sink::Sink};
 use crate::{
     ast::{Heredoc, Instruction, Keyword},
+    lower,
     parse::Parsed,
 };
 
@@ -42,8 +43,7 @@ pub struct Context<'a> {
 
 /// Every rule there is, by id.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
-    // The rules of lowering (ST090 to ST099) are chained in here.
-    catalogue::ALL.iter().copied()
+    catalogue::ALL.iter().copied().chain(lower::rules())
 }
 
 /// Everything that is wrong with a file, in the order of the places. `text` is what was parsed.
@@ -78,7 +78,9 @@ pub fn analyze(text: &[u8], parsed: &Parsed, context: &Context<'_>) -> Vec<Findi
         }
     }
     text::expansion(&progress, &mut sink);
-    // The findings of lowering (ST090 to ST099) join here; the order is that of the places.
+    for finding in lower::findings(parsed) {
+        sink.adopt(finding);
+    }
     sink.finish()
 }
 

@@ -51,6 +51,8 @@ pub(crate) struct Lexed {
     pub(crate) text: String,
     /// The text split at blanks that were not quoted.
     pub(crate) words: Vec<LexedWord>,
+    /// Bytes of values that were written, those thrown away again included.
+    pub(crate) work: usize,
 }
 
 /// A word and the bytes of the source that it came from.
@@ -213,11 +215,12 @@ impl Lexer {
         Ok(Lexed {
             text: run.out,
             words: run.words.done,
+            work: run.work,
         })
     }
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
     fn peek(&self) -> Option<char> {
         self.source[self.at..].chars().next()
     }
@@ -399,7 +402,7 @@ impl Run<'_> {
                 self.out.push('$');
             } else {
                 match self.env.get(&self.source[from..to]) {
-                    Some(value) => self.write_value(mark, Some(value.to_owned())),
+                    Some(value) => self.write_value(mark, Some(value)),
                     None if self.lexer.skip_unset => self.out.push_str(&self.source[start..to]),
                     None => {}
                 }
@@ -452,8 +455,8 @@ impl Run<'_> {
         self.lexer.skip_unset && self.env.get(&self.source[from..to]).is_none()
     }
 
-    fn value(&self, (from, to): (usize, usize)) -> Option<String> {
-        self.env.get(&self.source[from..to]).map(str::to_owned)
+    fn value(&self, (from, to): (usize, usize)) -> Option<&'a str> {
+        self.env.get(&self.source[from..to])
     }
 
     fn open_modifier(&mut self, mark: usize, name: (usize, usize), op: Option<char>, null_is_unset: bool, keep: bool) {
@@ -536,7 +539,7 @@ impl Run<'_> {
         null_is_unset: bool,
     ) -> Result<(), LexError> {
         let value = self.value(name);
-        let missing = match &value {
+        let missing = match value {
             None => true,
             Some(value) => null_is_unset && value.is_empty(),
         };
@@ -549,7 +552,7 @@ impl Run<'_> {
             }
             Some('?') if missing => {
                 let word = &self.out[mark..];
-                let message = match (word, &value) {
+                let message = match (word, value) {
                     ("", None) => "is not allowed to be unset",
                     ("", Some(_)) => "is not allowed to be empty",
                     (word, _) => word,
@@ -571,11 +574,11 @@ impl Run<'_> {
     }
 
     /// Replaces what was written since `mark`.
-    fn write_value(&mut self, mark: usize, value: Option<String>) {
+    fn write_value(&mut self, mark: usize, value: Option<&str>) {
         self.out.truncate(mark);
         if let Some(value) = value {
             self.work += value.len();
-            self.out.push_str(&value);
+            self.out.push_str(value);
         }
     }
 

@@ -60,7 +60,7 @@ pub(crate) async fn build(
     let mut stdio = container.launch(lower::builder(&parts, request)).await?;
 
     let nonce = Nonce::fresh();
-    let steps = Steps::new(logs, step, request.steps);
+    let steps = Steps::new(logs, step, &request.stage_steps);
     let mut filter = Filter::new(&nonce, &steps);
     let mut frames = Frames::default();
     let mut spool = Spool::new(inner.spool_file()?, request.limits.layers.as_u64() + EXTRA);

@@ -13,28 +13,37 @@ pub(crate) struct Steps<'a> {
 #[derive(Debug, Default)]
 struct Seen {
     line: Vec<u8>,
-    /// Stage, from 1.
-    stage: usize,
-    /// Steps of the stages before.
-    before: usize,
-    /// Steps of this stage.
-    of: usize,
+    stages: Vec<StageSeen>,
     last: Option<usize>,
     exit_code: Option<i32>,
-    most: usize,
+}
+
+/// A stage begins before those that it copies from, and then waits: their steps come in between.
+#[derive(Debug)]
+struct StageSeen {
+    /// Steps of the stages before it in the file.
+    before: usize,
+    of: usize,
+    begun: usize,
 }
 
 /// Longest beginning of a line that is looked at.
 const LINE: usize = 4096;
 
 impl<'a> Steps<'a> {
-    /// Of a build with `most` steps.
-    pub(crate) fn new(log: &'a dyn LogSink, told: &'a (dyn Fn(usize) + Send + Sync), most: usize) -> Self {
+    /// Of a build whose stages have so many steps.
+    pub(crate) fn new(log: &'a dyn LogSink, told: &'a (dyn Fn(usize) + Send + Sync), stage_steps: &[usize]) -> Self {
+        let mut before = 0;
+        let mut stages = Vec::with_capacity(stage_steps.len());
+        for of in stage_steps.iter().copied() {
+            stages.push(StageSeen { before, of, begun: 0 });
+            before += of;
+        }
         Self {
             log,
             told,
             seen: std::sync::Mutex::new(Seen {
-                most,
+                stages,
                 ..Seen::default()
             }),
         }
@@ -78,18 +87,14 @@ impl Seen {
             return None;
         }
         let (stage, step, of) = step(line)?;
-        if stage > self.stage {
-            self.before += self.of;
-            self.stage = stage;
-        }
-        self.of = of;
-        let step = self.before + step;
+        let stage = self.stages.get_mut(stage.checked_sub(1)?)?;
         // Steps go up by one; whatever else says so is not the builder.
-        if step != self.last.unwrap_or(0) + 1 || step > self.most {
+        if of != stage.of || step != stage.begun + 1 || step > of {
             return None;
         }
-        self.last = Some(step);
-        Some(step)
+        stage.begun = step;
+        self.last = Some(stage.before + step);
+        self.last
     }
 }
 
@@ -122,11 +127,11 @@ mod tests {
     use seatrial_core::log::BoundedLog;
     use std::sync::Mutex;
 
-    fn told(text: &str, most: usize) -> (Vec<usize>, Option<usize>, Option<i32>) {
+    fn told(text: &str, stage_steps: &[usize]) -> (Vec<usize>, Option<usize>, Option<i32>) {
         let log = BoundedLog::new(10_000);
         let all = Mutex::new(Vec::new());
         let tell = |step| all.lock().unwrap().push(step);
-        let steps = Steps::new(&log, &tell, most);
+        let steps = Steps::new(&log, &tell, stage_steps);
         for piece in text.as_bytes().chunks(7) {
             steps.write(piece);
         }
@@ -139,12 +144,18 @@ mod tests {
     #[test]
     fn steps_of_all_stages_are_counted_together() {
         let log = "[1/2] STEP 1/2: FROM a\n[1/2] STEP 2/2: RUN x\nout\n[2/2] STEP 1/3: FROM b\n[2/2] STEP 2/3: COPY\nError: building at STEP \"RUN x\": while running runtime: exit status 3\n";
-        assert_eq!(told(log, 5), (vec![1, 2, 3, 4], Some(4), Some(3)));
+        assert_eq!(told(log, &[2, 3]), (vec![1, 2, 3, 4], Some(4), Some(3)));
+    }
+
+    #[test]
+    fn a_stage_that_waits_for_an_earlier_one_does_not_lose_the_place() {
+        let log = "[2/2] STEP 1/3: FROM b\n[2/2] STEP 2/3: COPY --from=s0\n[1/2] STEP 1/2: FROM a\n[1/2] STEP 2/2: RUN x\n[2/2] STEP 3/3: RUN y\n";
+        assert_eq!(told(log, &[2, 3]), (vec![3, 4, 1, 2, 5], Some(5), None));
     }
 
     #[test]
     fn a_guest_that_says_step_moves_nothing_backwards_or_beyond() {
-        let log = "STEP 1/2: FROM a\nSTEP 1/2: FROM a\nSTEP 9/9: RUN\nSTEP x/2: RUN\nSTEP 2/2: RUN b\nSTEP 3/3: RUN\n";
-        assert_eq!(told(log, 2), (vec![1, 2], Some(2), None));
+        let log = "STEP 1/2: FROM a\nSTEP 1/2: FROM a\nSTEP 9/9: RUN\n[7/7] STEP 1/1: x\n[0/1] STEP 1/2: x\nSTEP x/2: RUN\nSTEP 2/2: RUN b\nSTEP 3/3: RUN\n";
+        assert_eq!(told(log, &[2]), (vec![1, 2], Some(2), None));
     }
 }

@@ -9,7 +9,7 @@ use seatrial_core::{
     job::{Blame, Outcome, Reason},
     view::{AnalysisView, WaivedView},
 };
-use seatrial_dockerfile::{Dockerfile, rules};
+use seatrial_dockerfile::{Parsed, rules};
 use seatrial_policy::{self as policy, Judgement, Policy};
 
 use crate::case::Case;
@@ -34,7 +34,7 @@ pub struct Admitted {
 #[derive(Clone, Debug)]
 pub enum Verdict {
     /// It may; this is what was read.
-    Pass(Box<Dockerfile>),
+    Pass(Box<Parsed>),
     /// It may not.
     Deny(Box<Outcome>),
 }
@@ -69,7 +69,7 @@ pub fn admit(policy: &Policy, text: &[u8], now: Timestamp) -> Admitted {
     let judgement = policy::judge(policy, &findings, now);
     let analysis = view(&judgement);
     let verdict = match judgement.verdict {
-        policy::Verdict::Pass if !unparsable => Verdict::Pass(Box::new(parsed.dockerfile)),
+        policy::Verdict::Pass if !unparsable => Verdict::Pass(Box::new(parsed)),
         // Text that we cannot read goes nowhere, whatever a policy makes of the rule's level.
         policy::Verdict::Pass | policy::Verdict::Deny => Verdict::Deny(Box::new(denial(&judgement, unparsable))),
     };

@@ -7,7 +7,7 @@ use seatrial_core::{
     job::{Event, JobState, Outcome, Reason, Stage, Token},
     progress::Progress,
 };
-use seatrial_dockerfile::Dockerfile;
+use seatrial_dockerfile::Parsed;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -24,9 +24,9 @@ const TIDY: std::time::Duration = std::time::Duration::from_secs(20);
 /// and removed before this returns.
 pub async fn work(ports: &Ports, case: &Case, cancel: impl Future<Output = ()>) -> Outcome {
     let mut cancel = std::pin::pin!(cancel);
-    let dockerfile = match &case.admitted.verdict {
+    let parsed = match &case.admitted.verdict {
         Verdict::Deny(outcome) => return settle(case, JobState::admitted(), Token(0), (**outcome).clone()),
-        Verdict::Pass(dockerfile) => dockerfile,
+        Verdict::Pass(parsed) => parsed,
     };
     case.evidence().started_at = Some(Timestamp::now());
     let mut state = JobState::admitted();
@@ -44,7 +44,7 @@ pub async fn work(ports: &Ports, case: &Case, cancel: impl Future<Output = ()>) 
         let turn = tokio::select! {
             biased;
             () = &mut cancel => Err(Outcome::cancelled().into()),
-            end = walk_through(&walk, dockerfile) => end,
+            end = walk_through(&walk, parsed) => end,
         };
         match turn {
             Ok(()) => {
@@ -74,8 +74,8 @@ pub async fn work(ports: &Ports, case: &Case, cancel: impl Future<Output = ()>) 
 
 /// The walk itself: it reads as a sentence. Builder, scanner and data volume start side by side;
 /// loading goes on while the scan runs; nothing is started that was not cleared.
-async fn walk_through(walk: &Walk<'_>, dockerfile: &Dockerfile) -> Result<(), Stop> {
-    let resolved = walk.stage(Stage::Resolve, resolve::resolve(walk, dockerfile)).await?;
+async fn walk_through(walk: &Walk<'_>, parsed: &Parsed) -> Result<(), Stop> {
+    let resolved = walk.stage(Stage::Resolve, resolve::resolve(walk, parsed)).await?;
     let (image_out, image_in) = oneshot::channel();
     let opening = async {
         Ok(walk

@@ -4,6 +4,8 @@ use super::{
     catalogue::ST001,
     sink::{Sink, quoted},
 };
+use seatrial_core::finding::Level;
+
 use crate::ast::SyntaxForm;
 
 pub(super) fn judge(sink: &mut Sink<'_>) {
@@ -14,9 +16,16 @@ pub(super) fn judge(sink: &mut Sink<'_>) {
             SyntaxForm::Slashes => "a // syntax= line",
             SyntaxForm::Json => "a JSON object with the member \"syntax\"",
         };
-        sink.report(&ST001, syntax.span, || {
-            format!("{form} makes {} the frontend of this build", quoted(&syntax.reference))
-        });
+        if is_dockers_own(&syntax.reference) {
+            let remedy = "leave the line out; it means nothing here";
+            sink.report_at(Level::Warn, &ST001, syntax.span, remedy, || {
+                format!("{form} names Docker's own frontend, which is not run here")
+            });
+        } else {
+            sink.report(&ST001, syntax.span, || {
+                format!("{form} makes {} the frontend of this build", quoted(&syntax.reference))
+            });
+        }
     }
     // The line parser takes an indented directive that BuildKit's detector passes over; other
     // builders do not.
@@ -27,4 +36,13 @@ pub(super) fn judge(sink: &mut Sink<'_>) {
             });
         }
     }
+}
+
+/// A released version of Docker's own frontend. Our parser reads what it reads, and refuses the
+/// rest; so the line only says which builder the author had in mind.
+fn is_dockers_own(reference: &str) -> bool {
+    let name = reference.strip_prefix("docker.io/").unwrap_or(reference);
+    let version = name.strip_prefix("docker/dockerfile:").unwrap_or_default();
+    let mut parts = version.split('.');
+    parts.next() == Some("1") && parts.all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
 }

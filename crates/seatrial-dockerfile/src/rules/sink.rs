@@ -56,6 +56,18 @@ impl<'a> Sink<'a> {
         remedy: impl Into<Cow<'static, str>>,
         message: impl FnOnce() -> String,
     ) {
+        self.report_at(rule.level, rule, span, remedy, message);
+    }
+
+    /// A finding that weighs other than its rule does.
+    pub(super) fn report_at(
+        &mut self,
+        level: Level,
+        rule: &'static Rule,
+        span: Span,
+        remedy: impl Into<Cow<'static, str>>,
+        message: impl FnOnce() -> String,
+    ) {
         let tally = self.tallies.entry(rule.id).or_insert(Tally {
             rule,
             count: 0,
@@ -70,11 +82,18 @@ impl<'a> Sink<'a> {
         }
         self.drafts.push(Draft {
             rule: rule.id,
-            level: rule.level,
+            level,
             span,
             message: message(),
             remedy: remedy.into(),
         });
+    }
+
+    /// A finding of lowering: of a rule that [`super::rules`] lists.
+    pub(super) fn adopt(&mut self, finding: Finding) {
+        if let Some(rule) = super::rules().find(|rule| rule.id == finding.rule) {
+            self.report_with(rule, finding.span, finding.remedy, || finding.message);
+        }
     }
 
     /// The findings in the order of their places.

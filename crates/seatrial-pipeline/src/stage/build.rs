@@ -33,7 +33,7 @@ pub async fn build(walk: &Walk<'_>, resolved: &Resolved, waiting: oneshot::Sende
         context_tar: walk.case.submission.context_tar.clone(),
         bases: resolved.bases.clone(),
         final_base: resolved.final_base,
-        steps: steps.len(),
+        stage_steps: resolved.plan.stage_steps.clone(),
         limits: limits.clone(),
     };
     let tell_step = |step: usize| {

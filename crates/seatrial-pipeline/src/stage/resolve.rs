@@ -11,7 +11,7 @@ use seatrial_core::{
     view::BaseView,
 };
 use seatrial_dockerfile::{
-    Dockerfile,
+    Parsed,
     lower::{self, LoweredBase, Plan},
 };
 use seatrial_policy as policy;
@@ -49,8 +49,8 @@ impl Resolved {
 ///
 /// # Errors
 /// A rejection (base not allowed, triggers in it, form that is not built), or the host's.
-pub async fn resolve(walk: &Walk<'_>, dockerfile: &Dockerfile) -> Result<Resolved, Stop> {
-    timeout(RESOLVE_TIME, resolve_within(walk, dockerfile))
+pub async fn resolve(walk: &Walk<'_>, parsed: &Parsed) -> Result<Resolved, Stop> {
+    timeout(RESOLVE_TIME, resolve_within(walk, parsed))
         .await
         .unwrap_or_else(|_| {
             Err(Outcome::timed_out(
@@ -62,7 +62,7 @@ pub async fn resolve(walk: &Walk<'_>, dockerfile: &Dockerfile) -> Result<Resolve
         })
 }
 
-async fn resolve_within(walk: &Walk<'_>, dockerfile: &Dockerfile) -> Result<Resolved, Stop> {
+async fn resolve_within(walk: &Walk<'_>, parsed: &Parsed) -> Result<Resolved, Stop> {
     let ports = walk.ports;
     let rules = &walk.case.settings.policy;
     let (engine, database) = tokio::try_join!(async { ports.engine.probe().await.map_err(Stop::from) }, async {
@@ -71,7 +71,7 @@ async fn resolve_within(walk: &Walk<'_>, dockerfile: &Dockerfile) -> Result<Reso
     walls_suffice(rules, &engine)?;
     database_suffices(walk, &database)?;
 
-    let wanted = lower::base_references(dockerfile).map_err(|findings| rejected(walk, findings))?;
+    let wanted = lower::base_references(parsed).map_err(|findings| rejected(walk, findings))?;
     let mut bases: Vec<BaseImage> = Vec::new();
     let mut lowered = BTreeMap::new();
     for base_use in wanted {
@@ -120,7 +120,7 @@ async fn resolve_within(walk: &Walk<'_>, dockerfile: &Dockerfile) -> Result<Reso
             bases.push(base);
         }
     }
-    let plan = lower::lower(dockerfile, &lowered).map_err(|findings| rejected(walk, findings))?;
+    let plan = lower::lower(parsed, &lowered).map_err(|findings| rejected(walk, findings))?;
     let final_base = plan
         .final_base
         .as_ref()

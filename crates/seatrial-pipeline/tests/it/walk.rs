@@ -78,6 +78,7 @@ fn fake() -> Fake {
     let fake = Fake::default();
     fake.script().built_config = Some(ImageConfig {
         cmd: vec!["true".into()],
+        env: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()],
         ..ImageConfig::default()
     });
     fake

@@ -5,6 +5,7 @@
 
 mod cli;
 mod docker_examples;
+mod docker_forms;
 mod docker_lifecycle;
 mod docker_specimens;
 mod support;

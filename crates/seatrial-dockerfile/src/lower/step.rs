@@ -1,0 +1,730 @@
+//! Instruction by instruction: what BuildKit would do with each, and what is written for it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use seatrial_core::{
+    finding::{Finding, Rule, Span},
+    image::ImageConfig,
+};
+
+use super::{
+    LoweredBase, PlannedStep, copy,
+    emit::{self, Section},
+    mount, path,
+    rules::{INVALID, NOT_BUILT, NOWHERE, TOO_LARGE, UNDECIDED, UNWRITABLE, at, of_lex},
+    stages::{self, Graph, Source},
+    vars::{Expander, Vars},
+};
+use crate::{
+    ast::{Args, Dockerfile, Instruction, Keyword},
+    heredoc,
+    parse::Parsed,
+};
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Ports of one image.
+const MAX_PORTS: usize = 4096;
+/// Bytes of instructions that are written; the builder takes 4 MiB of text.
+const MAX_WRITTEN: usize = 3 << 20;
+
+/// The whole file, lowered.
+pub(super) struct Lowered {
+    pub(super) file: Dockerfile,
+    pub(super) steps: Vec<PlannedStep>,
+    pub(super) final_base: Option<String>,
+    pub(super) config: ImageConfig,
+}
+
+/// An instruction that is not built: the rule, and what was seen.
+pub(super) struct Refusal {
+    pub(super) rule: &'static Rule,
+    pub(super) span: Option<Span>,
+    pub(super) message: String,
+}
+
+/// A refusal of the whole instruction.
+pub(super) fn refuse(rule: &'static Rule, message: impl Into<String>) -> Refusal {
+    Refusal {
+        rule,
+        span: None,
+        message: message.into(),
+    }
+}
+
+impl From<crate::shell::LexError> for Refusal {
+    fn from(error: crate::shell::LexError) -> Self {
+        refuse(of_lex(&error), error.to_string())
+    }
+}
+
+/// Settings that only the finished image has: written once, at the end, for the instruction that
+/// set them last.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Late {
+    Labels,
+    Ports,
+    Volumes,
+    StopSignal,
+    Entrypoint,
+    Cmd,
+}
+
+/// What BuildKit's state is at an instruction.
+#[derive(Clone, Default)]
+pub(super) struct State {
+    /// What commands see: the image's variables and the arguments.
+    pub(super) env: Vars,
+    /// What the image will have.
+    image: Vars,
+    config: ImageConfig,
+    cmd_is_set: bool,
+    has_triggers: bool,
+    /// The id of the image under all of it, and its config.
+    root: Option<LoweredBase>,
+    last_setter: BTreeMap<Late, usize>,
+    built: Built,
+}
+
+/// What the builder's state is.
+#[derive(Clone, Default)]
+struct Built {
+    env: Vars,
+    args: Vars,
+    user: String,
+    workdir: String,
+}
+
+/// The stage that is being written.
+pub(super) struct Walk<'a> {
+    pub(super) parsed: &'a Parsed,
+    pub(super) graph: &'a Graph,
+    pub(super) expander: Expander,
+    pub(super) index: usize,
+    pub(super) state: State,
+    /// Names whose value the builder may not have.
+    dirty: BTreeSet<Arc<str>>,
+    section: Section,
+    /// Stages of ours that this one needs: images that are copied from, scripts.
+    helpers: Section,
+    helper_count: usize,
+    /// The stages of ours that hold images.
+    image_stages: BTreeMap<String, String>,
+    pub(super) bases: &'a BTreeMap<String, LoweredBase>,
+    names: BTreeMap<usize, String>,
+    pub(super) caches: BTreeMap<String, usize>,
+    written: usize,
+}
+
+/// Lowers all needed stages.
+pub(super) fn walk(
+    parsed: &Parsed,
+    graph: &Graph,
+    bases: &BTreeMap<String, LoweredBase>,
+) -> Result<Lowered, Vec<Finding>> {
+    let file = &parsed.dockerfile;
+    let mut findings = Vec::new();
+    let mut out = Section::default();
+    let mut states: BTreeMap<usize, State> = BTreeMap::new();
+    let mut walk = Walk {
+        parsed,
+        graph,
+        expander: Expander::new(file.escape),
+        index: 0,
+        state: State::default(),
+        dirty: BTreeSet::new(),
+        section: Section::default(),
+        helpers: Section::default(),
+        helper_count: 0,
+        image_stages: BTreeMap::new(),
+        bases,
+        names: BTreeMap::new(),
+        caches: BTreeMap::new(),
+        written: 0,
+    };
+    let last = graph.stages.len().saturating_sub(1);
+    for stage in graph.stages.iter().filter(|stage| stage.needed) {
+        let from = &file.instructions[stage.parts.from];
+        let mut note = |instruction: &Instruction, refusal: Refusal| {
+            let span = refusal.span.unwrap_or(instruction.span);
+            findings.push(at(parsed, refusal.rule, span, refusal.message));
+        };
+        walk.index = stage.parts.index;
+        if let Err(refusal) = walk.begin(from, &stage.base, &states) {
+            note(from, refusal);
+        }
+        for index in stage.parts.body.clone() {
+            let instruction = &file.instructions[index];
+            if let Err(refusal) = walk.step(index, instruction) {
+                note(instruction, refusal);
+            }
+        }
+        if stage.parts.index == last
+            && let Err(refusal) = walk.finish(from)
+        {
+            note(from, refusal);
+        }
+        out.append(std::mem::take(&mut walk.helpers));
+        out.append(std::mem::take(&mut walk.section));
+        states.insert(stage.parts.index, std::mem::take(&mut walk.state));
+    }
+    if !findings.is_empty() {
+        return Err(findings);
+    }
+    let state = states.remove(&last).unwrap_or_default();
+    let (file, steps) = out.into_file();
+    Ok(Lowered {
+        file,
+        steps,
+        final_base: state.root.map(|root| root.reference),
+        config: ImageConfig {
+            env: state.image.list(),
+            // Not in the image: see the module's words.
+            shell: Vec::new(),
+            on_build: Vec::new(),
+            healthcheck: None,
+            ..state.config
+        },
+    })
+}
+
+impl Walk<'_> {
+    fn begin(&mut self, from: &Instruction, base: &Source, states: &BTreeMap<usize, State>) -> Result<(), Refusal> {
+        let mut name = format!("s{}", self.names.len());
+        self.names.insert(self.index, name.clone());
+        let mut refusal = None;
+        let (state, reference) = match base {
+            Source::Scratch => (State::default(), "scratch".to_owned()),
+            Source::Image(image) => match self.bases.get(image) {
+                Some(base) => {
+                    if !base.config.on_build.is_empty() {
+                        let message = format!("the base image {image} brings ONBUILD triggers, which are not built");
+                        refusal = Some(refuse(&NOT_BUILT, message));
+                    }
+                    (State::on(base), base.reference.clone())
+                }
+                None => {
+                    refusal = Some(refuse(&NOWHERE, format!("the base image {image} was not resolved")));
+                    (State::default(), "scratch".to_owned())
+                }
+            },
+            Source::Stage(stage) => {
+                let state = states.get(stage).cloned().unwrap_or_default();
+                if state.has_triggers {
+                    refusal = Some(refuse(
+                        &NOT_BUILT,
+                        "the stage below has ONBUILD triggers, which are not built",
+                    ));
+                }
+                (state, self.names.get(stage).cloned().unwrap_or_default())
+            }
+        };
+        self.expander.spend(32 * (state.env.len() + state.image.len()))?;
+        self.state = State {
+            cmd_is_set: false,
+            has_triggers: false,
+            ..state
+        };
+        self.state.built.args = Vars::default();
+        if self.state.image.value("PATH").is_none() {
+            let (path, value) = (Arc::from("PATH"), Arc::from(DEFAULT_PATH));
+            self.state.image.set(&path, &value);
+            self.state.env.set(&path, &value);
+        }
+        self.dirty = self.state.env.differing(&self.state.built.env);
+        name.insert_str(0, "AS ");
+        let words = std::iter::once(reference)
+            .chain(name.split(' ').map(str::to_owned))
+            .collect();
+        self.push(from, emit::list(Keyword::From, words))?;
+        refusal.map_or(Ok(()), Err)
+    }
+
+    fn push(&mut self, origin: &Instruction, instruction: Instruction) -> Result<(), Refusal> {
+        self.charge(&instruction)?;
+        self.section.push(origin, instruction);
+        Ok(())
+    }
+
+    fn charge(&mut self, instruction: &Instruction) -> Result<(), Refusal> {
+        self.written += crate::render::line(instruction).len() + 1;
+        self.written += instruction
+            .heredocs
+            .iter()
+            .map(|one| one.body.len() + 64)
+            .sum::<usize>();
+        if self.written > MAX_WRITTEN {
+            return Err(refuse(&TOO_LARGE, "the file becomes too large when it is written out"));
+        }
+        Ok(())
+    }
+
+    /// A stage of ours before this one.
+    fn helper(&mut self, origin: &Instruction, base: String, then: Option<Instruction>) -> Result<String, Refusal> {
+        let name = format!("h{}", self.helper_count);
+        self.helper_count += 1;
+        let from = emit::list(Keyword::From, vec![base, "AS".to_owned(), name.clone()]);
+        for instruction in std::iter::once(from).chain(then) {
+            self.charge(&instruction)?;
+            self.helpers.push(origin, instruction);
+        }
+        Ok(name)
+    }
+
+    /// The name under which the builder knows what `--from` names.
+    pub(super) fn source_name(&mut self, origin: &Instruction, source: Source) -> Result<String, Refusal> {
+        let (key, base) = match source {
+            Source::Stage(stage) => return Ok(self.names.get(&stage).cloned().unwrap_or_default()),
+            Source::Scratch => ("scratch".to_owned(), "scratch".to_owned()),
+            Source::Image(image) => match self.bases.get(&image) {
+                Some(base) => (image, base.reference.clone()),
+                None => return Err(refuse(&NOWHERE, format!("the image {image} was not resolved"))),
+            },
+        };
+        if let Some(name) = self.image_stages.get(&key) {
+            return Ok(name.clone());
+        }
+        let name = self.helper(origin, base, None)?;
+        self.image_stages.insert(key, name.clone());
+        Ok(name)
+    }
+
+    pub(super) fn expand(&mut self, text: &str) -> Result<String, Refusal> {
+        Ok(self.expander.word(text, &self.state.env)?)
+    }
+
+    fn step(&mut self, index: usize, instruction: &Instruction) -> Result<(), Refusal> {
+        match instruction.keyword {
+            Keyword::Env => self.env(instruction),
+            Keyword::Arg => self.arg(instruction),
+            Keyword::Run => self.run(instruction),
+            Keyword::Copy | Keyword::Add => {
+                for written in copy::lower(self, instruction)? {
+                    self.push(instruction, written)?;
+                }
+                Ok(())
+            }
+            Keyword::Workdir => self.workdir(instruction),
+            Keyword::User => self.user(instruction),
+            Keyword::Shell => {
+                self.state.config.shell = values(instruction);
+                Ok(())
+            }
+            Keyword::Cmd | Keyword::Entrypoint => self.command(index, instruction),
+            Keyword::Label => self.label(index, instruction),
+            Keyword::Expose => self.expose(index, instruction),
+            Keyword::Volume => self.volume(index, instruction),
+            Keyword::Stopsignal => self.stop_signal(index, instruction),
+            Keyword::Onbuild => {
+                self.state.has_triggers = true;
+                Ok(())
+            }
+            Keyword::Healthcheck | Keyword::Maintainer => Ok(()),
+            Keyword::From | Keyword::Unknown => Err(refuse(&INVALID, "not an instruction of a stage")),
+        }
+    }
+
+    fn env(&mut self, instruction: &Instruction) -> Result<(), Refusal> {
+        // All values see the variables as they were before the instruction.
+        let mut set = Vec::new();
+        for pair in instruction.pairs() {
+            let name = self.expand(&pair.name.value)?;
+            let value = self.expand(pair.value.as_ref().map_or("", |value| &value.value))?;
+            if name.is_empty() {
+                return Err(refuse(&UNDECIDED, format!("the name {:?} is empty", pair.name.value)));
+            }
+            set.push((Arc::from(name), Arc::from(value)));
+        }
+        for (name, value) in set {
+            self.state.env.set(&name, &value);
+            self.state.image.set(&name, &value);
+            self.dirty.insert(name);
+        }
+        Ok(())
+    }
+
+    fn arg(&mut self, instruction: &Instruction) -> Result<(), Refusal> {
+        for pair in instruction.pairs() {
+            let name: Arc<str> = Arc::from(pair.name.value.as_str());
+            let value = match &pair.value {
+                Some(value) => Some(Arc::from(self.expand(&value.value)?)),
+                None => self.graph.globals.value(&name).map(Arc::clone),
+            };
+            let Some(value) = value else { continue };
+            if matches!(&*name, "BUILDKIT_SBOM_SCAN_CONTEXT" | "BUILDKIT_SBOM_SCAN_STAGE") {
+                continue;
+            }
+            self.state.env.set(&name, &value);
+            self.dirty.insert(name);
+        }
+        Ok(())
+    }
+
+    fn user(&mut self, instruction: &Instruction) -> Result<(), Refusal> {
+        let user = self.expand(&text(instruction))?;
+        // An empty one is root; the builder was only seen to leave root alone.
+        if user.is_empty() && !self.state.built.user.is_empty() {
+            return Err(refuse(&UNDECIDED, "USER is empty when its variables are replaced"));
+        }
+        self.state.config.user = user;
+        Ok(())
+    }
+
+    fn workdir(&mut self, instruction: &Instruction) -> Result<(), Refusal> {
+        let path = self.expand(&text(instruction))?;
+        if path.is_empty() {
+            return Err(refuse(&UNDECIDED, "WORKDIR is empty when its variables are replaced"));
+        }
+        let path = path::absolute(&self.state.config.working_dir, &path);
+        self.flush_user(instruction)?;
+        let Some(written) = emit::text(Keyword::Workdir, &path) else {
+            return Err(refuse(&UNWRITABLE, "the path has a line end in it"));
+        };
+        self.push(instruction, written)?;
+        self.state.config.working_dir.clone_from(&path);
+        self.state.built.workdir = path;
+        Ok(())
+    }
+
+    fn flush_user(&mut self, origin: &Instruction) -> Result<(), Refusal> {
+        if self.state.built.user == self.state.config.user {
+            return Ok(());
+        }
+        let user = self.state.config.user.clone();
+        let Some(written) = emit::text(Keyword::User, &user) else {
+            return Err(refuse(&UNWRITABLE, "the user has a line end in it"));
+        };
+        self.push(origin, written)?;
+        self.state.built.user = user;
+        Ok(())
+    }
+
+    /// Gives the builder every variable that a command sees. A name that the image has and that an
+    /// `ARG` overrides is set in the image for now: the builder's own `ARG` never overrides `ENV`.
+    fn flush_env(&mut self, origin: &Instruction) -> Result<(), Refusal> {
+        let state = &mut self.state;
+        let mut env = Vec::new();
+        let mut args = Vec::new();
+        for name in std::mem::take(&mut self.dirty) {
+            let Some(value) = state.env.value(&name).map(Arc::clone) else {
+                continue;
+            };
+            let in_image = state.image.value(&name).is_some();
+            let known = if in_image {
+                &mut state.built.env
+            } else {
+                &mut state.built.args
+            };
+            if known.value(&name) == Some(&value) {
+                continue;
+            }
+            known.set(&name, &value);
+            if in_image {
+                env.push((name, value));
+                continue;
+            }
+            // The builder has its own idea of these and lets nobody change it.
+            if stages::builtin(&name) && stages::platform().value(&name) != Some(&value) {
+                return Err(refuse(&UNWRITABLE, format!("the builder gives {name} another value")));
+            }
+            args.push((name, value));
+        }
+        for (keyword, pairs) in [(Keyword::Arg, args), (Keyword::Env, env)] {
+            self.push_pairs(origin, keyword, &pairs)?;
+        }
+        Ok(())
+    }
+
+    fn push_pairs(
+        &mut self,
+        origin: &Instruction,
+        keyword: Keyword,
+        pairs: &[(Arc<str>, Arc<str>)],
+    ) -> Result<(), Refusal> {
+        if pairs.is_empty() {
+            return Ok(());
+        }
+        let written = emit::pairs(keyword, pairs.iter().map(|(name, value)| (&**name, &**value)))
+            .map_err(|name| refuse(&UNWRITABLE, format!("{name:?} or its value cannot be written")))?;
+        self.push(origin, written)
+    }
+
+    fn shell(&self) -> Vec<String> {
+        match self.state.config.shell.as_slice() {
+            [] => vec!["/bin/sh".to_owned(), "-c".to_owned()],
+            shell => shell.to_vec(),
+        }
+    }
+
+    fn run(&mut self, instruction: &Instruction) -> Result<(), Refusal> {
+        let mut flags = mount::lower(self, instruction)?;
+        let command = match &instruction.args {
+            Args::Json(_) => values(instruction),
+            Args::Text(word) => {
+                let script = if instruction.heredocs.is_empty() {
+                    word.value.clone()
+                } else if matches!(heredoc::opening(&word.value), Ok(Some(_))) {
+                    let content = instruction.heredocs[0].content();
+                    if content.starts_with("#!") {
+                        let (path, flag) = self.script_file(instruction, &content)?;
+                        flags.push(flag);
+                        path
+                    } else {
+                        content
+                    }
+                } else {
+                    let mut whole = word.value.clone();
+                    for heredoc in &instruction.heredocs {
+                        whole.push('\n');
+                        whole.push_str(&heredoc.body);
+                        whole.push_str(&heredoc.delimiter);
+                    }
+                    whole
+                };
+                let mut command = self.shell();
+                command.push(script);
+                command
+            }
+            _ => Vec::new(),
+        };
+        if command.is_empty() {
+            return Err(refuse(&INVALID, "RUN has no command"));
+        }
+        self.flush_user(instruction)?;
+        self.flush_env(instruction)?;
+        let mut written = emit::json(Keyword::Run, command);
+        written.flags = flags;
+        self.push(instruction, written)
+    }
+
+    /// A here-document that begins with `#!` is executed as a file. As in BuildKit the file stands
+    /// in a read-only mount, but not below `/dev`: the builder's commands have a `/dev` of their own.
+    fn script_file(&mut self, instruction: &Instruction, content: &str) -> Result<(String, crate::ast::Flag), Refusal> {
+        let Some((opening, heredoc)) = emit::heredoc("SEATRIAL-SCRIPT", content) else {
+            return Err(refuse(
+                &UNWRITABLE,
+                "the script holds a line end or a line that ends it early",
+            ));
+        };
+        let mut copied = emit::list(Keyword::Copy, vec![opening, "/script".to_owned()]);
+        copied.flags.push(emit::flag("chmod", "0755".to_owned()));
+        copied.heredocs.push(heredoc);
+        let name = self.helper(instruction, "scratch".to_owned(), Some(copied))?;
+        let folder = "/run/seatrial-heredoc";
+        let mount = format!("type=bind,from={name},source=/,target={folder}");
+        Ok((format!("{folder}/script"), emit::flag("mount", mount)))
+    }
+
+    fn command(&mut self, index: usize, instruction: &Instruction) -> Result<(), Refusal> {
+        let command = match &instruction.args {
+            Args::Json(_) => values(instruction),
+            Args::Text(word) => {
+                let mut command = self.shell();
+                command.push(word.value.clone());
+                command
+            }
+            _ => return Err(refuse(&INVALID, "there is no command")),
+        };
+        if instruction.keyword == Keyword::Cmd {
+            self.state.config.cmd = command;
+            self.state.cmd_is_set = true;
+            self.state.last_setter.insert(Late::Cmd, index);
+        } else {
+            self.state.config.entrypoint = command;
+            if !self.state.cmd_is_set {
+                self.state.config.cmd = Vec::new();
+            }
+            self.state.last_setter.insert(Late::Entrypoint, index);
+        }
+        Ok(())
+    }
+
+    fn label(&mut self, index: usize, instruction: &Instruction) -> Result<(), Refusal> {
+        for pair in instruction.pairs() {
+            let name = self.expand(&pair.name.value)?;
+            let value = self.expand(pair.value.as_ref().map_or("", |value| &value.value))?;
+            if name.is_empty() {
+                return Err(refuse(&UNDECIDED, format!("the name {:?} is empty", pair.name.value)));
+            }
+            self.state.config.labels.insert(name, value);
+        }
+        self.state.last_setter.insert(Late::Labels, index);
+        Ok(())
+    }
+
+    fn expose(&mut self, index: usize, instruction: &Instruction) -> Result<(), Refusal> {
+        for word in instruction.words() {
+            for port in self.expander.words(&word.value, &self.state.env)? {
+                for port in ports(&port).ok_or_else(|| refuse(&INVALID, format!("{port:?} is no port")))? {
+                    self.state.config.exposed_ports.insert(port, serde_json::json!({}));
+                }
+                if self.state.config.exposed_ports.len() > MAX_PORTS {
+                    return Err(refuse(&TOO_LARGE, format!("more than {MAX_PORTS} ports")));
+                }
+            }
+        }
+        self.state.last_setter.insert(Late::Ports, index);
+        Ok(())
+    }
+
+    fn volume(&mut self, index: usize, instruction: &Instruction) -> Result<(), Refusal> {
+        for word in instruction.words() {
+            let volume = self.expand(&word.value)?;
+            if volume.trim() != volume || !volume.starts_with('/') {
+                return Err(refuse(&INVALID, format!("the volume {volume:?} is no absolute path")));
+            }
+            self.state.config.volumes.insert(volume, serde_json::json!({}));
+        }
+        self.state.last_setter.insert(Late::Volumes, index);
+        Ok(())
+    }
+
+    fn stop_signal(&mut self, index: usize, instruction: &Instruction) -> Result<(), Refusal> {
+        let signal = self.expand(&text(instruction))?;
+        if !is_signal(&signal) {
+            return Err(refuse(&INVALID, format!("{signal:?} is no signal")));
+        }
+        self.state.config.stop_signal = signal;
+        self.state.last_setter.insert(Late::StopSignal, index);
+        Ok(())
+    }
+
+    /// Writes what only the finished image has, where it differs from the image below.
+    fn finish(&mut self, from: &Instruction) -> Result<(), Refusal> {
+        let restored: Vec<_> = self
+            .state
+            .image
+            .differing(&self.state.built.env)
+            .into_iter()
+            .filter_map(|name| Some((Arc::clone(&name), Arc::clone(self.state.image.value(&name)?))))
+            .collect();
+        self.push_pairs(from, Keyword::Env, &restored)?;
+        self.flush_user(from)?;
+        let below = self
+            .state
+            .root
+            .as_ref()
+            .map(|root| root.config.clone())
+            .unwrap_or_default();
+        let config = self.state.config.clone();
+        let labels = config
+            .labels
+            .iter()
+            .filter(|(name, value)| below.labels.get(*name) != Some(*value));
+        let labels: Vec<(&str, &str)> = labels.map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        if !labels.is_empty() {
+            let written = emit::pairs(Keyword::Label, labels)
+                .map_err(|name| refuse(&UNWRITABLE, format!("the label {name:?} cannot be written")))?;
+            self.push_late(from, Late::Labels, written)?;
+        }
+        let new = |all: &BTreeMap<String, serde_json::Value>, below: &BTreeMap<String, serde_json::Value>| {
+            all.keys()
+                .filter(|one| !below.contains_key(*one))
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        let ports = new(&config.exposed_ports, &below.exposed_ports);
+        if !ports.is_empty() {
+            self.push_late(from, Late::Ports, emit::list(Keyword::Expose, ports))?;
+        }
+        let volumes = new(&config.volumes, &below.volumes);
+        if !volumes.is_empty() {
+            let volumes: Option<Vec<String>> = volumes.iter().map(|volume| emit::quoted(volume)).collect();
+            let volumes = volumes.ok_or_else(|| refuse(&UNWRITABLE, "a volume has a line end in it"))?;
+            self.push_late(from, Late::Volumes, emit::json(Keyword::Volume, volumes))?;
+        }
+        if config.stop_signal != below.stop_signal
+            && let Some(written) = emit::text(Keyword::Stopsignal, &config.stop_signal)
+        {
+            self.push_late(from, Late::StopSignal, written)?;
+        }
+        let entrypoint = config.entrypoint != below.entrypoint;
+        if entrypoint {
+            self.push_late(
+                from,
+                Late::Entrypoint,
+                emit::json(Keyword::Entrypoint, config.entrypoint),
+            )?;
+        }
+        // An ENTRYPOINT empties the builder's CMD, so it is written again.
+        let now: &[String] = if entrypoint { &[] } else { &below.cmd };
+        if config.cmd != now {
+            self.push_late(from, Late::Cmd, emit::json(Keyword::Cmd, config.cmd))?;
+        }
+        Ok(())
+    }
+
+    fn push_late(&mut self, from: &Instruction, late: Late, written: Instruction) -> Result<(), Refusal> {
+        let instructions = &self.parsed.dockerfile.instructions;
+        let setter = self
+            .state
+            .last_setter
+            .get(&late)
+            .and_then(|index| instructions.get(*index));
+        self.push(setter.unwrap_or(from), written)
+    }
+}
+
+impl State {
+    pub(super) fn workdir(&self) -> &str {
+        &self.config.working_dir
+    }
+
+    fn on(base: &LoweredBase) -> Self {
+        let config = base.config.clone();
+        let env = Vars::of_list(&config.env);
+        Self {
+            built: Built {
+                env: env.clone(),
+                user: config.user.clone(),
+                workdir: config.working_dir.clone(),
+                ..Built::default()
+            },
+            image: env.clone(),
+            env,
+            config,
+            root: Some(base.clone()),
+            ..Self::default()
+        }
+    }
+}
+
+fn values(instruction: &Instruction) -> Vec<String> {
+    instruction.words().iter().map(|word| word.value.clone()).collect()
+}
+
+fn text(instruction: &Instruction) -> String {
+    instruction
+        .words()
+        .first()
+        .map(|word| word.value.clone())
+        .unwrap_or_default()
+}
+
+/// `80`, `80/udp`, `8000-8010/tcp`, each port written out.
+fn ports(written: &str) -> Option<Vec<String>> {
+    let (range, protocol) = written.split_once('/').unwrap_or((written, "tcp"));
+    let protocol = protocol.to_ascii_lowercase();
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u16>().ok().filter(|_| digits)
+    };
+    let (first, last) = (number(first)?, number(last)?);
+    let sound = matches!(protocol.as_str(), "tcp" | "udp" | "sctp") && first <= last;
+    sound.then(|| (first..=last).map(|port| format!("{port}/{protocol}")).collect())
+}
+
+fn is_signal(signal: &str) -> bool {
+    if signal.bytes().all(|byte| byte.is_ascii_digit()) {
+        return signal.parse::<u8>().is_ok_and(|number| (1..=64).contains(&number));
+    }
+    let name = signal.strip_prefix("SIG").unwrap_or(signal);
+    [
+        "ABRT", "ALRM", "CONT", "HUP", "INT", "IO", "KILL", "PIPE", "PROF", "PWR", "QUIT", "STOP", "TERM", "TSTP",
+        "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ", "RTMIN", "RTMAX", "RTMIN+3",
+    ]
+    .contains(&name)
+}
