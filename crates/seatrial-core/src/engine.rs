@@ -166,7 +166,7 @@ pub struct BuildRequest {
 #[derive(Clone, Debug)]
 pub enum BuildEnd {
     /// An image that passed our checks.
-    Built(BuiltImage, Usage),
+    Built(Box<BuiltImage>, Usage),
     /// The guest's fault.
     Failed(BuildFailure, Usage),
 }

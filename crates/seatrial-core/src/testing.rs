@@ -162,7 +162,7 @@ impl Engine for Fake {
         })?;
         let layer = Digest::of(b"new layer");
         Ok(BuildEnd::Built(
-            BuiltImage {
+            Box::new(BuiltImage {
                 id: Digest::of(&config_bytes),
                 config_bytes,
                 config: script.built_config.clone().unwrap_or_default(),
@@ -174,7 +174,7 @@ impl Engine for Fake {
                     len: 0,
                 }],
                 spool: Arc::new(spool),
-            },
+            }),
             Usage::default(),
         ))
     }

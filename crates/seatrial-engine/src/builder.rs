@@ -195,7 +195,7 @@ async fn check(inner: &Inner, request: &BuildRequest, output: Output, usage: Usa
     .await
     .map_err(|error| EngineError::Broken(format!("checking a build was given up: {error}")))?;
     match checked {
-        Ok(image) => Ok(BuildEnd::Built(image, usage)),
+        Ok(image) => Ok(BuildEnd::Built(Box::new(image), usage)),
         Err(Bad::Refused(why)) => Ok(BuildEnd::Failed(BuildFailure::Refused { why }, usage)),
         Err(Bad::Local(source)) => Err(EngineError::Local {
             action: "read what a build left",

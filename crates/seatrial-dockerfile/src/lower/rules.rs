@@ -77,7 +77,6 @@ pub(super) static INVALID: Rule = rule(
 );
 
 /// All of them.
-#[must_use]
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
     [
         &NOT_BUILT,
@@ -115,8 +114,14 @@ pub fn findings(parsed: &Parsed) -> Vec<Finding> {
     findings
 }
 
-/// A finding at a place.
-pub(super) fn at(parsed: &Parsed, rule: &'static Rule, span: Span, message: String) -> Finding {
+/// A finding at a place. A flag may end within a character, a finding may not.
+pub(super) fn at(parsed: &Parsed, rule: &'static Rule, mut span: Span, message: String) -> Finding {
+    while !parsed.text.is_char_boundary(span.start) {
+        span.start -= 1;
+    }
+    while span.end < parsed.text.len() && !parsed.text.is_char_boundary(span.end) {
+        span.end += 1;
+    }
     let (line, column) = parsed.position(span.start);
     Finding {
         rule: rule.id,

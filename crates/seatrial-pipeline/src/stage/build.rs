@@ -68,8 +68,8 @@ pub async fn build(walk: &Walk<'_>, resolved: &Resolved, waiting: oneshot::Sende
             }
             note_image(walk, resolved, &image);
             // Nobody waits any more only when the scan has failed, and then that error ends the walk.
-            let _ = waiting.send(image.clone());
-            Ok(Built { image })
+            let _ = waiting.send((*image).clone());
+            Ok(Built { image: *image })
         }
         BuildEnd::Failed(failure, usage) => {
             walk.case.evidence().usage.insert(Stage::Build, usage);
