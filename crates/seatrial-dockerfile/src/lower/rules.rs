@@ -41,7 +41,7 @@ pub(super) static FLAG: Rule = rule(
     "ST092",
     "Flag, option or pattern that is not supported",
     "The builder does not take it, or means something else by it than BuildKit does.",
-    "Leave it out or use the plain form: octal --chmod, --chown=user:group, * and ? in sources.",
+    "Leave it out or use the plain form: octal --chmod, --chown=user:group, *, ? and [abc] in sources.",
 );
 
 /// A stage or image that is not there.

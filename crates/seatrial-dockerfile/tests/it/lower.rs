@@ -61,8 +61,8 @@ fn odd_files_say_the_same_when_they_are_rendered() {
 
 #[test]
 fn most_real_files_can_be_lowered() {
-    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
-    let (mut all, mut good) = (0, 0);
+    let mut refused = Vec::new();
+    let mut all = 0;
     for (name, bytes) in corpus::real_files() {
         let parsed = parse(&bytes);
         if !parsed.errors.is_empty() {
@@ -70,26 +70,21 @@ fn most_real_files_can_be_lowered() {
         }
         all += 1;
         match lowered(&parsed) {
-            Ok(plan) => {
-                good += 1;
-                assert_eq!(
-                    parse(plan.dockerfile.as_bytes()).dockerfile.instructions.len(),
-                    plan.steps.len()
-                );
-            }
+            Ok(plan) => assert_eq!(plan.stage_steps.iter().sum::<usize>(), plan.steps.len(), "{name}"),
             Err(findings) => {
                 let first = &findings[0];
-                if std::env::var_os("SHOW_REFUSED").is_some() {
-                    eprintln!("{name}:{}: {} {}", first.line, first.rule, first.message);
-                }
-                *reasons.entry(first.rule.to_owned()).or_default() += 1;
+                refused.push(format!("{} {name}:{}: {}", first.rule, first.line, first.message));
             }
         }
     }
-    assert!(all == 0 || good * 100 >= all * 91, "{good} of {all}: {reasons:?}");
-    if std::env::var_os("SHOW_REFUSED").is_some() {
-        eprintln!("{good} of {all}: {reasons:?}");
-    }
+    refused.sort();
+    // Half of them need a variable of their real base.
+    assert!(
+        refused.len() * 10 < all.max(1),
+        "{} of {all}:\n{}",
+        refused.len(),
+        refused.join("\n")
+    );
 }
 
 /// Text that readers of Dockerfiles stumble over.
