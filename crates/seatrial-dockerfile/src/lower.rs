@@ -121,7 +121,7 @@ pub fn lower(parsed: &Parsed, bases: &BTreeMap<String, LoweredBase>) -> Result<P
             parsed,
             &rules::UNWRITABLE,
             Span::new(0, 0),
-            "the file".to_owned(),
+            "the file cannot be written so that it reads as it was judged".to_owned(),
         )]);
     }
     let stages = lowered.file.stages();
@@ -216,6 +216,16 @@ mod tests {
             text("FROM a\nENV v=1\nARG v=2\nRUN true\n"),
             "FROM id AS s0\nENV v=2\nRUN [\"/bin/sh\",\"-c\",\"true\"]\nENV v=1\n"
         );
+    }
+
+    #[test]
+    fn an_image_without_a_path_gets_the_usual_one() {
+        for text in ["FROM a\nCMD [\"c\"]\n", "FROM scratch\n"] {
+            let plan = plan_on(text, &ImageConfig::default()).unwrap();
+            assert!(plan.config.env[0].starts_with("PATH=/usr/local/sbin:"), "{text}");
+            assert!(plan.dockerfile.contains("ENV PATH=/usr/local/sbin:"), "{text}");
+        }
+        assert_eq!(plan("FROM a\n").unwrap().config.env, ["PATH=/bin"]);
     }
 
     #[test]
