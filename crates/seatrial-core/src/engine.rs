@@ -158,6 +158,8 @@ pub struct BuildRequest {
     pub final_base: Option<usize>,
     /// How many steps the builder will count in each stage: for progress.
     pub stage_steps: Vec<usize>,
+    /// A stage is built on another one.
+    pub stage_on_stage: bool,
     /// Bounds.
     pub limits: BuildLimits,
 }

@@ -41,7 +41,7 @@ pub struct ImageConfig {
     #[serde(deserialize_with = "null_is_default")]
     pub shell: Vec<String>,
     /// `HEALTHCHECK`, as Docker writes it.
-    pub healthcheck: Option<serde_json::Value>,
+    pub healthcheck: Option<Box<serde_json::Value>>,
 }
 
 fn null_is_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(

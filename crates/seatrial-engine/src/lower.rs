@@ -61,7 +61,7 @@ pub(crate) fn builder(parts: &Parts<'_>, request: &BuildRequest) -> ContainerCre
     for (index, base) in request.bases.iter().enumerate() {
         mounts.push(volume(&base.store_volume, &format!("/base/{index}"), false));
     }
-    let args = [
+    let mut args = [
         "build",
         "--deadline-s",
         &deadline.to_string(),
@@ -71,7 +71,14 @@ pub(crate) fn builder(parts: &Parts<'_>, request: &BuildRequest) -> ContainerCre
         "--",
         "--identity-label=false",
     ]
-    .map(str::to_owned);
+    .map(str::to_owned)
+    .to_vec();
+    if request.stage_on_stage {
+        // Without it buildah removes the image in between at the end, and fails: "layer not known",
+        // for its layers are in a store that is read only. With it every step is a layer, which
+        // takes longer, so only those pay who need it.
+        args.push("--layers".to_owned());
+    }
     let mut host = builder_walls(
         parts,
         limits.memory.as_u64(),
@@ -112,7 +119,7 @@ pub(crate) fn builder(parts: &Parts<'_>, request: &BuildRequest) -> ContainerCre
             "size=67108864,nr_inodes=16384,mode=1777,noexec,nosuid,nodev".to_owned(),
         ),
     ]));
-    body(parts, "0:0", args.to_vec(), host)
+    body(parts, "0:0", args, host)
 }
 
 /// The trusted filler of a base's store.

@@ -11,7 +11,7 @@ pub(super) fn mismatches(expected: &ImageConfig, built: &ImageConfig) -> Vec<Str
     let mut found = Vec::new();
     let mut check = |what: &str, same: bool| {
         if !same {
-            found.push(format!("{what} differs"));
+            found.push(format!("{what} is not as planned"));
         }
     };
     check("the user", expected.user == built.user);
@@ -30,7 +30,7 @@ pub(super) fn mismatches(expected: &ImageConfig, built: &ImageConfig) -> Vec<Str
         "the set of ports",
         expected.exposed_ports.keys().eq(built.exposed_ports.keys()),
     );
-    check("the labels", expected.labels == built.labels);
+    check("the set of labels", expected.labels == built.labels);
     check("the stop signal", expected.stop_signal == built.stop_signal);
     // The image format has no place for these.
     check("the set of ONBUILD triggers", built.on_build.is_empty());

@@ -45,6 +45,12 @@ struct Mount {
 
 fn mount(walk: &mut Walk<'_>, instruction: &Instruction, flag: &Flag, value: &str) -> Result<Flag, Refusal> {
     let mount = read(walk, value)?;
+    if !matches!(mount.kind.as_str(), "bind" | "cache" | "tmpfs") {
+        return Err(refuse(
+            &NOT_BUILT,
+            format!("--mount=type={} is not built here", mount.kind),
+        ));
+    }
     let target = match mount.target.as_str() {
         "" => return Err(refuse(&INVALID, "the mount has no target")),
         target => path::absolute(walk.state.workdir(), target),
@@ -107,7 +113,7 @@ fn mount(walk: &mut Walk<'_>, instruction: &Instruction, flag: &Flag, value: &st
                 written.push_str(",rw");
             }
         }
-        kind => return Err(refuse(&NOT_BUILT, format!("--mount=type={kind} is not built here"))),
+        _ => {}
     }
     Ok(emit::flag("mount", written))
 }

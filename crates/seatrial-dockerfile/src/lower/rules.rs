@@ -44,7 +44,7 @@ pub(super) static FLAG: Rule = rule(
     "ST092",
     "Flag, option or pattern that is not supported",
     "The builder does not take it, or means something else by it than BuildKit does.",
-    "Leave it out or use the plain form: octal --chmod, --chown=user:group, * and ? in sources.",
+    "Leave it out or use the plain form: octal --chmod, --chown=user:group, *, ? and [abc] in sources.",
 );
 
 /// A stage or image that is not there.
@@ -80,7 +80,6 @@ pub(super) static INVALID: Rule = rule(
 );
 
 /// All of them.
-#[must_use]
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
     [
         &NOT_BUILT,
@@ -118,8 +117,14 @@ pub fn findings(parsed: &Parsed) -> Vec<Finding> {
     findings
 }
 
-/// A finding at a place.
-pub(super) fn at(parsed: &Parsed, rule: &'static Rule, span: Span, message: String) -> Finding {
+/// A finding at a place. A flag may end within a character, a finding may not.
+pub(super) fn at(parsed: &Parsed, rule: &'static Rule, mut span: Span, message: String) -> Finding {
+    while !parsed.text.is_char_boundary(span.start) {
+        span.start -= 1;
+    }
+    while span.end < parsed.text.len() && !parsed.text.is_char_boundary(span.end) {
+        span.end += 1;
+    }
     let (line, column) = parsed.position(span.start);
     let message = match message.char_indices().nth(MAX_MESSAGE) {
         Some((end, _)) => format!("{}…", &message[..end]),

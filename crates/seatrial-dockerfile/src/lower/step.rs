@@ -13,6 +13,7 @@ use seatrial_core::{
 use super::{
     LoweredBase, PlannedStep, copy,
     emit::{self, Section},
+    late::Late,
     mount, path,
     rules::{INVALID, NOT_BUILT, NOWHERE, TOO_LARGE, UNDECIDED, UNWRITABLE, at, of_lex},
     stages::{self, Graph, Source},
@@ -25,8 +26,6 @@ use crate::{
 };
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Ports of one image.
-const MAX_PORTS: usize = 4096;
 /// Bytes of instructions that are written; the builder takes 4 MiB of text.
 const MAX_WRITTEN: usize = 3 << 20;
 
@@ -60,38 +59,26 @@ impl From<crate::shell::LexError> for Refusal {
     }
 }
 
-/// Settings that only the finished image has: written once, at the end, for the instruction that
-/// set them last.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Late {
-    Labels,
-    Ports,
-    Volumes,
-    StopSignal,
-    Entrypoint,
-    Cmd,
-}
-
 /// What BuildKit's state is at an instruction.
 #[derive(Clone, Default)]
 pub(super) struct State {
     /// What commands see: the image's variables and the arguments.
     pub(super) env: Vars,
     /// What the image will have.
-    image: Vars,
-    config: ImageConfig,
-    cmd_is_set: bool,
+    pub(super) image: Vars,
+    pub(super) config: ImageConfig,
+    pub(super) cmd_is_set: bool,
     has_triggers: bool,
     /// The id of the image under all of it, and its config.
-    root: Option<LoweredBase>,
-    last_setter: BTreeMap<Late, usize>,
-    built: Built,
+    pub(super) root: Option<LoweredBase>,
+    pub(super) last_setter: BTreeMap<Late, usize>,
+    pub(super) built: Built,
 }
 
 /// What the builder's state is.
 #[derive(Clone, Default)]
-struct Built {
-    env: Vars,
+pub(super) struct Built {
+    pub(super) env: Vars,
     args: Vars,
     user: String,
     workdir: String,
@@ -242,7 +229,7 @@ impl Walk<'_> {
         refusal.map_or(Ok(()), Err)
     }
 
-    fn push(&mut self, origin: &Instruction, instruction: Instruction) -> Result<(), Refusal> {
+    pub(super) fn push(&mut self, origin: &Instruction, instruction: Instruction) -> Result<(), Refusal> {
         self.charge(&instruction)?;
         self.section.push(origin, instruction);
         Ok(())
@@ -388,7 +375,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn flush_user(&mut self, origin: &Instruction) -> Result<(), Refusal> {
+    pub(super) fn flush_user(&mut self, origin: &Instruction) -> Result<(), Refusal> {
         if self.state.built.user == self.state.config.user {
             return Ok(());
         }
@@ -437,7 +424,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn push_pairs(
+    pub(super) fn push_pairs(
         &mut self,
         origin: &Instruction,
         keyword: Keyword,
@@ -451,7 +438,7 @@ impl Walk<'_> {
         self.push(origin, written)
     }
 
-    fn shell(&self) -> Vec<String> {
+    pub(super) fn shell(&self) -> Vec<String> {
         match self.state.config.shell.as_slice() {
             [] => vec!["/bin/sh".to_owned(), "-c".to_owned()],
             shell => shell.to_vec(),
@@ -516,155 +503,6 @@ impl Walk<'_> {
         let mount = format!("type=bind,from={name},source=/,target={folder}");
         Ok((format!("{folder}/script"), emit::flag("mount", mount)))
     }
-
-    fn command(&mut self, index: usize, instruction: &Instruction) -> Result<(), Refusal> {
-        let command = match &instruction.args {
-            Args::Json(_) => values(instruction),
-            Args::Text(word) => {
-                let mut command = self.shell();
-                command.push(word.value.clone());
-                command
-            }
-            _ => return Err(refuse(&INVALID, "there is no command")),
-        };
-        if instruction.keyword == Keyword::Cmd {
-            self.state.config.cmd = command;
-            self.state.cmd_is_set = true;
-            self.state.last_setter.insert(Late::Cmd, index);
-        } else {
-            self.state.config.entrypoint = command;
-            if !self.state.cmd_is_set {
-                self.state.config.cmd = Vec::new();
-            }
-            self.state.last_setter.insert(Late::Entrypoint, index);
-        }
-        Ok(())
-    }
-
-    fn label(&mut self, index: usize, instruction: &Instruction) -> Result<(), Refusal> {
-        for pair in instruction.pairs() {
-            let name = self.expand(&pair.name.value)?;
-            let value = self.expand(pair.value.as_ref().map_or("", |value| &value.value))?;
-            if name.is_empty() {
-                return Err(refuse(&UNDECIDED, format!("the name {:?} is empty", pair.name.value)));
-            }
-            self.state.config.labels.insert(name, value);
-        }
-        self.state.last_setter.insert(Late::Labels, index);
-        Ok(())
-    }
-
-    fn expose(&mut self, index: usize, instruction: &Instruction) -> Result<(), Refusal> {
-        for word in instruction.words() {
-            for port in self.expander.words(&word.value, &self.state.env)? {
-                for port in ports(&port).ok_or_else(|| refuse(&INVALID, format!("{port:?} is no port")))? {
-                    self.state.config.exposed_ports.insert(port, serde_json::json!({}));
-                }
-                if self.state.config.exposed_ports.len() > MAX_PORTS {
-                    return Err(refuse(&TOO_LARGE, format!("more than {MAX_PORTS} ports")));
-                }
-            }
-        }
-        self.state.last_setter.insert(Late::Ports, index);
-        Ok(())
-    }
-
-    fn volume(&mut self, index: usize, instruction: &Instruction) -> Result<(), Refusal> {
-        for word in instruction.words() {
-            let volume = self.expand(&word.value)?;
-            if volume.trim() != volume || !volume.starts_with('/') {
-                return Err(refuse(&INVALID, format!("the volume {volume:?} is no absolute path")));
-            }
-            self.state.config.volumes.insert(volume, serde_json::json!({}));
-        }
-        self.state.last_setter.insert(Late::Volumes, index);
-        Ok(())
-    }
-
-    fn stop_signal(&mut self, index: usize, instruction: &Instruction) -> Result<(), Refusal> {
-        let signal = self.expand(&text(instruction))?;
-        if !is_signal(&signal) {
-            return Err(refuse(&INVALID, format!("{signal:?} is no signal")));
-        }
-        self.state.config.stop_signal = signal;
-        self.state.last_setter.insert(Late::StopSignal, index);
-        Ok(())
-    }
-
-    /// Writes what only the finished image has, where it differs from the image below.
-    fn finish(&mut self, from: &Instruction) -> Result<(), Refusal> {
-        let restored: Vec<_> = self
-            .state
-            .image
-            .differing(&self.state.built.env)
-            .into_iter()
-            .filter_map(|name| Some((Arc::clone(&name), Arc::clone(self.state.image.value(&name)?))))
-            .collect();
-        self.push_pairs(from, Keyword::Env, &restored)?;
-        self.flush_user(from)?;
-        let below = self
-            .state
-            .root
-            .as_ref()
-            .map(|root| root.config.clone())
-            .unwrap_or_default();
-        let config = self.state.config.clone();
-        let labels = config
-            .labels
-            .iter()
-            .filter(|(name, value)| below.labels.get(*name) != Some(*value));
-        let labels: Vec<(&str, &str)> = labels.map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        if !labels.is_empty() {
-            let written = emit::pairs(Keyword::Label, labels)
-                .map_err(|name| refuse(&UNWRITABLE, format!("the label {name:?} cannot be written")))?;
-            self.push_late(from, Late::Labels, written)?;
-        }
-        let new = |all: &BTreeMap<String, serde_json::Value>, below: &BTreeMap<String, serde_json::Value>| {
-            all.keys()
-                .filter(|one| !below.contains_key(*one))
-                .cloned()
-                .collect::<Vec<_>>()
-        };
-        let ports = new(&config.exposed_ports, &below.exposed_ports);
-        if !ports.is_empty() {
-            self.push_late(from, Late::Ports, emit::list(Keyword::Expose, ports))?;
-        }
-        let volumes = new(&config.volumes, &below.volumes);
-        if !volumes.is_empty() {
-            let volumes: Option<Vec<String>> = volumes.iter().map(|volume| emit::quoted(volume)).collect();
-            let volumes = volumes.ok_or_else(|| refuse(&UNWRITABLE, "a volume has a line end in it"))?;
-            self.push_late(from, Late::Volumes, emit::json(Keyword::Volume, volumes))?;
-        }
-        if config.stop_signal != below.stop_signal
-            && let Some(written) = emit::text(Keyword::Stopsignal, &config.stop_signal)
-        {
-            self.push_late(from, Late::StopSignal, written)?;
-        }
-        let entrypoint = config.entrypoint != below.entrypoint;
-        if entrypoint {
-            self.push_late(
-                from,
-                Late::Entrypoint,
-                emit::json(Keyword::Entrypoint, config.entrypoint),
-            )?;
-        }
-        // An ENTRYPOINT empties the builder's CMD, so it is written again.
-        let now: &[String] = if entrypoint { &[] } else { &below.cmd };
-        if config.cmd != now {
-            self.push_late(from, Late::Cmd, emit::json(Keyword::Cmd, config.cmd))?;
-        }
-        Ok(())
-    }
-
-    fn push_late(&mut self, from: &Instruction, late: Late, written: Instruction) -> Result<(), Refusal> {
-        let instructions = &self.parsed.dockerfile.instructions;
-        let setter = self
-            .state
-            .last_setter
-            .get(&late)
-            .and_then(|index| instructions.get(*index));
-        self.push(setter.unwrap_or(from), written)
-    }
 }
 
 impl State {
@@ -691,40 +529,14 @@ impl State {
     }
 }
 
-fn values(instruction: &Instruction) -> Vec<String> {
+pub(super) fn values(instruction: &Instruction) -> Vec<String> {
     instruction.words().iter().map(|word| word.value.clone()).collect()
 }
 
-fn text(instruction: &Instruction) -> String {
+pub(super) fn text(instruction: &Instruction) -> String {
     instruction
         .words()
         .first()
         .map(|word| word.value.clone())
         .unwrap_or_default()
-}
-
-/// `80`, `80/udp`, `8000-8010/tcp`, each port written out.
-fn ports(written: &str) -> Option<Vec<String>> {
-    let (range, protocol) = written.split_once('/').unwrap_or((written, "tcp"));
-    let protocol = protocol.to_ascii_lowercase();
-    let (first, last) = range.split_once('-').unwrap_or((range, range));
-    let number = |text: &str| {
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        text.parse::<u16>().ok().filter(|_| digits)
-    };
-    let (first, last) = (number(first)?, number(last)?);
-    let sound = matches!(protocol.as_str(), "tcp" | "udp" | "sctp") && first <= last;
-    sound.then(|| (first..=last).map(|port| format!("{port}/{protocol}")).collect())
-}
-
-fn is_signal(signal: &str) -> bool {
-    if signal.bytes().all(|byte| byte.is_ascii_digit()) {
-        return signal.parse::<u8>().is_ok_and(|number| (1..=64).contains(&number));
-    }
-    let name = signal.strip_prefix("SIG").unwrap_or(signal);
-    [
-        "ABRT", "ALRM", "CONT", "HUP", "INT", "IO", "KILL", "PIPE", "PROF", "PWR", "QUIT", "STOP", "TERM", "TSTP",
-        "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ", "RTMIN", "RTMAX", "RTMIN+3",
-    ]
-    .contains(&name)
 }

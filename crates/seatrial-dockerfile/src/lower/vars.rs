@@ -78,9 +78,14 @@ impl Expander {
     }
 
     fn lex(&mut self, lexer: Lexer, text: &str, env: &Vars) -> Result<Lexed, LexError> {
-        let lexed = lexer.lex(text, env)?;
-        self.spend(lexed.text.len() + lexed.work)?;
-        Ok(lexed)
+        let lexed = lexer.lex(text, env);
+        match &lexed {
+            Ok(lexed) => self.spend(lexed.text.len() + lexed.work)?,
+            // Nothing is built of this file any more, so nothing is worth much work.
+            Err(LexError::TooLarge) => self.left = 0,
+            Err(_) => {}
+        }
+        lexed
     }
 
     /// One text.

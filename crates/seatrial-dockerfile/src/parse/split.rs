@@ -147,6 +147,8 @@ impl Splitter<'_> {
             }
             let at_end = at >= end;
             at = at.min(end);
+            // The blank that ended it may stand within a character; a place may not.
+            let place_end = self.boundary(at);
             if word == "--" {
                 return (flags, self.boundary(at));
             }
@@ -154,14 +156,14 @@ impl Splitter<'_> {
                 Some((split, place)) => (
                     word[2..split].to_owned(),
                     Some(word[split + 1..].to_owned()),
-                    self.logical.span((place + 1).min(at), self.boundary(at)),
+                    self.logical.span((place + 1).min(at), place_end),
                 ),
-                None => (word[2..].to_owned(), None, self.logical.span(at, at)),
+                None => (word[2..].to_owned(), None, self.logical.span(place_end, place_end)),
             };
             flags.push(Flag {
                 name,
                 value,
-                span: self.logical.span(from, self.boundary(at)),
+                span: self.logical.span(from, place_end),
                 value_span,
             });
             if at_end {

@@ -61,8 +61,8 @@ fn odd_files_say_the_same_when_they_are_rendered() {
 
 #[test]
 fn most_real_files_can_be_lowered() {
-    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
-    let (mut all, mut good) = (0, 0);
+    let mut refused = Vec::new();
+    let mut all = 0;
     for (name, bytes) in corpus::real_files() {
         let parsed = parse(&bytes);
         if !parsed.errors.is_empty() {
@@ -70,24 +70,144 @@ fn most_real_files_can_be_lowered() {
         }
         all += 1;
         match lowered(&parsed) {
-            Ok(plan) => {
-                good += 1;
-                assert_eq!(
-                    parse(plan.dockerfile.as_bytes()).dockerfile.instructions.len(),
-                    plan.steps.len()
-                );
-            }
+            Ok(plan) => assert_eq!(plan.stage_steps.iter().sum::<usize>(), plan.steps.len(), "{name}"),
             Err(findings) => {
                 let first = &findings[0];
-                if std::env::var_os("SHOW_REFUSED").is_some() {
-                    eprintln!("{name}:{}: {} {}", first.line, first.rule, first.message);
-                }
-                *reasons.entry(first.rule.to_owned()).or_default() += 1;
+                refused.push(format!("{} {name}:{}: {}", first.rule, first.line, first.message));
             }
         }
     }
-    assert!(all == 0 || good * 100 >= all * 91, "{good} of {all}: {reasons:?}");
-    if std::env::var_os("SHOW_REFUSED").is_some() {
-        eprintln!("{good} of {all}: {reasons:?}");
+    refused.sort();
+    // Half of them need a variable of their real base.
+    assert!(
+        refused.len() * 10 < all.max(1),
+        "{} of {all}:\n{}",
+        refused.len(),
+        refused.join("\n")
+    );
+}
+
+/// Text that readers of Dockerfiles stumble over.
+fn odd() -> impl Strategy<Value = String> {
+    let pieces = prop_oneof![
+        6 => prop::sample::select(vec![
+            "a", "b1", " ", "  ", "\t", "\"", "'", "\\", "`", "$", "$a", "${a}", "${a:-x}", "${", "}", "[", "]", "\"x\"",
+            "[\"a\",\"b\"]", ",", "=", "--", "--from=s", "#", "<<", "<<EOF", "<<-'E F'", "<", ">", "&&", "\\\\", "\u{a0}",
+            "\u{85}", "é", "\u{202e}", "漢", "\u{b}", "\u{feff}", "\\\n", "`\n", "\\\n# c\n", "\\\n\n", "/", ".", "..", ":",
+        ]).prop_map(str::to_owned),
+        1 => any::<char>().prop_filter("no line ends, no NUL", |one| !"\n\r\0".contains(*one)).prop_map(String::from),
+    ];
+    prop::collection::vec(pieces, 0..12).prop_map(|pieces| pieces.concat())
+}
+
+fn instruction() -> impl Strategy<Value = String> {
+    let flags = prop::sample::select(vec![
+        "",
+        "",
+        "",
+        "--from=s ",
+        "--chown=a:b ",
+        "--chmod=\"6 4\" ",
+        "--link ",
+        "--mount=type=cache,target=/c ",
+        "--mount=\"type=bind,from=s,target=/d\" ",
+        "--interval=5s ",
+        "-- ",
+        "--chown=\u{e0}x ",
+        "--network=none ",
+    ]);
+    let keyword = prop::sample::select(vec![
+        "RUN",
+        "run",
+        "CMD",
+        "ENTRYPOINT",
+        "ENV",
+        "ENV a=",
+        "ARG",
+        "ARG a=",
+        "LABEL",
+        "LABEL x=",
+        "COPY",
+        "COPY a",
+        "ADD",
+        "USER",
+        "WORKDIR",
+        "EXPOSE",
+        "VOLUME",
+        "STOPSIGNAL",
+        "SHELL",
+        "HEALTHCHECK CMD",
+        "HEALTHCHECK",
+        "ONBUILD RUN",
+        "MAINTAINER",
+        "FROM busybox AS",
+        "FROM busybox\nRUN",
+        "FROM s\nRUN",
+        "CMD [\"a\",",
+        "RUN cat",
+    ]);
+    let heredoc = prop_oneof![
+        3 => Just(String::new()),
+        1 => (prop::sample::select(vec!["EOF", "'EOF'", "\"E F\"", "-EOF", "-'x y'", "#!x", "a.b"]), odd(), odd()).prop_map(
+            |(word, one, two)| {
+                let name: String = word.trim_start_matches('-').replace(['\'', '"'], "");
+                format!(" <<{word}\n#!/bin/sh\n\t{one}\n{two}\n\n{name}")
+            }
+        ),
+    ];
+    (keyword, flags, odd(), heredoc)
+        .prop_map(|(keyword, flags, text, heredoc)| format!("{keyword} {flags}{text}{heredoc}\n"))
+}
+
+fn file() -> impl Strategy<Value = String> {
+    let head = prop::sample::select(vec!["", "# escape=`\n", "ARG a=1\n", "# escape=`\nARG a=x\\y\n"]);
+    (head, prop::collection::vec(instruction(), 0..6))
+        .prop_map(|(head, body)| format!("{head}FROM busybox AS s\n{}", body.concat()))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn whatever_parses_says_the_same_when_it_is_rendered(text in file()) {
+        let parsed = parse(text.as_bytes());
+        if parsed.errors.is_empty() {
+            let rendering = render(&parsed.dockerfile);
+            let again = parse(rendering.as_bytes());
+            prop_assert!(again.errors.is_empty(), "{:?}\n{}", again.errors, rendering);
+            prop_assert!(same(&parsed.dockerfile, &again.dockerfile), "{}", rendering);
+        } else {
+            let _ = render(&parsed.dockerfile);
+        }
+    }
+
+    #[test]
+    fn whatever_parses_is_lowered_or_refused_with_a_place(text in file()) {
+        let parsed = parse(text.as_bytes());
+        if parsed.errors.is_empty() {
+            match lowered(&parsed) {
+                Ok(plan) => {
+                    let again = parse(plan.dockerfile.as_bytes());
+                    prop_assert!(again.errors.is_empty(), "{:?}\n{}", again.errors, plan.dockerfile);
+                    prop_assert_eq!(again.dockerfile.instructions.len(), plan.steps.len());
+                    prop_assert_eq!(plan.stage_steps.iter().sum::<usize>(), plan.steps.len());
+                    prop_assert_eq!(again.dockerfile.escape, '\\');
+                    for instruction in &again.dockerfile.instructions {
+                        for word in instruction.words().iter().filter(|_| !instruction.json_form()) {
+                            prop_assert!(!word.value.contains('$') || word.value.contains('\''), "{}", plan.dockerfile);
+                        }
+                    }
+                    prop_assert!(plan.mismatches(&plan.config).is_empty());
+                }
+                Err(findings) => {
+                    prop_assert!(!findings.is_empty());
+                    for finding in findings {
+                        prop_assert!(text.get(finding.span.range()).is_some());
+                        prop_assert!(finding.rule != "ST094" || finding.span.end > 0, "{text}");
+                    }
+                }
+            }
+            let _ = lower::findings(&parsed);
+        }
     }
 }

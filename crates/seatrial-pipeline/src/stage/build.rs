@@ -34,6 +34,7 @@ pub async fn build(walk: &Walk<'_>, resolved: &Resolved, waiting: oneshot::Sende
         bases: resolved.bases.clone(),
         final_base: resolved.final_base,
         stage_steps: resolved.plan.stage_steps.clone(),
+        stage_on_stage: resolved.plan.stage_on_stage,
         limits: limits.clone(),
     };
     let tell_step = |step: usize| {

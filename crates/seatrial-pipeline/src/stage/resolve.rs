@@ -121,6 +121,14 @@ async fn resolve_within(walk: &Walk<'_>, parsed: &Parsed) -> Result<Resolved, St
         }
     }
     let plan = lower::lower(parsed, &lowered).map_err(|findings| rejected(walk, findings))?;
+    if plan.config.entrypoint.is_empty() && plan.config.cmd.is_empty() {
+        return Err(Outcome::failed(
+            Reason::CannotStart,
+            "Neither the Dockerfile nor its base says what to run.",
+        )
+        .with_remedy("Give the image a CMD or an ENTRYPOINT.")
+        .into());
+    }
     let final_base = plan
         .final_base
         .as_ref()

@@ -19,7 +19,7 @@ fn check(name: &str) {
     let (name, context, checks) = FORMS.into_iter().find(|(known, ..)| *known == name).unwrap();
     let folder = format!("crates/seatrial/tests/forms/{name}");
     let file = format!("{folder}/Dockerfile");
-    let mut args = vec![file.as_str()];
+    let mut args = vec![file.as_str(), "--policy", "crates/seatrial/tests/forms/policy.toml"];
     if context {
         args.extend(["--context", &folder]);
     }

@@ -1,6 +1,9 @@
 //! Hostile Dockerfiles: what must happen to them, and what must not have happened to the host.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use serde::Deserialize;
 
@@ -36,6 +39,11 @@ fn host() -> BTreeMap<&'static str, String> {
         ("passwd", read("/etc/passwd")),
         ("images", docker(&["images", "--all", "--quiet", "--no-trunc"])),
     ])
+}
+
+/// Without their order: the Engine lists images of the same second in any.
+fn lines(text: &str) -> BTreeSet<&str> {
+    text.lines().collect()
 }
 
 fn judge(folder: &Path) -> Result<(), String> {
@@ -120,8 +128,14 @@ fn docker_every_specimen_ends_as_it_must_and_leaves_the_host_as_it_was() {
         assert_clean(&folder.display().to_string());
         let after = host();
         for (what, state) in &before {
-            if after.get(what) != Some(state) {
-                wrong.push(format!("{}: {what} of the host changed", folder.display()));
+            let (before, after) = (lines(state), lines(&after[what]));
+            if before != after {
+                wrong.push(format!(
+                    "{}: {what} of the host changed: {:?} are gone, {:?} are new",
+                    folder.display(),
+                    before.difference(&after).collect::<Vec<_>>(),
+                    after.difference(&before).collect::<Vec<_>>()
+                ));
             }
         }
     }
