@@ -23,7 +23,7 @@ setup: ## What tests need: an Engine of our own, images, a fixture database, a c
 lint: ## Format, clippy, documentation, house rules, dependencies
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
-	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --locked --quiet
+	RUSTDOCFLAGS='--deny warnings --allow rustdoc::private_intra_doc_links' cargo doc --workspace --no-deps --document-private-items --locked --quiet
 	cargo xtask layers
 	cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny
 	cargo deny --locked check --hide-inclusion-graph bans licenses sources

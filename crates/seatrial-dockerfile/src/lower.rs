@@ -15,7 +15,7 @@
 //!
 //! Reading order: [`stages`] (which stages, on which bases), [`step`] (instruction by
 //! instruction), [`copy`] and [`mount`], [`late`] (what only the image has), [`emit`] (what is
-//! written), [`expect`] (what the image must then be), [`rules`].
+//! written), [`expect`] (what the image must then be), [`rules`](mod@rules).
 
 mod copy;
 mod emit;

@@ -76,10 +76,11 @@ async fn collect_within(walk: &Walk<'_>, data: &dyn DataVolume) -> Result<Collec
         sha256: Digest::of(&bytes),
         bytes: bytes.len(),
     };
-    let mut evidence = walk.case.evidence();
-    evidence.result = Some(view);
-    evidence.result_bytes = Some(bytes);
-    drop(evidence);
+    {
+        let mut evidence = walk.case.evidence();
+        evidence.result = Some(view);
+        evidence.result_bytes = Some(bytes);
+    }
     if walk.case.submission.artifacts {
         keep_artifacts(walk, data, &listing).await?;
     }

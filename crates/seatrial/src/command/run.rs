@@ -90,7 +90,7 @@ async fn trial(config: &Config, case: &Case, show: Arc<Show>) -> Outcome {
     } else {
         DatabaseKind::Real
     };
-    if let Err(error) = fixture(config, &*engine, kind).await {
+    if let Err(error) = fixture(config, &engine, kind).await {
         return HostFault::from(error).outcome();
     }
     let trivy = Trivy::new(

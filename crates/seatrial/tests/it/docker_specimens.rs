@@ -89,13 +89,13 @@ fn judge(folder: &Path) -> Result<(), String> {
             job["message"], job["log_tail"]
         ));
     }
-    if let Some(words) = &specimen.expect.message {
-        if !job["message"].as_str().unwrap_or_default().contains(words) {
-            return Err(format!(
-                "{name}: the message does not say '{words}': {}",
-                job["message"]
-            ));
-        }
+    if let Some(words) = &specimen.expect.message
+        && !job["message"].as_str().unwrap_or_default().contains(words)
+    {
+        return Err(format!(
+            "{name}: the message does not say '{words}': {}",
+            job["message"]
+        ));
     }
     if let Some(max) = specimen.expect.max_log_bytes {
         let kept = std::fs::metadata(output.path().join("run.log")).map_or(0, |meta| meta.len());
