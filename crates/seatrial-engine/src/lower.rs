@@ -394,3 +394,7 @@ fn ulimit(name: &str, value: i64) -> ResourcesUlimits {
 fn compact(profile: &str) -> String {
     serde_json::from_str::<serde_json::Value>(profile).map_or_else(|_| profile.to_owned(), |value| value.to_string())
 }
+
+#[cfg(test)]
+#[path = "lower/tests.rs"]
+mod tests;
