@@ -166,15 +166,18 @@ pub(crate) fn guest(
     host.shm_size = i64::try_from(limits.tmp.as_u64()).ok();
     let mut mounts = vec![tools_mount(parts), data_mount(data_volume, limits, false, None)];
     mounts.extend(inputs_volume.map(|name| volume(name, "/inputs", false)));
-    host.mounts = Some(mounts);
     let sized = format!("size={},nr_inodes=16384,noexec,nosuid,nodev", limits.tmp.as_u64());
     let mut tmpfs = tmpfs(&[("/tmp", format!("{sized},mode=1777"))]);
+    // An uncovered volume would be an unbounded folder on the host's disk. The Engine sees that one is
+    // covered only when the tmpfs has the path without a slash at its end.
     for path in config.volumes.keys().map(|path| path.trim_end_matches('/')) {
-        // An uncovered volume would be an unbounded folder on the host's disk.
-        if !["/data", "/tmp", "/inputs"].contains(&path) {
-            tmpfs.insert(path.to_owned(), format!("{sized},mode=0777"));
+        if !mounts.iter().any(|mount| mount.target.as_deref() == Some(path)) {
+            tmpfs
+                .entry(path.to_owned())
+                .or_insert_with(|| format!("{sized},mode=0777"));
         }
     }
+    host.mounts = Some(mounts);
     host.tmpfs = Some(tmpfs);
     let deadline = limits.time.as_secs_f64().ceil().max(1.0);
     let mut args: Vec<String> = [

@@ -112,6 +112,13 @@ fn shown(body: &ContainerCreateBody) -> Value {
     body
 }
 
+/// The entries of `/HostConfig/Tmpfs`.
+fn covered(body: &ContainerCreateBody) -> Vec<String> {
+    let mut paths: Vec<String> = body.host_config.clone().unwrap().tmpfs.unwrap().into_keys().collect();
+    paths.sort();
+    paths
+}
+
 #[test]
 fn the_walls_of_a_builder() {
     insta::assert_json_snapshot!(shown(&builder(&parts(), &build_request())));
@@ -177,6 +184,15 @@ fn apparmor_is_off_for_builders_alone() {
     assert!(has(filler(&parts, "st-base-a-1", 900)));
     assert!(!has(guest(&parts, &run_request(), &image(&[]), "st-data-x", None)));
     assert!(!has(tool(&parts, &tool_spec())));
+}
+
+#[test]
+fn every_volume_of_an_image_is_a_mount_of_ours_or_a_tmpfs() {
+    // Engine 20.10 makes a volume of its own for `/v/` unless the tmpfs is at `/v`.
+    let image = image(&["/data/", "/inputs", "/tmp", "/v", "/v/", "/w/"]);
+    let cover = |inputs| covered(&guest(&parts(), &run_request(), &image, "st-data-x", inputs));
+    assert_eq!(cover(None), ["/inputs", "/tmp", "/v", "/w"]);
+    assert_eq!(cover(Some("st-in-x")), ["/tmp", "/v", "/w"]);
 }
 
 #[test]
