@@ -257,8 +257,12 @@ impl Header {
         if octal(&block[148..156])? != sum {
             return refuse("a layer has a header with a wrong checksum");
         }
-        for field in [&block[108..116], &block[116..124], &block[136..148]] {
-            octal(field)?;
+        for field in [108..116, 116..124, 136..148, 329..337, 337..345] {
+            octal(&block[field])?;
+        }
+        // `tar` at the end means the star format, whose prefix is shorter.
+        if block[500..].iter().any(|byte| *byte != 0) {
+            return refuse("a layer has a header with something after its last field");
         }
         let mut path = text(&block[345..500])?.to_vec();
         if !path.is_empty() {

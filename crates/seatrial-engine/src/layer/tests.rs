@@ -224,6 +224,32 @@ fn headers_of_another_dialect_are_refused() {
 }
 
 #[test]
+fn a_header_of_the_star_format_is_refused() {
+    // Go would read a prefix of 131 bytes here, and so another path than we do.
+    refused(
+        make().raw(b"a", b'0', b"", 0, b"", |block| {
+            block[508..512].copy_from_slice(b"tar\0")
+        }),
+        "after its last field",
+    );
+    refused(
+        make().raw(b"a", b'0', b"", 0, b"", |block| block[500] = b'x'),
+        "last field",
+    );
+}
+
+#[test]
+fn numbers_of_devices_are_octal_or_empty() {
+    for at in [329, 337] {
+        refused(make().raw(b"a", b'0', b"", 0, b"", |block| block[at] = 0x80), "octal");
+        let zeros = make().raw(b"a", b'0', b"", 0, b"", |block| {
+            block[at..at + 8].copy_from_slice(b"0000000\0")
+        });
+        assert_eq!(check(zeros), Ok(()));
+    }
+}
+
+#[test]
 fn a_wrong_checksum_is_refused() {
     let mut tar = make().file("a", b"").end();
     tar[0] = b'b';
