@@ -144,6 +144,26 @@ fn a_path_behind_a_link_of_the_same_layer_is_refused() {
 }
 
 #[test]
+fn what_something_lies_beneath_can_only_be_a_folder() {
+    refused(make().file("x/y", b"").entry("x", b'2', "/etc"), "lies beneath it");
+    refused(make().file("x/y/z", b"").file("x", b""), "lies beneath it");
+    refused(
+        make().file("f", b"").file("x/y", b"").entry("x", b'1', "f"),
+        "lies beneath it",
+    );
+    refused(make().file("x/y", b"").entry("z", b'1', "x"), "to a folder");
+    assert_eq!(check(make().file("x/y", b"").dir("x/").file("x/z", b"")), Ok(()));
+    refused(make().file("x/y", b"").dir("x/").dir("x/"), "twice");
+}
+
+#[test]
+fn folders_that_are_only_named_count_as_entries() {
+    let mut tree = Tree::on(std::iter::empty());
+    check_on(&mut tree, &make().file("a/b/c", b"").file("a/b/d", b"").end()).unwrap();
+    assert_eq!(tree.entries, 4);
+}
+
+#[test]
 fn a_path_behind_a_link_of_a_layer_below_is_refused_unless_it_was_replaced() {
     let mut tree = Tree::on([&b"lib"[..]].into_iter());
     let refusal = check_on(&mut tree, &make().file("lib/x", b"").end()).unwrap_err();
@@ -269,6 +289,8 @@ fn marks_of_removal_that_mean_another_folder_are_refused() {
         refused(make().file(name, b""), "mark of a removed file");
     }
     refused(make().dir(".wh.a/"), "mark of a removed file");
+    refused(make().file(".wh..wh.plnk/x", b""), "in a mark of a removed file");
+    refused(make().file("a/.wh.b/c/d", b""), "in a mark of a removed file");
     refused(make().file(".wh.a", b"data"), "mark of a removed file");
 }
 
