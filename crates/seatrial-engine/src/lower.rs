@@ -24,7 +24,7 @@ pub(crate) const HOLDER: &str = "/.seatrial/holder";
 const SECCOMP_BUILDER: &str = include_str!("../seccomp/builder.json");
 /// Seccomp profile of the steps inside the builder: no namespaces, no mounts.
 pub(crate) const SECCOMP_STEP: &str = include_str!("../seccomp/build-step.json");
-/// Seccomp profile of the guest.
+/// Seccomp profile of the guest, and of everything that is no builder.
 pub(crate) const SECCOMP_GUEST: &str = include_str!("../seccomp/guest.json");
 
 /// Who reads `/data`, and who the guest is unless the operator says otherwise.
@@ -158,10 +158,6 @@ pub(crate) fn guest(
         pids = pids.max(256);
     }
     let mut host = walls(parts, limits.memory.as_u64(), limits.cpus, pids);
-    host.security_opt = Some(vec![
-        "no-new-privileges".to_owned(),
-        format!("seccomp={}", compact(SECCOMP_GUEST)),
-    ]);
     host.runtime = request.runtime.clone();
     host.shm_size = i64::try_from(limits.tmp.as_u64()).ok();
     let mut mounts = vec![tools_mount(parts), data_mount(data_volume, limits, false, None)];
@@ -268,7 +264,7 @@ fn walls(parts: &Parts<'_>, memory: u64, cpus: f64, pids: u64) -> HostConfig {
         cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
         readonly_rootfs: Some(true),
         cap_drop: Some(vec!["ALL".to_owned()]),
-        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        security_opt: Some(security(SECCOMP_GUEST)),
         oom_score_adj: Some(500), // ours goes before the host's
         log_config: Some(HostConfigLogConfig {
             typ: Some("none".to_owned()),
@@ -297,15 +293,19 @@ fn builder_walls(parts: &Parts<'_>, memory: u64, cpus: f64, pids: u64) -> HostCo
         "SYS_CHROOT",
     ];
     host.cap_add = Some(capabilities.map(str::to_owned).to_vec());
-    let mut options = vec![
-        "no-new-privileges".to_owned(),
-        format!("seccomp={}", compact(SECCOMP_BUILDER)),
-    ];
+    let mut options = security(SECCOMP_BUILDER);
     if parts.apparmor {
         options.push("apparmor=unconfined".to_owned());
     }
     host.security_opt = Some(options);
     host
+}
+
+fn security(profile: &str) -> Vec<String> {
+    // The profile without white space: the Engine takes it inline.
+    let profile = serde_json::from_str::<serde_json::Value>(profile)
+        .map_or_else(|_| profile.to_owned(), |value| value.to_string());
+    vec!["no-new-privileges".to_owned(), format!("seccomp={profile}")]
 }
 
 fn body(parts: &Parts<'_>, user: &str, args: Vec<String>, host: HostConfig) -> ContainerCreateBody {
@@ -391,11 +391,6 @@ fn ulimit(name: &str, value: i64) -> ResourcesUlimits {
         soft: Some(value),
         hard: Some(value),
     }
-}
-
-/// The profile without white space: the Engine takes it inline.
-fn compact(profile: &str) -> String {
-    serde_json::from_str::<serde_json::Value>(profile).map_or_else(|_| profile.to_owned(), |value| value.to_string())
 }
 
 #[cfg(test)]

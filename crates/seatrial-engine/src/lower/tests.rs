@@ -103,7 +103,7 @@ fn shown(body: &ContainerCreateBody) -> Value {
             ("guest.json", SECCOMP_GUEST),
             ("build-step.json", SECCOMP_STEP),
         ] {
-            if *option == json!(format!("seccomp={}", compact(profile))) {
+            if *option == json!(security(profile)[1]) {
                 *option = json!(format!("seccomp={name}"));
             }
         }
