@@ -98,14 +98,7 @@ pub(crate) fn builder(parts: &Parts<'_>, request: &BuildRequest) -> ContainerCre
                 layers + OUTPUT_EXTRA
             ),
         ),
-        // The context is a tar of ours; its files take at most a page more each.
-        (
-            "/ctx",
-            format!(
-                "size={},nr_inodes=65536,mode=0755,noexec,nosuid,nodev",
-                3 * request.context_tar.len() as u64 + (1 << 20)
-            ),
-        ),
+        ("/ctx", context(request.context_tar.len() as u64)),
         (
             "/run",
             "size=67108864,nr_inodes=16384,mode=0755,noexec,nosuid,nodev".to_owned(),
@@ -244,6 +237,13 @@ pub(crate) fn tool(parts: &Parts<'_>, spec: &ToolSpec) -> ContainerCreateBody {
 const OUTPUT_EXTRA: u64 = 16 << 20;
 /// Threads of the builder's own programs.
 const BUILDER_THREADS: u64 = 64;
+
+/// Room for what a tar of ours unpacks to. An entry has a header of 512 bytes at least; a file of one
+/// byte takes 1 KiB there and a page here, and no other takes more for its length.
+fn context(tar: u64) -> String {
+    let (size, inodes) = (4 * tar + (1 << 20), tar / 512 + 1024);
+    format!("size={size},nr_inodes={inodes},mode=0755,noexec,nosuid,nodev")
+}
 
 /// Files are 8 KiB on average in real images; a store of small ones fills up earlier.
 fn inodes(size: u64) -> u64 {

@@ -196,6 +196,24 @@ fn every_volume_of_an_image_is_a_mount_of_ours_or_a_tmpfs() {
 }
 
 #[test]
+fn a_context_of_the_smallest_files_has_room() {
+    for (files, tar, page) in [(100_000, 512, 0), (65_000, 1024, 4096)] {
+        let request = BuildRequest {
+            context_tar: vec![0; files * tar + 1024].into(),
+            ..build_request()
+        };
+        let body = shown(&builder(&parts(), &request));
+        let options = body["HostConfig"]["Tmpfs"]["/ctx"].as_str().unwrap().to_owned();
+        let number = |key: &str| -> usize {
+            let option = options.split(',').find_map(|option| option.strip_prefix(key));
+            option.unwrap().parse().unwrap()
+        };
+        assert!(number("size=") >= files * page, "{options}");
+        assert!(number("nr_inodes=") > files, "{options}");
+    }
+}
+
+#[test]
 fn no_more_processors_are_asked_for_than_the_engine_has() {
     let parts = Parts {
         host_cpus: 1,
