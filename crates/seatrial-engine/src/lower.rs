@@ -99,18 +99,9 @@ pub(crate) fn builder(parts: &Parts<'_>, request: &BuildRequest) -> ContainerCre
             ),
         ),
         ("/ctx", context(request.context_tar.len() as u64)),
-        (
-            "/run",
-            "size=67108864,nr_inodes=16384,mode=0755,noexec,nosuid,nodev".to_owned(),
-        ),
-        (
-            "/tmp",
-            "size=67108864,nr_inodes=16384,mode=1777,noexec,nosuid,nodev".to_owned(),
-        ),
-        (
-            "/var/tmp",
-            "size=67108864,nr_inodes=16384,mode=1777,noexec,nosuid,nodev".to_owned(),
-        ),
+        ("/run", format!("{SCRATCH},mode=0755")),
+        ("/tmp", format!("{SCRATCH},mode=1777")),
+        ("/var/tmp", format!("{SCRATCH},mode=1777")),
     ]));
     body(parts, "0:0", args, host)
 }
@@ -122,11 +113,11 @@ pub(crate) fn filler(parts: &Parts<'_>, store_volume: &str, deadline_s: u64) -> 
     host.tmpfs = Some(tmpfs(&[
         (
             "/var/lib/containers",
-            "size=67108864,mode=0755,exec,nosuid,nodev".to_owned(),
+            "size=67108864,nr_inodes=16384,mode=0755,exec,nosuid,nodev".to_owned(),
         ),
-        ("/run", "size=67108864,mode=0755,noexec,nosuid,nodev".to_owned()),
-        ("/tmp", "size=67108864,mode=1777,noexec,nosuid,nodev".to_owned()),
-        ("/var/tmp", "size=67108864,mode=1777,noexec,nosuid,nodev".to_owned()),
+        ("/run", format!("{SCRATCH},mode=0755")),
+        ("/tmp", format!("{SCRATCH},mode=1777")),
+        ("/var/tmp", format!("{SCRATCH},mode=1777")),
     ]));
     let args = ["fill", "--deadline-s", &deadline_s.to_string()].map(str::to_owned);
     body(parts, "0:0", args.to_vec(), host)
@@ -226,7 +217,11 @@ pub(crate) fn tool(parts: &Parts<'_>, spec: &ToolSpec) -> ContainerCreateBody {
     host.mounts = Some(mounts);
     host.tmpfs = Some(tmpfs(&[(
         "/tmp",
-        format!("size={},mode=1777,noexec,nosuid,nodev", spec.tmp),
+        format!(
+            "size={},nr_inodes={},mode=1777,noexec,nosuid,nodev",
+            spec.tmp,
+            inodes(spec.tmp)
+        ),
     )]));
     let mut body = body(parts, &spec.user, spec.args.clone(), host);
     body.network_disabled = Some(!spec.network);
@@ -235,6 +230,8 @@ pub(crate) fn tool(parts: &Parts<'_>, spec: &ToolSpec) -> ContainerCreateBody {
 
 /// Room in the builder's output for its manifest, config and index.
 const OUTPUT_EXTRA: u64 = 16 << 20;
+/// A small folder that a program of the builder's image writes to.
+const SCRATCH: &str = "size=67108864,nr_inodes=16384,noexec,nosuid,nodev";
 /// Threads of the builder's own programs.
 const BUILDER_THREADS: u64 = 64;
 

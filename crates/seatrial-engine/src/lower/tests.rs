@@ -196,6 +196,23 @@ fn every_volume_of_an_image_is_a_mount_of_ours_or_a_tmpfs() {
 }
 
 #[test]
+fn every_tmpfs_is_bounded_in_bytes_and_in_files() {
+    for body in [
+        builder(&parts(), &build_request()),
+        filler(&parts(), "st-base-a-1", 900),
+        guest(&parts(), &run_request(), &image(&["/v"]), "st-data-x", None),
+        tool(&parts(), &tool_spec()),
+    ] {
+        for (path, options) in body.host_config.unwrap().tmpfs.unwrap() {
+            assert!(
+                options.contains("size=") && options.contains("nr_inodes=") && options.contains("nosuid,nodev"),
+                "{path}: {options}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_context_of_the_smallest_files_has_room() {
     for (files, tar, page) in [(100_000, 512, 0), (65_000, 1024, 4096)] {
         let request = BuildRequest {
