@@ -392,4 +392,4 @@ fn ulimit(name: &str, value: i64) -> ResourcesUlimits {
 
 #[cfg(test)]
 #[path = "lower/tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -40,6 +40,15 @@ fn run_request() -> RunRequest {
     }
 }
 
+/// A guest as it is asked for, for those who compare it with what is found.
+pub(crate) fn asked_guest(runtime: Option<&str>) -> ContainerCreateBody {
+    let request = RunRequest {
+        runtime: runtime.map(str::to_owned),
+        ..run_request()
+    };
+    guest(&parts(), &request, &image(&["/v"]), "st-data-x", None)
+}
+
 fn build_request() -> BuildRequest {
     let base = |store_volume: &str| BaseImage {
         name: "docker.io/library/busybox:latest".to_owned(),
