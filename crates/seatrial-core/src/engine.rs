@@ -269,7 +269,7 @@ pub struct Usage {
     pub sources: BTreeMap<&'static str, String>,
 }
 
-/// The walls that stood around a guest: part of the result.
+/// The walls that stood around a guest, as the Engine told them before the start: part of the result.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct Walls {
     /// Engine version.
@@ -284,7 +284,7 @@ pub struct Walls {
     pub cgroup: String,
     /// `none`.
     pub network: String,
-    /// Name of the seccomp profile and its digest.
+    /// Name of the seccomp profile and its digest, or whose filter stands in its place.
     pub seccomp: String,
     /// Capabilities left: empty.
     pub capabilities: Vec<String>,

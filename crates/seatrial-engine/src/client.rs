@@ -12,8 +12,8 @@ use bollard::{
     container::LogOutput,
     errors::Error,
     models::{
-        ContainerCreateBody, ContainerState, ContainerSummary, ImageInspect, ImageSummary, SystemInfo, SystemVersion,
-        Volume, VolumeCreateRequest,
+        ContainerCreateBody, ContainerInspectResponse, ContainerState, ContainerSummary, ImageInspect, ImageSummary,
+        SystemInfo, SystemVersion, Volume, VolumeCreateRequest,
     },
     query_parameters::{
         AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, CreateImageOptionsBuilder,
@@ -152,8 +152,12 @@ impl Client {
         Ok(i32::try_from(end).unwrap_or(i32::MAX))
     }
 
+    pub(crate) async fn inspect(&self, name: &str) -> Result<ContainerInspectResponse, EngineError> {
+        bounded("describe a container", QUICK, self.docker.inspect_container(name, None)).await
+    }
+
     pub(crate) async fn state(&self, name: &str) -> Result<ContainerState, EngineError> {
-        let seen = bounded("describe a container", QUICK, self.docker.inspect_container(name, None)).await?;
+        let seen = self.inspect(name).await?;
         seen.state
             .ok_or_else(|| EngineError::Broken("the engine describes a container without its state".to_owned()))
     }

@@ -24,8 +24,11 @@ use crate::{
     stdio::{Input, Piece, Stdio},
 };
 
-/// Dead-man's limit of a holder, in seconds: longer than any job may take, and the holder's longest.
-const LIFE_S: u64 = 86_400;
+/// Dead-man's limit of a holder, in seconds: longer than any job may take. A policy gives each of three
+/// stages a day at most; what is between them takes minutes.
+pub(crate) const LIFE_S: u64 = 4 * 86_400;
+/// Most bytes that the holder reads at once.
+const MAX_READ: u64 = 64 << 20;
 /// Longest wait for an answer: the holder reads from memory.
 const ANSWER: std::time::Duration = std::time::Duration::from_secs(30);
 /// Names that are asked for.
@@ -80,7 +83,7 @@ impl DataVolume for Data {
     }
 
     async fn read(&self, name: &str, max: u64) -> Result<ReadEnd, EngineError> {
-        let request = format!("R {max} {name}\n");
+        let (request, max) = read_request(name, max);
         let (tag, bytes) = self.talk.lock().await.ask(request.as_bytes(), max).await?;
         let text = || String::from_utf8_lossy(&bytes).into_owned();
         match tag {
@@ -100,6 +103,12 @@ impl DataVolume for Data {
             (_, bytes) => Err(broken(&String::from_utf8_lossy(&bytes))),
         }
     }
+}
+
+/// The request, and the longest answer to it. More than the holder takes would end it.
+fn read_request(name: &str, max: u64) -> (String, u64) {
+    let max = max.min(MAX_READ);
+    (format!("R {max} {name}\n"), max)
 }
 
 fn broken(what: &str) -> EngineError {
@@ -215,6 +224,12 @@ impl frames::Take for Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_more_is_asked_for_than_the_holder_reads() {
+        assert_eq!(read_request("perf.json", 10), ("R 10 perf.json\n".to_owned(), 10));
+        assert_eq!(read_request("big", 1 << 40), ("R 67108864 big\n".to_owned(), 64 << 20));
+    }
 
     #[test]
     fn a_listing_is_read_whole_or_not_at_all() {

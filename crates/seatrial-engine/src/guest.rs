@@ -25,7 +25,7 @@ use crate::{
     own,
     report::{Filter, Nonce, Report},
     stdio::{Piece, Stdio, Turn},
-    tool,
+    tool, walls,
 };
 
 struct Loaded {
@@ -67,20 +67,8 @@ pub(crate) async fn load(
     };
     let data = who.name(Kind::Data, request.attempt);
     let body = lower::guest(&parts, request, &image.config, &data, inputs.as_deref());
-    let stdio = container.create(body).await?;
-    let walls = Walls {
-        engine: facts.version.clone(),
-        runtime: request.runtime.clone().unwrap_or_else(|| facts.default_runtime.clone()),
-        user_namespace: facts.user_namespaces,
-        kernel: facts.kernel.clone(),
-        cgroup: facts.cgroup_version.clone(),
-        network: "none".to_owned(),
-        seccomp: format!("guest.json {}", Digest::of(lower::SECCOMP_GUEST.as_bytes())),
-        capabilities: Vec::new(),
-        read_only_root: true,
-        no_new_privileges: true,
-        user: request.user.clone(),
-    };
+    let stdio = container.create(body.clone()).await?;
+    let walls = walls::standing(&body, inner.client.inspect(container.name()).await?, facts)?;
     Ok(Box::new(Loaded {
         client: inner.client.clone(),
         container,

@@ -38,7 +38,7 @@ fn refuse<T>(why: impl Into<String>) -> Result<T, Bad> {
     Err(Bad::Refused(why.into()))
 }
 
-/// Entries of all new layers together.
+/// Entries of all new layers together, with the folders that are only named on the way.
 const MAX_ENTRIES: usize = 200_000;
 /// Longest path and link target, in bytes.
 const MAX_PATH: usize = 4096;
@@ -56,6 +56,8 @@ enum Kind {
     Dir,
     File,
     Link,
+    /// A folder, because something of the layer lies beneath it.
+    Implied,
 }
 
 /// What is known of all layers so far. Paths are kept as keyed hashes: a collision, which nobody
@@ -126,10 +128,7 @@ impl Tree {
                 pax = Some(Pax::read(&mut reader, header.size)?);
                 continue;
             }
-            self.entries += 1;
-            if self.entries > MAX_ENTRIES {
-                return refuse(format!("the layers have more than {MAX_ENTRIES} entries"));
-            }
+            self.count()?;
             let entry = Entry::new(header, pax.take().unwrap_or_default())?;
             self.check_entry(&entry, &mut own)?;
             skip(&mut reader, entry.size)?;
@@ -149,8 +148,19 @@ impl Tree {
             match kind {
                 Kind::Link => self.links.insert(key),
                 Kind::Dir | Kind::File => self.links.remove(&key),
+                // Not behind a link, as was checked, and nothing else is known of it.
+                Kind::Implied => continue,
             };
             self.kinds.insert(key, kind);
+        }
+        Ok(())
+    }
+
+    /// Bounds what is remembered.
+    fn count(&mut self) -> Result<(), Bad> {
+        self.entries += 1;
+        if self.entries > MAX_ENTRIES {
+            return refuse(format!("the layers have more than {MAX_ENTRIES} entries"));
         }
         Ok(())
     }
@@ -171,17 +181,24 @@ impl Tree {
         }
         for parent in parents {
             match own.get(parent) {
-                Some(Kind::Dir) => {}
+                Some(Kind::Dir | Kind::Implied) => {}
                 Some(Kind::File | Kind::Link) => {
                     return refuse(format!("{} lies under something that is not a folder", shown()));
                 }
                 None if self.links.contains(parent) => {
                     return refuse(format!("{} lies behind a symbolic link", shown()));
                 }
-                None => {}
+                None => {
+                    self.count()?;
+                    own.insert(*parent, Kind::Implied);
+                }
             }
         }
-        let base = entry.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let mut names = entry.path.rsplit(|byte| *byte == b'/');
+        let base = names.next().unwrap_or_default();
+        if names.any(|name| name.starts_with(b".wh.")) {
+            return refuse(format!("{} lies in a mark of a removed file", shown()));
+        }
         if let Some(hidden) = base.strip_prefix(b".wh.") {
             let plain = hidden != b"." && hidden != b".." && !hidden.is_empty();
             let known = !hidden.starts_with(b".wh.") || hidden == b".wh..opq";
@@ -207,15 +224,21 @@ impl Tree {
                 }
                 match own.get(target) {
                     Some(kind @ (Kind::File | Kind::Link)) => *kind,
-                    Some(Kind::Dir) => return refuse(format!("{} is a hard link to a folder", shown())),
+                    Some(Kind::Dir | Kind::Implied) => {
+                        return refuse(format!("{} is a hard link to a folder", shown()));
+                    }
                     None => return refuse(format!("{} is a hard link to what is not in its layer", shown())),
                 }
             }
             b'3' | b'4' => return refuse(format!("{} is a device", shown())),
             other => return refuse(format!("{} is of a type that is not known ({other})", shown())),
         };
-        if own.insert(*key, kind).is_some() {
-            return refuse(format!("{} is there twice", shown()));
+        match (own.insert(*key, kind), kind) {
+            (None, _) | (Some(Kind::Implied), Kind::Dir) => {}
+            (Some(Kind::Implied), _) => {
+                return refuse(format!("{} is not a folder, and something lies beneath it", shown()));
+            }
+            (Some(_), _) => return refuse(format!("{} is there twice", shown())),
         }
         if kind == Kind::File && entry.mode & 0o6000 != 0 {
             self.privileged_files += 1;
@@ -257,8 +280,12 @@ impl Header {
         if octal(&block[148..156])? != sum {
             return refuse("a layer has a header with a wrong checksum");
         }
-        for field in [&block[108..116], &block[116..124], &block[136..148]] {
-            octal(field)?;
+        for field in [108..116, 116..124, 136..148, 329..337, 337..345] {
+            octal(&block[field])?;
+        }
+        // `tar` at the end means the star format, whose prefix is shorter.
+        if block[500..].iter().any(|byte| *byte != 0) {
+            return refuse("a layer has a header with something after its last field");
         }
         let mut path = text(&block[345..500])?.to_vec();
         if !path.is_empty() {

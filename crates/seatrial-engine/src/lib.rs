@@ -1,8 +1,8 @@
 //! The only crate that speaks to a container Engine.
 //!
 //! Reading order: [`engine`] (the seam's methods), [`lower`] (limits and walls as Engine settings),
-//! then one file per stage: [`base`], [`builder`] with [`verify`] and [`layer`], [`guest`], [`data`],
-//! [`tool`]; what cleans up: [`container`], [`janitor`], [`sweep`], with [`instance`] and [`names`].
+//! then one file per stage: [`base`], [`builder`] with [`verify`] and [`layer`], [`guest`] with
+//! [`walls`], [`data`], [`tool`]; what cleans up: [`container`], [`janitor`], [`sweep`], with [`instance`] and [`names`].
 //!
 //! Invariants: no type of the client library leaves this crate; every call is bounded in time;
 //! whatever is created is owned by a guard before the request is sent; nothing is removed that is
@@ -35,5 +35,6 @@ mod steps;
 mod sweep;
 mod tool;
 mod verify;
+mod walls;
 
 pub use engine::{DockerEngine, EngineSettings};

@@ -24,7 +24,7 @@ pub(crate) const HOLDER: &str = "/.seatrial/holder";
 const SECCOMP_BUILDER: &str = include_str!("../seccomp/builder.json");
 /// Seccomp profile of the steps inside the builder: no namespaces, no mounts.
 pub(crate) const SECCOMP_STEP: &str = include_str!("../seccomp/build-step.json");
-/// Seccomp profile of the guest.
+/// Seccomp profile of the guest, and of everything that is no builder.
 pub(crate) const SECCOMP_GUEST: &str = include_str!("../seccomp/guest.json");
 
 /// Who reads `/data`, and who the guest is unless the operator says otherwise.
@@ -98,26 +98,10 @@ pub(crate) fn builder(parts: &Parts<'_>, request: &BuildRequest) -> ContainerCre
                 layers + OUTPUT_EXTRA
             ),
         ),
-        // The context is a tar of ours; its files take at most a page more each.
-        (
-            "/ctx",
-            format!(
-                "size={},nr_inodes=65536,mode=0755,noexec,nosuid,nodev",
-                3 * request.context_tar.len() as u64 + (1 << 20)
-            ),
-        ),
-        (
-            "/run",
-            "size=67108864,nr_inodes=16384,mode=0755,noexec,nosuid,nodev".to_owned(),
-        ),
-        (
-            "/tmp",
-            "size=67108864,nr_inodes=16384,mode=1777,noexec,nosuid,nodev".to_owned(),
-        ),
-        (
-            "/var/tmp",
-            "size=67108864,nr_inodes=16384,mode=1777,noexec,nosuid,nodev".to_owned(),
-        ),
+        ("/ctx", context(request.context_tar.len() as u64)),
+        ("/run", format!("{SCRATCH},mode=0755")),
+        ("/tmp", format!("{SCRATCH},mode=1777")),
+        ("/var/tmp", format!("{SCRATCH},mode=1777")),
     ]));
     body(parts, "0:0", args, host)
 }
@@ -129,11 +113,11 @@ pub(crate) fn filler(parts: &Parts<'_>, store_volume: &str, deadline_s: u64) -> 
     host.tmpfs = Some(tmpfs(&[
         (
             "/var/lib/containers",
-            "size=67108864,mode=0755,exec,nosuid,nodev".to_owned(),
+            "size=67108864,nr_inodes=16384,mode=0755,exec,nosuid,nodev".to_owned(),
         ),
-        ("/run", "size=67108864,mode=0755,noexec,nosuid,nodev".to_owned()),
-        ("/tmp", "size=67108864,mode=1777,noexec,nosuid,nodev".to_owned()),
-        ("/var/tmp", "size=67108864,mode=1777,noexec,nosuid,nodev".to_owned()),
+        ("/run", format!("{SCRATCH},mode=0755")),
+        ("/tmp", format!("{SCRATCH},mode=1777")),
+        ("/var/tmp", format!("{SCRATCH},mode=1777")),
     ]));
     let args = ["fill", "--deadline-s", &deadline_s.to_string()].map(str::to_owned);
     body(parts, "0:0", args.to_vec(), host)
@@ -158,23 +142,22 @@ pub(crate) fn guest(
         pids = pids.max(256);
     }
     let mut host = walls(parts, limits.memory.as_u64(), limits.cpus, pids);
-    host.security_opt = Some(vec![
-        "no-new-privileges".to_owned(),
-        format!("seccomp={}", compact(SECCOMP_GUEST)),
-    ]);
     host.runtime = request.runtime.clone();
     host.shm_size = i64::try_from(limits.tmp.as_u64()).ok();
     let mut mounts = vec![tools_mount(parts), data_mount(data_volume, limits, false, None)];
     mounts.extend(inputs_volume.map(|name| volume(name, "/inputs", false)));
-    host.mounts = Some(mounts);
     let sized = format!("size={},nr_inodes=16384,noexec,nosuid,nodev", limits.tmp.as_u64());
     let mut tmpfs = tmpfs(&[("/tmp", format!("{sized},mode=1777"))]);
+    // An uncovered volume would be an unbounded folder on the host's disk. The Engine sees that one is
+    // covered only when the tmpfs has the path without a slash at its end.
     for path in config.volumes.keys().map(|path| path.trim_end_matches('/')) {
-        // An uncovered volume would be an unbounded folder on the host's disk.
-        if !["/data", "/tmp", "/inputs"].contains(&path) {
-            tmpfs.insert(path.to_owned(), format!("{sized},mode=0777"));
+        if !mounts.iter().any(|mount| mount.target.as_deref() == Some(path)) {
+            tmpfs
+                .entry(path.to_owned())
+                .or_insert_with(|| format!("{sized},mode=0777"));
         }
     }
+    host.mounts = Some(mounts);
     host.tmpfs = Some(tmpfs);
     let deadline = limits.time.as_secs_f64().ceil().max(1.0);
     let mut args: Vec<String> = [
@@ -234,7 +217,11 @@ pub(crate) fn tool(parts: &Parts<'_>, spec: &ToolSpec) -> ContainerCreateBody {
     host.mounts = Some(mounts);
     host.tmpfs = Some(tmpfs(&[(
         "/tmp",
-        format!("size={},mode=1777,noexec,nosuid,nodev", spec.tmp),
+        format!(
+            "size={},nr_inodes={},mode=1777,noexec,nosuid,nodev",
+            spec.tmp,
+            inodes(spec.tmp)
+        ),
     )]));
     let mut body = body(parts, &spec.user, spec.args.clone(), host);
     body.network_disabled = Some(!spec.network);
@@ -243,8 +230,17 @@ pub(crate) fn tool(parts: &Parts<'_>, spec: &ToolSpec) -> ContainerCreateBody {
 
 /// Room in the builder's output for its manifest, config and index.
 const OUTPUT_EXTRA: u64 = 16 << 20;
+/// A small folder that a program of the builder's image writes to.
+const SCRATCH: &str = "size=67108864,nr_inodes=16384,noexec,nosuid,nodev";
 /// Threads of the builder's own programs.
 const BUILDER_THREADS: u64 = 64;
+
+/// Room for what a tar of ours unpacks to. An entry has a header of 512 bytes at least; a file of one
+/// byte takes 1 KiB there and a page here, and no other takes more for its length.
+fn context(tar: u64) -> String {
+    let (size, inodes) = (4 * tar + (1 << 20), tar / 512 + 1024);
+    format!("size={size},nr_inodes={inodes},mode=0755,noexec,nosuid,nodev")
+}
 
 /// Files are 8 KiB on average in real images; a store of small ones fills up earlier.
 fn inodes(size: u64) -> u64 {
@@ -265,7 +261,7 @@ fn walls(parts: &Parts<'_>, memory: u64, cpus: f64, pids: u64) -> HostConfig {
         cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
         readonly_rootfs: Some(true),
         cap_drop: Some(vec!["ALL".to_owned()]),
-        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        security_opt: Some(security(SECCOMP_GUEST)),
         oom_score_adj: Some(500), // ours goes before the host's
         log_config: Some(HostConfigLogConfig {
             typ: Some("none".to_owned()),
@@ -294,15 +290,19 @@ fn builder_walls(parts: &Parts<'_>, memory: u64, cpus: f64, pids: u64) -> HostCo
         "SYS_CHROOT",
     ];
     host.cap_add = Some(capabilities.map(str::to_owned).to_vec());
-    let mut options = vec![
-        "no-new-privileges".to_owned(),
-        format!("seccomp={}", compact(SECCOMP_BUILDER)),
-    ];
+    let mut options = security(SECCOMP_BUILDER);
     if parts.apparmor {
         options.push("apparmor=unconfined".to_owned());
     }
     host.security_opt = Some(options);
     host
+}
+
+fn security(profile: &str) -> Vec<String> {
+    // The profile without white space: the Engine takes it inline.
+    let profile = serde_json::from_str::<serde_json::Value>(profile)
+        .map_or_else(|_| profile.to_owned(), |value| value.to_string());
+    vec!["no-new-privileges".to_owned(), format!("seccomp={profile}")]
 }
 
 fn body(parts: &Parts<'_>, user: &str, args: Vec<String>, host: HostConfig) -> ContainerCreateBody {
@@ -390,7 +390,6 @@ fn ulimit(name: &str, value: i64) -> ResourcesUlimits {
     }
 }
 
-/// The profile without white space: the Engine takes it inline.
-fn compact(profile: &str) -> String {
-    serde_json::from_str::<serde_json::Value>(profile).map_or_else(|_| profile.to_owned(), |value| value.to_string())
-}
+#[cfg(test)]
+#[path = "lower/tests.rs"]
+pub(crate) mod tests;

@@ -24,7 +24,7 @@ pub(crate) async fn probe(client: &Client) -> Result<EngineFacts, EngineError> {
     Ok(facts)
 }
 
-fn facts(info: SystemInfo) -> EngineFacts {
+pub(crate) fn facts(info: SystemInfo) -> EngineFacts {
     let options = info.security_options.unwrap_or_default();
     let has = |name: &str| {
         options

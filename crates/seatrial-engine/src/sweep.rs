@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use seatrial_core::engine::{EngineError, Swept};
 
 use crate::{
-    base,
+    base, data,
     engine::Inner,
     instance,
     janitor::Chore,
@@ -22,7 +22,7 @@ use crate::{
 /// How long after its deadline an object of an unknown process is nobody's.
 const FOREIGN_GRACE: Duration = Duration::from_secs(3600);
 /// How old a store must be before it may count as replaced: longer than any job lasts.
-const REPLACED_FOR: Duration = Duration::from_secs(24 * 3600);
+const REPLACED_FOR: Duration = Duration::from_secs(data::LIFE_S);
 
 /// Finds what is left and hands it to the janitor, who tries again what is busy: the Engine may
 /// still be removing a container when its process is dead already.

@@ -44,6 +44,10 @@ const CONFIG_KEYS: [&str; 10] = [
     "rootfs",
     "history",
 ];
+/// Keys of the `rootfs` in it.
+const ROOTFS_KEYS: [&str; 2] = ["type", "diff_ids"];
+/// Keys of each step of the `history` in it.
+const HISTORY_KEYS: [&str; 5] = ["created", "created_by", "author", "comment", "empty_layer"];
 /// Keys of the `config` in it.
 const RUN_CONFIG_KEYS: [&str; 14] = [
     "User",
@@ -236,6 +240,10 @@ fn read_config(bytes: &[u8]) -> Result<Config, Bad> {
     let broken = |error: serde_json::Error| Bad::Refused(format!("the config cannot be read: {error}"));
     let value = json::parse(bytes).map_err(broken)?;
     known_keys(&value, &CONFIG_KEYS)?;
+    known_keys(&value["rootfs"], &ROOTFS_KEYS)?;
+    for step in value["history"].as_array().into_iter().flatten() {
+        known_keys(step, &HISTORY_KEYS)?;
+    }
     if let Some(config) = value.get("config").filter(|config| !config.is_null()) {
         known_keys(config, &RUN_CONFIG_KEYS)?;
         for (key, list) in config.as_object().into_iter().flatten() {

@@ -9,6 +9,9 @@ use std::{
 
 use crate::wire::{Broken, decimal};
 
+/// The longest deadline, in seconds: a week, for a holder outlives every stage of its job.
+const MAX_DEADLINE_S: u64 = 7 * 86_400;
+
 /// What stands behind the name of the role.
 pub(crate) struct Args {
     options: Vec<(String, OsString)>,
@@ -62,7 +65,7 @@ impl Args {
 
     /// `--deadline-s`, when it is given.
     pub(crate) fn deadline(&self) -> Result<Option<Duration>, Broken> {
-        match self.number("--deadline-s", 86_400)? {
+        match self.number("--deadline-s", MAX_DEADLINE_S)? {
             Some(0) => Err(Broken::Usage("--deadline-s 0 leaves no time".to_owned())),
             seconds => Ok(seconds.map(Duration::from_secs)),
         }

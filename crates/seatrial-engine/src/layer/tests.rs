@@ -144,6 +144,26 @@ fn a_path_behind_a_link_of_the_same_layer_is_refused() {
 }
 
 #[test]
+fn what_something_lies_beneath_can_only_be_a_folder() {
+    refused(make().file("x/y", b"").entry("x", b'2', "/etc"), "lies beneath it");
+    refused(make().file("x/y/z", b"").file("x", b""), "lies beneath it");
+    refused(
+        make().file("f", b"").file("x/y", b"").entry("x", b'1', "f"),
+        "lies beneath it",
+    );
+    refused(make().file("x/y", b"").entry("z", b'1', "x"), "to a folder");
+    assert_eq!(check(make().file("x/y", b"").dir("x/").file("x/z", b"")), Ok(()));
+    refused(make().file("x/y", b"").dir("x/").dir("x/"), "twice");
+}
+
+#[test]
+fn folders_that_are_only_named_count_as_entries() {
+    let mut tree = Tree::on(std::iter::empty());
+    check_on(&mut tree, &make().file("a/b/c", b"").file("a/b/d", b"").end()).unwrap();
+    assert_eq!(tree.entries, 4);
+}
+
+#[test]
 fn a_path_behind_a_link_of_a_layer_below_is_refused_unless_it_was_replaced() {
     let mut tree = Tree::on([&b"lib"[..]].into_iter());
     let refusal = check_on(&mut tree, &make().file("lib/x", b"").end()).unwrap_err();
@@ -224,6 +244,32 @@ fn headers_of_another_dialect_are_refused() {
 }
 
 #[test]
+fn a_header_of_the_star_format_is_refused() {
+    // Go would read a prefix of 131 bytes here, and so another path than we do.
+    refused(
+        make().raw(b"a", b'0', b"", 0, b"", |block| {
+            block[508..512].copy_from_slice(b"tar\0")
+        }),
+        "after its last field",
+    );
+    refused(
+        make().raw(b"a", b'0', b"", 0, b"", |block| block[500] = b'x'),
+        "last field",
+    );
+}
+
+#[test]
+fn numbers_of_devices_are_octal_or_empty() {
+    for at in [329, 337] {
+        refused(make().raw(b"a", b'0', b"", 0, b"", |block| block[at] = 0x80), "octal");
+        let zeros = make().raw(b"a", b'0', b"", 0, b"", |block| {
+            block[at..at + 8].copy_from_slice(b"0000000\0")
+        });
+        assert_eq!(check(zeros), Ok(()));
+    }
+}
+
+#[test]
 fn a_wrong_checksum_is_refused() {
     let mut tar = make().file("a", b"").end();
     tar[0] = b'b';
@@ -243,6 +289,8 @@ fn marks_of_removal_that_mean_another_folder_are_refused() {
         refused(make().file(name, b""), "mark of a removed file");
     }
     refused(make().dir(".wh.a/"), "mark of a removed file");
+    refused(make().file(".wh..wh.plnk/x", b""), "in a mark of a removed file");
+    refused(make().file("a/.wh.b/c/d", b""), "in a mark of a removed file");
     refused(make().file(".wh.a", b"data"), "mark of a removed file");
 }
 

@@ -210,6 +210,21 @@ fn keys_that_the_engine_would_read_otherwise_are_refused() {
 }
 
 #[test]
+fn every_part_of_a_config_has_known_keys_only() {
+    let text = String::from_utf8(build().config_text()).unwrap();
+    assert!(build().check_with(text.clone().into_bytes()).is_ok());
+    for (at, more) in [
+        (r#""rootfs":{"#, r#""rootfs":{"Diff_IDs":["sha256:0"],"#),
+        (r#""rootfs":{"#, r#""history":[{"Empty_Layer":true}],"rootfs":{"#),
+    ] {
+        let bent = text.replace(at, more);
+        assert_ne!(bent, text);
+        let refusal = build().check_with(bent.into_bytes()).unwrap_err();
+        assert!(refusal.contains("not an image's"), "{refusal}");
+    }
+}
+
+#[test]
 fn working_directories_in_the_kernels_trees_are_refused() {
     for path in ["/proc/self/fd/7", "/proc", "/sys/fs/cgroup", "/dev/fd/8"] {
         build().config(json!({"WorkingDir": path})).refused("working directory");

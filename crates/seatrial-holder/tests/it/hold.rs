@@ -57,6 +57,15 @@ fn a_plain_file_is_read() {
 }
 
 #[test]
+fn a_holder_takes_the_longest_life_and_the_largest_read_that_the_engine_asks_for() {
+    let data = data();
+    let mut hold = holder();
+    hold.args(["hold", "--deadline-s", "345600"]).arg(data.path());
+    let ran = feed(&mut hold, b"R 67108864 none\nQ\n");
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+}
+
+#[test]
 fn nothing_is_missing() {
     let data = data();
     fs::write(data.path().join("file"), "").unwrap();

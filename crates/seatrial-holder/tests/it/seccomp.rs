@@ -267,6 +267,19 @@ fn personality_cannot_switch_protections_off() {
 }
 
 #[test]
+fn limits_are_set_on_oneself_only() {
+    for name in PROFILES {
+        let profile = profile(name);
+        let rules = allowing(&profile, "prlimit64");
+        let [rule] = rules.as_slice() else {
+            panic!("{name}: {rules:?}");
+        };
+        let oneself = serde_json::json!([{"index": 0, "value": 0, "op": "SCMP_CMP_EQ"}]);
+        assert_eq!(rule["args"], oneself, "{name}");
+    }
+}
+
+#[test]
 fn ordinary_programs_find_what_they_need() {
     for name in PROFILES {
         let profile = profile(name);
