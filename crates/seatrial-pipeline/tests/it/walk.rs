@@ -143,7 +143,7 @@ async fn a_failed_step_names_the_line_of_the_original() {
         step: Some(2),
         exit_code: Some(7),
     });
-    let (outcome, view) = trial(&fake, "FROM debian:bookworm-slim\n\n# a comment\nRUN exit 7\n").await;
+    let (outcome, view) = trial(&fake, "FROM debian:bookworm-slim\n\n# a comment\nRUN exit 7\nCMD [\"true\"]\n").await;
     assert_eq!(
         (outcome.ending, outcome.reason, outcome.blame),
         (Ending::Failed, Reason::BuildFailed, Blame::Guest)
