@@ -2,7 +2,7 @@
 //! write down what was asked of them. Never part of a product build (feature `testing`).
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -59,6 +59,12 @@ pub struct Script {
     pub no_database: bool,
     /// The Engine enforces no process limit.
     pub no_pids_limit: bool,
+    /// How the next tools end, in order.
+    pub tool_ends: VecDeque<ToolEnd>,
+    /// Lasting volumes that exist.
+    pub volumes: BTreeSet<String>,
+    /// The Engine does not answer questions about volumes.
+    pub volumes_unknown: bool,
     /// What was asked, in order.
     pub asked: Vec<String>,
 }
@@ -188,19 +194,42 @@ impl Engine for Fake {
         Ok(Box::new(FakeData(self.clone())))
     }
 
-    async fn tool(&self, _: ToolSpec, _: Box<dyn ToolInput>) -> Result<ToolEnd, EngineError> {
-        Err(EngineError::Broken("the fake has no tools".into()))
+    async fn tool(&self, spec: ToolSpec, mut input: Box<dyn ToolInput>) -> Result<ToolEnd, EngineError> {
+        self.note(format!("tool {} {}", spec.role, spec.args.join(" ")));
+        while input
+            .next()
+            .await
+            .map_err(|error| EngineError::Broken(error.to_string()))?
+            .is_some()
+        {}
+        let mut asked = false; // a tool takes time: others get a turn
+        std::future::poll_fn(|turn| {
+            turn.waker().wake_by_ref();
+            match std::mem::replace(&mut asked, true) {
+                false => std::task::Poll::Pending,
+                true => std::task::Poll::Ready(()),
+            }
+        })
+        .await;
+        let end = self.script().tool_ends.pop_front();
+        end.ok_or_else(|| EngineError::Broken("the fake has no more tools".into()))
     }
 
-    async fn has_volume(&self, _: &str) -> Result<bool, EngineError> {
-        Ok(true)
+    async fn has_volume(&self, name: &str) -> Result<bool, EngineError> {
+        let script = self.script();
+        if script.volumes_unknown {
+            return Err(EngineError::Unreachable("the fake is away".into()));
+        }
+        Ok(script.volumes.contains(name))
     }
 
-    async fn create_volume(&self, _: &str) -> Result<(), EngineError> {
+    async fn create_volume(&self, name: &str) -> Result<(), EngineError> {
+        self.script().volumes.insert(name.to_owned());
         Ok(())
     }
 
-    async fn remove_volume(&self, _: &str) -> Result<(), EngineError> {
+    async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
+        self.script().volumes.remove(name);
         Ok(())
     }
 

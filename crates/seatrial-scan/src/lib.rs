@@ -8,6 +8,7 @@
 
 pub mod database;
 mod report;
+mod slot;
 mod trivy;
 
 pub use report::ReportError;

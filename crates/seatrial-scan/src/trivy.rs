@@ -18,7 +18,7 @@ use seatrial_core::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::{database, report};
+use crate::{database, report, slot::Slot};
 
 /// Where the database volume is mounted, and the folder in it that Trivy reads.
 const DATABASE_MOUNT: &str = "/database";
@@ -80,13 +80,51 @@ impl Trivy {
         ))
     }
 
-    fn record_path(&self, name: &str) -> PathBuf {
-        self.settings.data_dir.join("scans").join(format!("{name}.json"))
+    fn slot(&self, name: &str) -> Slot {
+        Slot::new(self.settings.data_dir.join("scans").join(format!("{name}.json")))
     }
 
-    async fn record(&self, name: &str) -> Option<BaseRecord> {
-        let record: BaseRecord = serde_json::from_slice(&fs::read(self.record_path(name)).ok()?).ok()?;
-        matches!(self.engine.has_volume(&record.volume).await, Ok(true)).then_some(record)
+    async fn record(&self, name: &str) -> Result<Option<BaseRecord>, ScanError> {
+        Ok(match self.slot(name).read::<BaseRecord>()? {
+            Some(record) if self.engine.has_volume(&record.volume).await? => Some(record),
+            _ => None,
+        })
+    }
+
+    /// Fills the cache of a base by a trusted scan of all its bytes.
+    async fn scan_base(&self, base: &BaseImage, database: Database, volume: &str) -> Result<BaseRecord, ScanError> {
+        let mut spec = self.spec(
+            None,
+            &BASE_LIMITS,
+            &["--db", DATABASE_FOLDER, "--base-fill", CACHE_MOUNT],
+            &image_args("/tmp/base.tar", "json", "600s"),
+        );
+        spec.user = "0:0".to_owned(); // the fresh volume belongs to the container's root
+        spec.tmp = BASE_LIMITS.memory.as_u64();
+        spec.mounts = vec![
+            ToolMount {
+                volume: database.volume,
+                path: DATABASE_MOUNT,
+                writable: false,
+            },
+            ToolMount {
+                volume: volume.to_owned(),
+                path: CACHE_MOUNT,
+                writable: true,
+            },
+        ];
+        let archive = self.engine.export_base(base).await?;
+        let end = self.engine.tool(spec, Box::new(ArchiveFrames::new(archive))).await?;
+        let outputs = outputs(&end, BASE_LIMITS.time)?;
+        let report = outputs
+            .first()
+            .ok_or_else(|| ScanError::Failed("it gave no report of the base".to_owned()))?;
+        let seen = report::read(report, base.id, &base.layers).map_err(|error| ScanError::Failed(error.to_string()))?;
+        Ok(BaseRecord {
+            os: seen.os,
+            os_packages: seen.os_packages,
+            volume: volume.to_owned(),
+        })
     }
 
     fn spec(&self, attempt: Option<AttemptId>, limits: &ScanLimits, options: &[&str], trivy: &[&str]) -> ToolSpec {
@@ -162,59 +200,22 @@ impl Scanner for Trivy {
 
     async fn prepare_base(&self, base: &BaseImage) -> Result<(), ScanError> {
         let name = self.cache_name(base).await?;
-        if self.record(&name).await.is_some() {
+        if self.record(&name).await?.is_some() {
             return Ok(());
         }
-        let path = self.record_path(&name);
-        let folder = self.settings.data_dir.join("scans");
-        fs::create_dir_all(&folder).map_err(|source| local("make the folder of base scans", source))?;
-        let lock = lock(folder.join(format!("{name}.lock"))).await?;
-        if self.record(&name).await.is_some() {
+        let held = self.slot(&name).hold().await?;
+        if self.record(&name).await?.is_some() {
             return Ok(()); // a sibling made it while we waited
         }
         let database = self.database().await?;
-        let _ = self.engine.remove_volume(&name).await; // half a cache of a process that died
-        self.engine.create_volume(&name).await?;
-        let mut spec = self.spec(
-            None,
-            &BASE_LIMITS,
-            &["--db", DATABASE_FOLDER, "--base-fill", CACHE_MOUNT],
-            &image_args("/tmp/base.tar", "json", "600s"),
-        );
-        spec.user = "0:0".to_owned(); // the fresh volume belongs to the container's root
-        spec.tmp = BASE_LIMITS.memory.as_u64();
-        spec.mounts = vec![
-            ToolMount {
-                volume: database.volume,
-                path: DATABASE_MOUNT,
-                writable: false,
-            },
-            ToolMount {
-                volume: name.clone(),
-                path: CACHE_MOUNT,
-                writable: true,
-            },
-        ];
-        let archive = self.engine.export_base(base).await?;
-        let end = self.engine.tool(spec, Box::new(ArchiveFrames::new(archive))).await?;
-        let outputs = outputs(&end, BASE_LIMITS.time)?;
-        let report = outputs
-            .first()
-            .ok_or_else(|| ScanError::Failed("it gave no report of the base".to_owned()))?;
-        let seen = report::read(report, base.id, &base.layers).map_err(|error| ScanError::Failed(error.to_string()))?;
-        let record = BaseRecord {
-            os: seen.os,
-            os_packages: seen.os_packages,
-            volume: name.clone(),
-        };
-        let text =
-            serde_json::to_vec_pretty(&record).map_err(|source| local("write the record of a base scan", source))?;
-        let fresh = path.with_extension("tmp");
-        fs::write(&fresh, text)
-            .and_then(|()| fs::rename(&fresh, &path))
-            .map_err(|source| local("write the record of a base scan", source))?;
-        drop(lock);
-        Ok(())
+        let volume = held.begin(&*self.engine, &format!("{name}-")).await?;
+        match self.scan_base(base, database, &volume).await {
+            Ok(record) => held.switch(&record),
+            Err(error) => {
+                held.give_up(&*self.engine, &volume).await;
+                Err(error)
+            }
+        }
     }
 
     async fn scan(&self, request: &ScanRequest, source: Box<dyn ImageSource>) -> Result<ScanEnd, ScanError> {
@@ -232,11 +233,11 @@ impl Scanner for Trivy {
                 let name = self.cache_name(base).await?;
                 let record = self
                     .record(&name)
-                    .await
+                    .await?
                     .ok_or_else(|| ScanError::Failed("the base was not scanned before".to_owned()))?;
                 options.extend(["--cache", CACHE_MOUNT]);
                 mounts.push(ToolMount {
-                    volume: name,
+                    volume: record.volume.clone(),
                     path: CACHE_MOUNT,
                     writable: false,
                 });
@@ -333,26 +334,6 @@ impl Scanner for Trivy {
             .ok_or_else(|| ScanError::Failed("it gave no report".to_owned()))?;
         report::read_config(report).map_err(|error| ScanError::Failed(error.to_string()))
     }
-}
-
-fn local(action: &'static str, source: impl Into<BoxError>) -> ScanError {
-    ScanError::Local {
-        action,
-        source: source.into(),
-    }
-}
-
-/// Waits for a lock between processes, without blocking the runtime's threads.
-async fn lock(path: PathBuf) -> Result<fs::File, ScanError> {
-    let locked = tokio::task::spawn_blocking(move || {
-        let file = fs::File::options().create(true).append(true).open(path)?;
-        file.lock()?;
-        Ok::<_, std::io::Error>(file)
-    });
-    locked
-        .await
-        .map_err(|source| local("wait for a lock", source))?
-        .map_err(|source| local("lock a base scan", source))
 }
 
 /// The framed outputs (`ST1 O <len>`, `ST1 X <code>`) of all commands, when all ended well.
@@ -463,6 +444,9 @@ impl ToolInput for ArchiveFrames {
 
 #[cfg(test)]
 mod tests {
+    use seatrial_core::testing::Fake;
+    use serde_json::json;
+
     use super::*;
 
     fn end(stdout: &[u8]) -> ToolEnd {
@@ -473,6 +457,82 @@ mod tests {
             out_of_memory: false,
             timed_out: false,
         }
+    }
+
+    fn base() -> BaseImage {
+        BaseImage {
+            name: "docker.io/library/debian:12".into(),
+            repo_digest: None,
+            id: Digest::of(b"base"),
+            layers: vec![Digest::of(b"layer")],
+            config: seatrial_core::image::ImageConfig::default(),
+            platform: "linux/amd64".into(),
+            store_volume: "st-base".into(),
+        }
+    }
+
+    /// With a database in force, on a fake that gives this report of the base.
+    async fn trivy(fake: &Fake, data_dir: &std::path::Path, report: &serde_json::Value) -> Trivy {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("trivy.db"), "").unwrap();
+        let metadata = r#"{"Version": 2, "UpdatedAt": "2026-11-23T00:00:00Z"}"#;
+        fs::write(folder.path().join("metadata.json"), metadata).unwrap();
+        let report = report.to_string();
+        fake.script().tool_ends = [
+            end(b"ok 2"),
+            end(format!("ST1 O {}\n{report}ST1 X 0\n", report.len()).as_bytes()),
+        ]
+        .into();
+        database::import(fake, data_dir, folder.path(), DatabaseKind::Fixture)
+            .await
+            .unwrap();
+        Trivy::new(
+            Arc::new(fake.clone()),
+            TrivySettings {
+                data_dir: data_dir.to_owned(),
+                database: DatabaseKind::Fixture,
+                max_layers: 1 << 20,
+            },
+        )
+    }
+
+    fn base_report() -> serde_json::Value {
+        json!({"SchemaVersion": 2, "Metadata": {"ImageID": base().id, "DiffIDs": base().layers}})
+    }
+
+    #[tokio::test]
+    async fn a_base_is_scanned_once_and_again_when_its_cache_is_gone() {
+        let (fake, data) = (Fake::default(), tempfile::tempdir().unwrap());
+        let trivy = trivy(&fake, data.path(), &base_report()).await;
+        let scan = fake.script().tool_ends.front().cloned().unwrap();
+        trivy.prepare_base(&base()).await.unwrap();
+        trivy.prepare_base(&base()).await.unwrap();
+        assert!(fake.script().tool_ends.is_empty());
+        fake.script().volumes.retain(|name| !name.starts_with("st-scan-"));
+        fake.script().tool_ends.push_back(scan);
+        trivy.prepare_base(&base()).await.unwrap();
+        assert!(fake.script().tool_ends.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_does_not_answer_costs_no_cache() {
+        let (fake, data) = (Fake::default(), tempfile::tempdir().unwrap());
+        let trivy = trivy(&fake, data.path(), &base_report()).await;
+        trivy.prepare_base(&base()).await.unwrap();
+        let before = fake.script().volumes.clone();
+        fake.script().volumes_unknown = true;
+        let error = trivy.prepare_base(&base()).await.unwrap_err();
+        assert!(matches!(error, ScanError::Engine(_)), "{error}");
+        assert_eq!(fake.script().volumes, before);
+    }
+
+    #[tokio::test]
+    async fn a_scan_of_a_base_that_failed_leaves_nothing() {
+        let (fake, data) = (Fake::default(), tempfile::tempdir().unwrap());
+        let trivy = trivy(&fake, data.path(), &json!({"SchemaVersion": 3})).await;
+        let before = fake.script().volumes.clone();
+        trivy.prepare_base(&base()).await.unwrap_err();
+        assert_eq!(fake.script().volumes, before);
     }
 
     #[test]
