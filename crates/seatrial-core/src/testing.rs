@@ -300,7 +300,7 @@ impl Scanner for Fake {
         })
     }
 
-    async fn prepare_base(&self, _: &BaseImage) -> Result<(), ScanError> {
+    async fn prepare_base(&self, _: &BaseImage, _: &Database) -> Result<(), ScanError> {
         Ok(())
     }
 

@@ -308,6 +308,7 @@ mod tests {
             severity,
             title: String::new(),
             target: String::new(),
+            kept_from_base: false,
         }
     }
 

@@ -54,12 +54,16 @@ pub struct Trivy {
     settings: TrivySettings,
 }
 
-/// What the trusted scan of a base found; its file marks the cache volume as complete.
+/// What the trusted scan of a base found with one database, and the volume that it filled.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BaseRecord {
     os: Option<String>,
     os_packages: usize,
+    packages: report::Packages,
+    vulnerabilities: Vec<report::Found>,
+    /// Volume of the database that found these.
+    database: String,
     volume: String,
 }
 
@@ -70,13 +74,14 @@ impl Trivy {
         Self { engine, settings }
     }
 
-    /// Name of a base's cache: it depends on the base, the scanner and its set of scanners.
+    /// Name of a base's cache: it depends on the base, the scanner, its set of scanners, and
+    /// whether a fixture is asked: real and made-up findings have a record each.
     async fn cache_name(&self, base: &BaseImage) -> Result<String, ScanError> {
         let scanner = self.engine.tool_image(ToolImage::Scanner).await?;
         Ok(format!(
             "st-scan-{}-{}",
             base.id.short(),
-            &Digest::of(format!("{scanner} {SCANNERS} 1").as_bytes()).hex()[..8]
+            &Digest::of(format!("{scanner} {SCANNERS} {:?}", self.settings.database).as_bytes()).hex()[..8]
         ))
     }
 
@@ -92,7 +97,7 @@ impl Trivy {
     }
 
     /// Fills the cache of a base by a trusted scan of all its bytes.
-    async fn scan_base(&self, base: &BaseImage, database: Database, volume: &str) -> Result<BaseRecord, ScanError> {
+    async fn scan_base(&self, base: &BaseImage, database: &Database, volume: &str) -> Result<BaseRecord, ScanError> {
         let mut spec = self.spec(
             None,
             &BASE_LIMITS,
@@ -103,7 +108,7 @@ impl Trivy {
         spec.tmp = BASE_LIMITS.memory.as_u64();
         spec.mounts = vec![
             ToolMount {
-                volume: database.volume,
+                volume: database.volume.clone(),
                 path: DATABASE_MOUNT,
                 writable: false,
             },
@@ -123,6 +128,9 @@ impl Trivy {
         Ok(BaseRecord {
             os: seen.os,
             os_packages: seen.os_packages,
+            packages: seen.packages,
+            vulnerabilities: seen.vulnerabilities,
+            database: database.volume.clone(),
             volume: volume.to_owned(),
         })
     }
@@ -198,16 +206,16 @@ impl Scanner for Trivy {
         database::current(&*self.engine, &self.settings.data_dir, self.settings.database).await
     }
 
-    async fn prepare_base(&self, base: &BaseImage) -> Result<(), ScanError> {
+    async fn prepare_base(&self, base: &BaseImage, database: &Database) -> Result<(), ScanError> {
         let name = self.cache_name(base).await?;
-        if self.record(&name).await?.is_some() {
+        let of_this = |record: BaseRecord| record.database == database.volume;
+        if self.record(&name).await?.is_some_and(of_this) {
             return Ok(());
         }
         let held = self.slot(&name).hold().await?;
-        if self.record(&name).await?.is_some() {
+        if self.record(&name).await?.is_some_and(of_this) {
             return Ok(()); // a sibling made it while we waited
         }
-        let database = self.database().await?;
         let volume = held.begin(&*self.engine, &format!("{name}-")).await?;
         match self.scan_base(base, database, &volume).await {
             Ok(record) => held.switch(&record),
@@ -274,15 +282,12 @@ impl Scanner for Trivy {
             [report, .., version] => (report, String::from_utf8_lossy(version).into_owned()),
             _ => return Err(ScanError::Failed("it gave no report".to_owned())),
         };
-        let seen = report::read_for(report, &image).map_err(|error| ScanError::Failed(error.to_string()))?;
-        if let Some(base) = base.filter(|base| base.os_packages > 0)
-            && seen.os_packages == 0
-        {
-            return Ok(ScanEnd::Unscannable(format!(
-                "its base has {} packages of {}, and the image shows none of them",
-                base.os_packages,
-                base.os.as_deref().unwrap_or("its system")
-            )));
+        let mut seen = report::read_for(report, &image).map_err(|error| ScanError::Failed(error.to_string()))?;
+        if let Some(base) = base {
+            if let Some(why) = unlike(&base, &seen) {
+                return Ok(ScanEnd::Unscannable(why));
+            }
+            report::keep_from_base(&mut seen, &base.packages, &base.vulnerabilities);
         }
         let sbom = if request.sbom { outputs.get(1).cloned() } else { None };
         Ok(ScanEnd::Report(Box::new(ScanReport {
@@ -296,9 +301,16 @@ impl Scanner for Trivy {
             ),
             scanner_image: scanner_image.to_string(),
             database: request.database.clone(),
-            os: seen.os,
-            packages: seen.packages,
-            vulnerabilities: seen.vulnerabilities,
+            os: seen.os.map(|os| match seen.support_ended {
+                true => format!("{os} (its support has ended)"),
+                false => os,
+            }),
+            packages: seen.count,
+            vulnerabilities: seen
+                .vulnerabilities
+                .into_iter()
+                .map(|found| found.vulnerability)
+                .collect(),
             secrets: seen.secrets,
             sbom,
         })))
@@ -334,6 +346,22 @@ impl Scanner for Trivy {
             .ok_or_else(|| ScanError::Failed("it gave no report".to_owned()))?;
         report::read_config(report).map_err(|error| ScanError::Failed(error.to_string()))
     }
+}
+
+/// Why the image does not look like something that stands on this base. Advisories are looked up
+/// by system and release, so another name of either makes everything clean.
+fn unlike(base: &BaseRecord, seen: &report::Seen) -> Option<String> {
+    let os = base.os.as_deref()?;
+    let told = seen.os.as_deref().unwrap_or("no known system");
+    if told != os {
+        return Some(format!("its base is {os}, and the image says that it is {told}"));
+    }
+    (base.os_packages > 0 && seen.os_packages == 0).then(|| {
+        format!(
+            "its base has {} packages of {os}, and the image shows none of them",
+            base.os_packages
+        )
+    })
 }
 
 /// The framed outputs (`ST1 O <len>`, `ST1 X <code>`) of all commands, when all ended well.
@@ -500,17 +528,133 @@ mod tests {
         json!({"SchemaVersion": 2, "Metadata": {"ImageID": base().id, "DiffIDs": base().layers}})
     }
 
+    struct There(Option<BuiltImage>);
+
+    #[async_trait]
+    impl ImageSource for There {
+        async fn image(&mut self) -> Option<BuiltImage> {
+            self.0.take()
+        }
+    }
+
+    fn os_report(
+        id: Digest,
+        layers: &[Digest],
+        os: &str,
+        packages: serde_json::Value,
+        found: serde_json::Value,
+    ) -> serde_json::Value {
+        json!({"SchemaVersion": 2,
+            "Metadata": {"OS": {"Family": "debian", "Name": os}, "ImageID": id, "DiffIDs": layers},
+            "Results": [{"Target": "t", "Class": "os-pkgs", "Type": "debian", "Packages": packages, "Vulnerabilities": found}]})
+    }
+
+    fn hole(package: &str) -> serde_json::Value {
+        json!([{"VulnerabilityID": "CVE-1", "PkgName": package, "InstalledVersion": "1", "FixedVersion": "2", "Severity": "HIGH"}])
+    }
+
+    /// Scans an image on a Debian 12 with `zlib` 1, which has a hole, and `tar` 1.
+    async fn scan_of(os: &str, packages: serde_json::Value, found: serde_json::Value) -> ScanEnd {
+        let (fake, data) = (Fake::default(), tempfile::tempdir().unwrap());
+        let of_base = json!([{"Name": "zlib", "Version": "1"}, {"Name": "tar", "Version": "1"}]);
+        let of_base = os_report(base().id, &base().layers, "12", of_base, hole("zlib"));
+        let trivy = trivy(&fake, data.path(), &of_base).await;
+        let database = trivy.database().await.unwrap();
+        trivy.prepare_base(&base(), &database).await.unwrap();
+        let image = BuiltImage {
+            id: Digest::of(b"image"),
+            config_bytes: Arc::from(&b"{}"[..]),
+            config: seatrial_core::image::ImageConfig::default(),
+            layers: base().layers,
+            base_layers: 1,
+            new_layers: Vec::new(),
+            spool: Arc::new(fs::File::open("/dev/null").unwrap()),
+        };
+        let report = os_report(image.id, &image.layers, os, packages, found).to_string();
+        let version = "Version: 0.76.0\n";
+        let said = format!(
+            "ST1 O {}\n{report}ST1 X 0\nST1 O {}\n{version}ST1 X 0\n",
+            report.len(),
+            version.len()
+        );
+        fake.script().tool_ends.push_back(end(said.as_bytes()));
+        let request = ScanRequest {
+            attempt: AttemptId {
+                job: seatrial_core::id::JobId::fresh(),
+                number: 1,
+            },
+            base: Some(base()),
+            limits: ScanLimits::default(),
+            database,
+            sbom: false,
+        };
+        trivy.scan(&request, Box::new(There(Some(image)))).await.unwrap()
+    }
+
+    fn holes(end: &ScanEnd) -> Vec<(&str, bool)> {
+        let ScanEnd::Report(report) = end else {
+            panic!("{end:?}")
+        };
+        let told = report.vulnerabilities.iter();
+        told.map(|hole| (hole.package.as_str(), hole.kept_from_base)).collect()
+    }
+
+    #[tokio::test]
+    async fn an_image_that_names_another_release_than_its_base_is_not_clean() {
+        let same = json!([{"Name": "zlib", "Version": "1"}, {"Name": "tar", "Version": "1"}]);
+        let end = scan_of("99", same, json!([])).await;
+        let ScanEnd::Unscannable(why) = end else {
+            panic!("{end:?}")
+        };
+        assert_eq!(why, "its base is debian 12, and the image says that it is debian 99");
+    }
+
+    #[tokio::test]
+    async fn an_image_without_packages_on_a_base_with_some_is_not_clean() {
+        assert!(matches!(
+            scan_of("12", json!([]), json!([])).await,
+            ScanEnd::Unscannable(_)
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_hole_of_the_base_stays_when_its_package_vanishes_or_no_longer_shows_it() {
+        let vanished = scan_of("12", json!([{"Name": "tar", "Version": "1"}]), json!([])).await;
+        assert_eq!(holes(&vanished), [("zlib", true)]);
+        let renamed_source = scan_of("12", json!([{"Name": "zlib", "Version": "1"}]), json!([])).await;
+        assert_eq!(holes(&renamed_source), [("zlib", true)]);
+    }
+
+    #[tokio::test]
+    async fn a_hole_of_the_base_is_told_once_and_goes_with_another_version() {
+        let seen = scan_of("12", json!([{"Name": "zlib", "Version": "1"}]), hole("zlib")).await;
+        assert_eq!(holes(&seen), [("zlib", false)]);
+        let replaced = scan_of("12", json!([{"Name": "zlib", "Version": "2"}]), json!([])).await;
+        assert_eq!(holes(&replaced), []);
+        let both = json!([{"Name": "zlib", "Version": "1"}, {"Name": "zlib", "Version": "2"}]);
+        assert_eq!(holes(&scan_of("12", both, json!([])).await), [("zlib", true)]);
+    }
+
     #[tokio::test]
     async fn a_base_is_scanned_once_and_again_when_its_cache_is_gone() {
         let (fake, data) = (Fake::default(), tempfile::tempdir().unwrap());
         let trivy = trivy(&fake, data.path(), &base_report()).await;
         let scan = fake.script().tool_ends.front().cloned().unwrap();
-        trivy.prepare_base(&base()).await.unwrap();
-        trivy.prepare_base(&base()).await.unwrap();
+        trivy
+            .prepare_base(&base(), &trivy.database().await.unwrap())
+            .await
+            .unwrap();
+        trivy
+            .prepare_base(&base(), &trivy.database().await.unwrap())
+            .await
+            .unwrap();
         assert!(fake.script().tool_ends.is_empty());
         fake.script().volumes.retain(|name| !name.starts_with("st-scan-"));
         fake.script().tool_ends.push_back(scan);
-        trivy.prepare_base(&base()).await.unwrap();
+        trivy
+            .prepare_base(&base(), &trivy.database().await.unwrap())
+            .await
+            .unwrap();
         assert!(fake.script().tool_ends.is_empty());
     }
 
@@ -518,10 +662,14 @@ mod tests {
     async fn an_engine_that_does_not_answer_costs_no_cache() {
         let (fake, data) = (Fake::default(), tempfile::tempdir().unwrap());
         let trivy = trivy(&fake, data.path(), &base_report()).await;
-        trivy.prepare_base(&base()).await.unwrap();
+        trivy
+            .prepare_base(&base(), &trivy.database().await.unwrap())
+            .await
+            .unwrap();
         let before = fake.script().volumes.clone();
+        let database = trivy.database().await.unwrap();
         fake.script().volumes_unknown = true;
-        let error = trivy.prepare_base(&base()).await.unwrap_err();
+        let error = trivy.prepare_base(&base(), &database).await.unwrap_err();
         assert!(matches!(error, ScanError::Engine(_)), "{error}");
         assert_eq!(fake.script().volumes, before);
     }
@@ -531,7 +679,10 @@ mod tests {
         let (fake, data) = (Fake::default(), tempfile::tempdir().unwrap());
         let trivy = trivy(&fake, data.path(), &json!({"SchemaVersion": 3})).await;
         let before = fake.script().volumes.clone();
-        trivy.prepare_base(&base()).await.unwrap_err();
+        trivy
+            .prepare_base(&base(), &trivy.database().await.unwrap())
+            .await
+            .unwrap_err();
         assert_eq!(fake.script().volumes, before);
     }
 

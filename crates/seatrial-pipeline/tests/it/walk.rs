@@ -143,7 +143,11 @@ async fn a_failed_step_names_the_line_of_the_original() {
         step: Some(2),
         exit_code: Some(7),
     });
-    let (outcome, view) = trial(&fake, "FROM debian:bookworm-slim\n\n# a comment\nRUN exit 7\nCMD [\"true\"]\n").await;
+    let (outcome, view) = trial(
+        &fake,
+        "FROM debian:bookworm-slim\n\n# a comment\nRUN exit 7\nCMD [\"true\"]\n",
+    )
+    .await;
     assert_eq!(
         (outcome.ending, outcome.reason, outcome.blame),
         (Ending::Failed, Reason::BuildFailed, Blame::Guest)
@@ -192,6 +196,7 @@ async fn a_blocking_vulnerability_is_named_and_the_image_never_started() {
         severity: Severity::Critical,
         title: "bad".into(),
         target: "py".into(),
+        kept_from_base: false,
     }];
     let (outcome, view) = trial(&fake, DOCKERFILE).await;
     assert_eq!(
