@@ -18,7 +18,7 @@ use crate::{
     },
     id::AttemptId,
     image::{BaseImage, BuiltImage, ImageConfig, SpooledLayer},
-    limits::RunLimits,
+    limits::{MAX_READ, RunLimits},
     log::LogSink,
     scanner::{
         Database, DatabaseKind, ImageSource, Misconfiguration, ScanEnd, ScanError, ScanReport, ScanRequest, Scanner,
@@ -270,10 +270,18 @@ impl DataVolume for FakeData {
         "st-data"
     }
 
-    async fn read(&self, name: &str, _: u64) -> Result<ReadEnd, EngineError> {
+    async fn read(&self, name: &str, max: u64) -> Result<ReadEnd, EngineError> {
         self.0.note(format!("read {name}"));
+        if max > MAX_READ {
+            return Err(EngineError::Broken("the holder reads no more than 64 MiB".into()));
+        }
         let known = self.0.script().result.clone();
-        Ok(known.unwrap_or_else(|| ReadEnd::Bytes(br#"{"perf": 0.99}"#.to_vec())))
+        Ok(
+            match known.unwrap_or_else(|| ReadEnd::Bytes(br#"{"perf": 0.99}"#.to_vec())) {
+                ReadEnd::Bytes(bytes) if bytes.len() as u64 > max => ReadEnd::TooLarge(bytes.len() as u64),
+                end => end,
+            },
+        )
     }
 
     async fn list(&self) -> Result<DataListing, EngineError> {

@@ -363,6 +363,35 @@ async fn a_missing_or_hostile_result_is_the_guests_failure() {
 }
 
 #[tokio::test]
+async fn artifacts_share_the_size_of_the_volume() {
+    let fake = fake();
+    fake.script().names = vec![b"a".to_vec(), b"b".to_vec(), b"c".to_vec()];
+    let mut case = case(DOCKERFILE);
+    case.settings.policy.limits.run.data = bytesize::ByteSize(30); // two of 14 bytes and not three
+    let outcome = worker::work(&ports(&fake), &case, pending()).await;
+    let view = query::view(&case, &outcome);
+    let skipped: Vec<Option<&str>> = view
+        .artifacts
+        .iter()
+        .map(|artifact| artifact.skipped.as_deref())
+        .collect();
+    assert_eq!(
+        skipped,
+        [None, None, Some("it claims 14 bytes, more than the 2 that are left")]
+    );
+}
+
+#[tokio::test]
+async fn a_volume_larger_than_what_the_holder_reads_at_once_is_no_error() {
+    let fake = fake();
+    fake.script().names = vec![b"a".to_vec()];
+    let mut case = case(DOCKERFILE);
+    case.settings.policy.limits.run.data = bytesize::ByteSize::gib(1);
+    let outcome = worker::work(&ports(&fake), &case, pending()).await;
+    assert_eq!(outcome.ending, Ending::Succeeded, "{outcome:?}");
+}
+
+#[tokio::test]
 async fn artifacts_with_odd_names_are_listed_and_not_read() {
     let fake = fake();
     fake.script().names = vec![
