@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::{
     BoxError,
+    digest::Digest,
     engine::EngineError,
     finding::Severity,
     id::AttemptId,
@@ -117,6 +118,8 @@ pub struct Misconfiguration {
 /// A report that was checked to be about this very image.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct ScanReport {
+    /// Id of the image that it is about.
+    pub image: Digest,
     /// `trivy 0.76.0`.
     pub scanner: String,
     /// The scanner image's id.

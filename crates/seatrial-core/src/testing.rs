@@ -35,6 +35,10 @@ pub struct Script {
     pub build_failure: Option<BuildFailure>,
     /// The build never ends.
     pub build_hangs: bool,
+    /// `/data` is never opened.
+    pub data_hangs: bool,
+    /// The image is never loaded.
+    pub load_hangs: bool,
     /// Config of the built image, when it differs from what was judged.
     pub built_config: Option<ImageConfig>,
     /// How the run ends; `None` is code 0.
@@ -51,6 +55,8 @@ pub struct Script {
     pub scan_failure: Option<String>,
     /// The scanner cannot read the image.
     pub unscannable: Option<String>,
+    /// Which image the scanner reports on, when it is not the one that it got.
+    pub scanned: Option<Digest>,
     /// What the scanner finds.
     pub vulnerabilities: Vec<Vulnerability>,
     /// When the database was made; `None` is now.
@@ -187,10 +193,16 @@ impl Engine for Fake {
 
     async fn load(&self, _: &BuiltImage, _: &RunRequest, _: &dyn DataVolume) -> Result<Box<dyn Guest>, EngineError> {
         self.note("load");
+        if self.script().load_hangs {
+            std::future::pending::<()>().await;
+        }
         Ok(Box::new(FakeGuest(self.clone())))
     }
 
     async fn open_data(&self, _: AttemptId, _: &RunLimits) -> Result<Box<dyn DataVolume>, EngineError> {
+        if self.script().data_hangs {
+            std::future::pending::<()>().await;
+        }
         Ok(Box::new(FakeData(self.clone())))
     }
 
@@ -313,9 +325,9 @@ impl Scanner for Fake {
     }
 
     async fn scan(&self, request: &ScanRequest, mut source: Box<dyn ImageSource>) -> Result<ScanEnd, ScanError> {
-        if source.image().await.is_none() {
+        let Some(image) = source.image().await else {
             return Err(ScanError::Abandoned);
-        }
+        };
         self.note("scan");
         let script = self.script();
         if let Some(clause) = &script.scan_failure {
@@ -325,6 +337,7 @@ impl Scanner for Fake {
             return Ok(ScanEnd::Unscannable(clause.clone()));
         }
         Ok(ScanEnd::Report(Box::new(ScanReport {
+            image: script.scanned.unwrap_or(image.id),
             scanner: "fake 1".into(),
             scanner_image: "sha256:0".into(),
             database: request.database.clone(),

@@ -291,6 +291,7 @@ impl Scanner for Trivy {
         }
         let sbom = if request.sbom { outputs.get(1).cloned() } else { None };
         Ok(ScanEnd::Report(Box::new(ScanReport {
+            image: image.id,
             scanner: format!(
                 "trivy {}",
                 version

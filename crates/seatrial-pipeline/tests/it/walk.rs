@@ -10,7 +10,7 @@ use seatrial_core::{
     finding::Severity,
     id::{CorrelationId, JobId},
     image::ImageConfig,
-    job::{Blame, Ending, Outcome, Reason, Stage},
+    job::{Blame, Ending, JobState, Outcome, Reason, Stage},
     progress::{Progress, Watch},
     scanner::Vulnerability,
     testing::Fake,
@@ -288,6 +288,69 @@ async fn a_build_that_never_ends_is_ended_at_its_limit() {
         fake.was_asked("tidy"),
         "what was started is removed before the job is settled"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_hangs_outside_of_its_stages_ends_at_its_deadline() {
+    let fake = fake();
+    fake.script().data_hangs = true;
+    let case = case(DOCKERFILE);
+    let begun = tokio::time::Instant::now();
+    let outcome = worker::work(&ports(&fake), &case, pending()).await;
+    assert_eq!(
+        (outcome.ending, outcome.reason, outcome.blame),
+        (Ending::TimedOut, Reason::JobTime, Blame::Platform)
+    );
+    let allowed = case.deadline_at.duration_since(case.created_at);
+    assert!(begun.elapsed() <= allowed.unsigned_abs() + Duration::from_secs(1));
+    assert!(fake.was_asked("tidy"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_is_never_loaded_is_a_fault_of_the_engine() {
+    let fake = fake();
+    fake.script().load_hangs = true;
+    let (outcome, view) = trial(&fake, DOCKERFILE).await;
+    assert_eq!(
+        (outcome.ending, outcome.reason, view.attempt),
+        (Ending::Errored, Reason::EngineGone, 2)
+    );
+    assert_eq!(view.stage, Some(Stage::Scan));
+}
+
+#[tokio::test]
+async fn an_image_that_was_not_the_one_cleared_is_never_started() {
+    let fake = fake();
+    fake.script().scanned = Some(seatrial_core::digest::Digest::of(b"another image"));
+    let (outcome, _) = trial(&fake, DOCKERFILE).await;
+    assert_eq!((outcome.ending, outcome.reason), (Ending::Errored, Reason::Internal));
+    assert!(fake.was_asked("load") && !fake.was_asked("start"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_state_knows_the_stage_and_the_settled_one_the_end() {
+    let fake = fake();
+    fake.script().build_hangs = true;
+    let case = case(DOCKERFILE);
+    let ports = ports(&fake);
+    let working = worker::work(&ports, &case, tokio::time::sleep(Duration::from_secs(2)));
+    let looking = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        case.state()
+    };
+    let (outcome, state) = tokio::join!(working, looking);
+    assert!(
+        matches!(
+            state,
+            JobState::Running {
+                stage: Stage::Build,
+                attempt: 1,
+                ..
+            }
+        ),
+        "{state:?}"
+    );
+    assert_eq!(case.state(), JobState::Settled(outcome));
 }
 
 #[tokio::test(start_paused = true)]
