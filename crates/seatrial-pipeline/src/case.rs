@@ -66,13 +66,18 @@ pub struct Submission {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Most parts of a result's path: the holder walks no further.
+const MAX_PARTS: usize = 16;
+
 /// A path under `/data`, checked: plain components, no `.` or `..`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ResultPath(String);
 
 /// The path is not under `/data`, or not plain.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a result path is a file under /data, such as /data/perf.json, without '.', '..' or empty parts")]
+#[error(
+    "a result path is a file under /data, such as /data/perf.json, without '.', '..' or empty parts, of at most 16 parts"
+)]
 pub struct BadResultPath;
 
 impl ResultPath {
@@ -83,7 +88,10 @@ impl ResultPath {
     pub fn parse(text: &str) -> Result<Self, BadResultPath> {
         let relative = text.strip_prefix("/data/").ok_or(BadResultPath)?;
         let plain = |part: &str| !matches!(part, "" | "." | "..") && part.len() <= 255;
-        let clean = relative.len() <= 1024 && relative.split('/').all(plain) && !relative.chars().any(char::is_control);
+        let clean = relative.len() <= 1024
+            && relative.split('/').count() <= MAX_PARTS
+            && relative.split('/').all(plain)
+            && !relative.chars().any(char::is_control);
         clean.then(|| Self(relative.to_owned())).ok_or(BadResultPath)
     }
 
@@ -404,5 +412,8 @@ mod tests {
         ] {
             assert_eq!(ResultPath::parse(bad), Err(BadResultPath), "{bad}");
         }
+        let deep = |parts| format!("/data/{}", vec!["x"; parts].join("/"));
+        assert!(ResultPath::parse(&deep(16)).is_ok());
+        assert_eq!(ResultPath::parse(&deep(17)), Err(BadResultPath));
     }
 }
