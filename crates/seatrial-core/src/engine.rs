@@ -301,7 +301,8 @@ pub struct Walls {
 pub trait DataVolume: Send + Sync {
     /// The Engine's name of the volume, for [`Engine::load`].
     fn volume(&self) -> &str;
-    /// Reads one file after the guest has EXITED. `name` is relative to `/data`.
+    /// Reads one file after the guest has EXITED. `name` is relative to `/data`, `max` at most
+    /// [`MAX_READ`](crate::limits::MAX_READ).
     ///
     /// # Errors
     /// Only the host's; what the guest put there is a [`ReadEnd`].

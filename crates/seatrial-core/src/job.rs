@@ -228,6 +228,8 @@ pub enum Reason {
     ScanTime,
     /// The run ran out of time.
     RunTime,
+    /// The job as a whole ran out of time, though no stage did.
+    JobTime,
     /// Somebody asked for the end.
     Cancelled,
     /// It waited longer than the queue allows.

@@ -5,6 +5,9 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize, Serializer};
 
+/// Most bytes of one file of `/data`: the holder reads it into memory.
+pub const MAX_READ: u64 = 64 << 20;
+
 /// Every bound of a job. The defaults are the "starting limits" of the API description.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

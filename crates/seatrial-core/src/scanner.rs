@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::{
     BoxError,
+    digest::Digest,
     engine::EngineError,
     finding::Severity,
     id::AttemptId,
@@ -68,7 +69,7 @@ pub struct Database {
 }
 
 /// One vulnerability in one package.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, serde::Deserialize)]
 pub struct Vulnerability {
     /// `CVE-2023-45853`.
     pub id: String,
@@ -84,6 +85,8 @@ pub struct Vulnerability {
     pub title: String,
     /// Where it was found: `debian 12.11`, a path. Hostile.
     pub target: String,
+    /// The base has it, and the image neither shows it nor shows the package in another version.
+    pub kept_from_base: bool,
 }
 
 /// A secret in the image. The secret itself is never kept.
@@ -115,13 +118,15 @@ pub struct Misconfiguration {
 /// A report that was checked to be about this very image.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct ScanReport {
+    /// Id of the image that it is about.
+    pub image: Digest,
     /// `trivy 0.76.0`.
     pub scanner: String,
     /// The scanner image's id.
     pub scanner_image: String,
     /// The database.
     pub database: Database,
-    /// `debian 12.11`; `None` when the image has no operating system packages.
+    /// `debian 12.11`, and whether its support has ended; `None` when the image is of no known system.
     pub os: Option<String>,
     /// Packages seen.
     pub packages: usize,
@@ -186,11 +191,12 @@ pub trait Scanner: Send + Sync {
     /// [`ScanError::DatabaseMissing`], or the Engine's.
     async fn database(&self) -> Result<Database, ScanError>;
 
-    /// Scans a base once, so that later scans only read the new layers.
+    /// Scans a base once with this database, so that later scans only read the new layers and know
+    /// what the base alone has.
     ///
     /// # Errors
     /// The scan gave no answer.
-    async fn prepare_base(&self, base: &BaseImage) -> Result<(), ScanError>;
+    async fn prepare_base(&self, base: &BaseImage, database: &Database) -> Result<(), ScanError>;
 
     /// Starts the scanner at once, waits for the image, scans it.
     ///

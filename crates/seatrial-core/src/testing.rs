@@ -2,7 +2,7 @@
 //! write down what was asked of them. Never part of a product build (feature `testing`).
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -18,7 +18,7 @@ use crate::{
     },
     id::AttemptId,
     image::{BaseImage, BuiltImage, ImageConfig, SpooledLayer},
-    limits::RunLimits,
+    limits::{MAX_READ, RunLimits},
     log::LogSink,
     scanner::{
         Database, DatabaseKind, ImageSource, Misconfiguration, ScanEnd, ScanError, ScanReport, ScanRequest, Scanner,
@@ -35,6 +35,10 @@ pub struct Script {
     pub build_failure: Option<BuildFailure>,
     /// The build never ends.
     pub build_hangs: bool,
+    /// `/data` is never opened.
+    pub data_hangs: bool,
+    /// The image is never loaded.
+    pub load_hangs: bool,
     /// Config of the built image, when it differs from what was judged.
     pub built_config: Option<ImageConfig>,
     /// How the run ends; `None` is code 0.
@@ -51,6 +55,8 @@ pub struct Script {
     pub scan_failure: Option<String>,
     /// The scanner cannot read the image.
     pub unscannable: Option<String>,
+    /// Which image the scanner reports on, when it is not the one that it got.
+    pub scanned: Option<Digest>,
     /// What the scanner finds.
     pub vulnerabilities: Vec<Vulnerability>,
     /// When the database was made; `None` is now.
@@ -59,6 +65,12 @@ pub struct Script {
     pub no_database: bool,
     /// The Engine enforces no process limit.
     pub no_pids_limit: bool,
+    /// How the next tools end, in order.
+    pub tool_ends: VecDeque<ToolEnd>,
+    /// Lasting volumes that exist.
+    pub volumes: BTreeSet<String>,
+    /// The Engine does not answer questions about volumes.
+    pub volumes_unknown: bool,
     /// What was asked, in order.
     pub asked: Vec<String>,
 }
@@ -181,26 +193,55 @@ impl Engine for Fake {
 
     async fn load(&self, _: &BuiltImage, _: &RunRequest, _: &dyn DataVolume) -> Result<Box<dyn Guest>, EngineError> {
         self.note("load");
+        if self.script().load_hangs {
+            std::future::pending::<()>().await;
+        }
         Ok(Box::new(FakeGuest(self.clone())))
     }
 
     async fn open_data(&self, _: AttemptId, _: &RunLimits) -> Result<Box<dyn DataVolume>, EngineError> {
+        if self.script().data_hangs {
+            std::future::pending::<()>().await;
+        }
         Ok(Box::new(FakeData(self.clone())))
     }
 
-    async fn tool(&self, _: ToolSpec, _: Box<dyn ToolInput>) -> Result<ToolEnd, EngineError> {
-        Err(EngineError::Broken("the fake has no tools".into()))
+    async fn tool(&self, spec: ToolSpec, mut input: Box<dyn ToolInput>) -> Result<ToolEnd, EngineError> {
+        self.note(format!("tool {} {}", spec.role, spec.args.join(" ")));
+        while input
+            .next()
+            .await
+            .map_err(|error| EngineError::Broken(error.to_string()))?
+            .is_some()
+        {}
+        let mut asked = false; // a tool takes time: others get a turn
+        std::future::poll_fn(|turn| {
+            turn.waker().wake_by_ref();
+            match std::mem::replace(&mut asked, true) {
+                false => std::task::Poll::Pending,
+                true => std::task::Poll::Ready(()),
+            }
+        })
+        .await;
+        let end = self.script().tool_ends.pop_front();
+        end.ok_or_else(|| EngineError::Broken("the fake has no more tools".into()))
     }
 
-    async fn has_volume(&self, _: &str) -> Result<bool, EngineError> {
-        Ok(true)
+    async fn has_volume(&self, name: &str) -> Result<bool, EngineError> {
+        let script = self.script();
+        if script.volumes_unknown {
+            return Err(EngineError::Unreachable("the fake is away".into()));
+        }
+        Ok(script.volumes.contains(name))
     }
 
-    async fn create_volume(&self, _: &str) -> Result<(), EngineError> {
+    async fn create_volume(&self, name: &str) -> Result<(), EngineError> {
+        self.script().volumes.insert(name.to_owned());
         Ok(())
     }
 
-    async fn remove_volume(&self, _: &str) -> Result<(), EngineError> {
+    async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
+        self.script().volumes.remove(name);
         Ok(())
     }
 
@@ -241,10 +282,18 @@ impl DataVolume for FakeData {
         "st-data"
     }
 
-    async fn read(&self, name: &str, _: u64) -> Result<ReadEnd, EngineError> {
+    async fn read(&self, name: &str, max: u64) -> Result<ReadEnd, EngineError> {
         self.0.note(format!("read {name}"));
+        if max > MAX_READ {
+            return Err(EngineError::Broken("the holder reads no more than 64 MiB".into()));
+        }
         let known = self.0.script().result.clone();
-        Ok(known.unwrap_or_else(|| ReadEnd::Bytes(br#"{"perf": 0.99}"#.to_vec())))
+        Ok(
+            match known.unwrap_or_else(|| ReadEnd::Bytes(br#"{"perf": 0.99}"#.to_vec())) {
+                ReadEnd::Bytes(bytes) if bytes.len() as u64 > max => ReadEnd::TooLarge(bytes.len() as u64),
+                end => end,
+            },
+        )
     }
 
     async fn list(&self) -> Result<DataListing, EngineError> {
@@ -271,14 +320,14 @@ impl Scanner for Fake {
         })
     }
 
-    async fn prepare_base(&self, _: &BaseImage) -> Result<(), ScanError> {
+    async fn prepare_base(&self, _: &BaseImage, _: &Database) -> Result<(), ScanError> {
         Ok(())
     }
 
     async fn scan(&self, request: &ScanRequest, mut source: Box<dyn ImageSource>) -> Result<ScanEnd, ScanError> {
-        if source.image().await.is_none() {
+        let Some(image) = source.image().await else {
             return Err(ScanError::Abandoned);
-        }
+        };
         self.note("scan");
         let script = self.script();
         if let Some(clause) = &script.scan_failure {
@@ -288,6 +337,7 @@ impl Scanner for Fake {
             return Ok(ScanEnd::Unscannable(clause.clone()));
         }
         Ok(ScanEnd::Report(Box::new(ScanReport {
+            image: script.scanned.unwrap_or(image.id),
             scanner: "fake 1".into(),
             scanner_image: "sha256:0".into(),
             database: request.database.clone(),

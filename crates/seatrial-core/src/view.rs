@@ -61,7 +61,7 @@ pub struct JobView {
     pub started_at: Option<Timestamp>,
     /// Settlement.
     pub finished_at: Option<Timestamp>,
-    /// By when it will have ended, fixed at admission.
+    /// By when it will have ended, fixed at admission: the worker ends it then.
     pub deadline_at: Timestamp,
     /// Ties logs and events together.
     pub correlation_id: CorrelationId,

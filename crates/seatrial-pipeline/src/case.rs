@@ -11,7 +11,7 @@ use seatrial_core::{
     engine::{Engine, Usage, Walls},
     finding::Finding,
     id::{AttemptId, CorrelationId, JobId},
-    job::Stage,
+    job::{Event, JobState, Stage, Token},
     log::{BoundedLog, LogSink},
     progress::{Progress, Watch},
     scanner::Scanner,
@@ -66,13 +66,18 @@ pub struct Submission {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Most parts of a result's path: the holder walks no further.
+const MAX_PARTS: usize = 16;
+
 /// A path under `/data`, checked: plain components, no `.` or `..`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ResultPath(String);
 
 /// The path is not under `/data`, or not plain.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a result path is a file under /data, such as /data/perf.json, without '.', '..' or empty parts")]
+#[error(
+    "a result path is a file under /data, such as /data/perf.json, without '.', '..' or empty parts, of at most 16 parts"
+)]
 pub struct BadResultPath;
 
 impl ResultPath {
@@ -83,7 +88,10 @@ impl ResultPath {
     pub fn parse(text: &str) -> Result<Self, BadResultPath> {
         let relative = text.strip_prefix("/data/").ok_or(BadResultPath)?;
         let plain = |part: &str| !matches!(part, "" | "." | "..") && part.len() <= 255;
-        let clean = relative.len() <= 1024 && relative.split('/').all(plain) && !relative.chars().any(char::is_control);
+        let clean = relative.len() <= 1024
+            && relative.split('/').count() <= MAX_PARTS
+            && relative.split('/').all(plain)
+            && !relative.chars().any(char::is_control);
         clean.then(|| Self(relative.to_owned())).ok_or(BadResultPath)
     }
 
@@ -122,6 +130,7 @@ pub struct Case {
     pub created_at: Timestamp,
     /// By when it will have ended; retries never extend it.
     pub deadline_at: Timestamp,
+    state: Mutex<JobState>,
     evidence: Mutex<Evidence>,
 }
 
@@ -174,8 +183,9 @@ impl Case {
     ) -> Self {
         let created_at = Timestamp::now();
         let limits = &settings.policy.limits;
-        // Resolve may have to fetch and scan a base; the others have limits of their own, each try anew.
-        let one_try = limits.build.time + limits.scan.time + limits.run.time + RESOLVE_TIME + COLLECT_TIME;
+        // The bounds of all stages, each try anew. An Engine that is slow between them ends at this.
+        let ours = RESOLVE_TIME + LOAD_TIME + COLLECT_TIME;
+        let one_try = limits.build.time + limits.scan.time + limits.run.time + ours;
         let deadline_at = created_at + one_try * settings.attempts.max(1);
         Self {
             id,
@@ -185,8 +195,26 @@ impl Case {
             settings,
             created_at,
             deadline_at,
+            state: Mutex::new(JobState::admitted()),
             evidence: Mutex::default(),
         }
+    }
+
+    /// Moves the job; a move against its rules is a defect of ours and changes nothing.
+    pub(crate) fn on(&self, event: Event) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.clone().on(event) {
+            Ok(next) => *state = next,
+            Err(refusal) => tracing::error!(
+                job.id = %self.id, error = &refusal as &dyn std::error::Error, "a job was moved against its rules"
+            ),
+        }
+    }
+
+    /// Where the job is.
+    #[must_use]
+    pub fn state(&self) -> JobState {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The evidence so far.
@@ -198,6 +226,9 @@ impl Case {
 /// Longest stay in `resolve`: fetching a large base over a slow line, filling its store and its
 /// scanner cache. Our own bound, not a measured need.
 pub const RESOLVE_TIME: Duration = Duration::from_secs(10 * 60);
+/// Longest time in which the Engine takes an image and makes a guest of it: 2 GiB at 10 MiB/s, and some.
+/// Part of the stage `scan`, beside which it goes on.
+pub const LOAD_TIME: Duration = Duration::from_secs(5 * 60);
 /// Longest stay in `collect`: reads of bounded files from a tmpfs.
 pub const COLLECT_TIME: Duration = Duration::from_secs(60);
 
@@ -209,13 +240,21 @@ pub struct Walk<'a> {
     pub case: &'a Case,
     /// The try.
     pub attempt: AttemptId,
+    /// The right to move the job.
+    pub token: Token,
 }
 
 impl Walk<'_> {
+    /// Marks a stage as entered.
+    pub fn enter(&self, stage: Stage) {
+        self.case.on(Event::Entered(self.token, stage));
+        self.case.evidence().stage = Some(stage);
+        self.ports.watch.tell(Progress::StageStarted { stage });
+    }
+
     /// Marks a stage as entered, does `work`, notes how long it took when it ended well.
     pub async fn stage<T, E>(&self, stage: Stage, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-        self.case.evidence().stage.replace(stage);
-        self.ports.watch.tell(Progress::StageStarted { stage });
+        self.enter(stage);
         let begun = Instant::now();
         let value = work.await?;
         let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -263,36 +302,96 @@ struct Live {
     budget: usize,
 }
 
+enum Taken {
+    Line(Vec<u8>),
+    Part,
+    Enough,
+}
+
+impl Live {
+    /// Takes a line or a part of one.
+    fn take(&mut self, piece: &[u8]) -> Taken {
+        if self.told >= self.budget {
+            return Taken::Enough;
+        }
+        let ended = piece.ends_with(b"\n");
+        let piece = piece.strip_suffix(b"\n").unwrap_or(piece);
+        let room = LINE.saturating_sub(self.line.len()).min(piece.len());
+        self.line.extend_from_slice(&piece[..room]);
+        if !ended {
+            return Taken::Part;
+        }
+        self.told += self.line.len() + 1;
+        Taken::Line(std::mem::take(&mut self.line))
+    }
+}
+
 /// Longest line told, in bytes.
 const LINE: usize = 1000;
 
 impl LogSink for StageLog {
     fn write(&self, bytes: &[u8]) {
         self.kept.write(bytes);
-        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            if live.told >= live.budget {
-                return;
-            }
-            let ended = piece.ends_with(b"\n");
-            let piece = piece.strip_suffix(b"\n").unwrap_or(piece);
-            let room = LINE.saturating_sub(live.line.len()).min(piece.len());
-            live.line.extend_from_slice(&piece[..room]);
-            if ended {
-                let line = std::mem::take(&mut live.line);
-                live.told += line.len() + 1;
-                self.watch.tell(Progress::LogLine {
-                    stage: self.stage,
-                    line: String::from_utf8_lossy(&line).into_owned(),
-                });
-            }
+            let line = match self.live.lock().unwrap_or_else(PoisonError::into_inner).take(piece) {
+                Taken::Line(line) => line,
+                Taken::Part => continue,
+                Taken::Enough => return,
+            };
+            // Without the lock: whoever watches may be slow, and the other stream's lines go on.
+            self.watch.tell(Progress::LogLine {
+                stage: self.stage,
+                line: String::from_utf8_lossy(&line).into_owned(),
+            });
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
+
+    /// Blocks at the first line until it is told to go on.
+    struct Slow {
+        reached: mpsc::SyncSender<()>,
+        go_on: Mutex<mpsc::Receiver<()>>,
+    }
+
+    impl Watch for Slow {
+        fn tell(&self, _: Progress) {
+            let _ = self.reached.send(());
+            let _ = self.go_on.lock().unwrap().recv_timeout(Duration::from_secs(5));
+        }
+    }
+
+    #[test]
+    fn a_watcher_that_blocks_does_not_stop_another_stream() {
+        let (reached, was_reached) = mpsc::sync_channel(1);
+        let (go, go_on) = mpsc::channel();
+        let log = StageLog {
+            stage: Stage::Run,
+            kept: Arc::new(BoundedLog::new(1024)),
+            watch: Arc::new(Slow {
+                reached,
+                go_on: Mutex::new(go_on),
+            }),
+            live: Mutex::new(Live {
+                line: Vec::new(),
+                told: 0,
+                budget: 1024,
+            }),
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| log.write(b"one\n"));
+            was_reached.recv().unwrap();
+            let begun = Instant::now();
+            log.write(b"two");
+            assert!(begun.elapsed() < Duration::from_secs(2));
+            go.send(()).unwrap();
+        });
+    }
 
     #[test]
     fn a_result_path_stays_under_data() {
@@ -313,5 +412,8 @@ mod tests {
         ] {
             assert_eq!(ResultPath::parse(bad), Err(BadResultPath), "{bad}");
         }
+        let deep = |parts| format!("/data/{}", vec!["x"; parts].join("/"));
+        assert!(ResultPath::parse(&deep(16)).is_ok());
+        assert_eq!(ResultPath::parse(&deep(17)), Err(BadResultPath));
     }
 }

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use seatrial_core::{
     id::AttemptId,
-    job::{Event, JobState, Outcome, Reason, Stage, Token},
+    job::{Blame, Ending, Event, Outcome, Reason, Stage, Token},
     progress::Progress,
 };
 use seatrial_dockerfile::Parsed;
@@ -25,33 +25,36 @@ const TIDY: std::time::Duration = std::time::Duration::from_secs(20);
 pub async fn work(ports: &Ports, case: &Case, cancel: impl Future<Output = ()>) -> Outcome {
     let mut cancel = std::pin::pin!(cancel);
     let parsed = match &case.admitted.verdict {
-        Verdict::Deny(outcome) => return settle(case, JobState::admitted(), Token(0), (**outcome).clone()),
+        Verdict::Deny(outcome) => return settle(case, None, (**outcome).clone()),
         Verdict::Pass(parsed) => parsed,
     };
     case.evidence().started_at = Some(Timestamp::now());
-    let mut state = JobState::admitted();
+    let left = case.deadline_at.duration_since(Timestamp::now());
+    let mut deadline = std::pin::pin!(tokio::time::sleep(left.try_into().unwrap_or_default()));
     let mut number = 0;
     let outcome = loop {
         number += 1;
         let token = Token(u64::from(number));
-        state = moved(state, Event::Claimed(token));
+        case.on(Event::Claimed(token));
         case.evidence().attempts = number;
         let walk = Walk {
             ports,
             case,
             attempt: AttemptId { job: case.id, number },
+            token,
         };
         let turn = tokio::select! {
             biased;
             () = &mut cancel => Err(Outcome::cancelled().into()),
+            () = &mut deadline => Err(late().into()),
             end = walk_through(&walk, parsed) => end,
         };
         match turn {
             Ok(()) => {
                 break Outcome::new(
-                    seatrial_core::job::Ending::Succeeded,
+                    Ending::Succeeded,
                     Reason::Ok,
-                    seatrial_core::job::Blame::Nobody,
+                    Blame::Nobody,
                     "The image was built, scanned and run; its result is valid.",
                 );
             }
@@ -60,7 +63,7 @@ pub async fn work(ports: &Ports, case: &Case, cancel: impl Future<Output = ()>) 
                 tracing::warn!(job.id = %case.id, correlation.id = case.correlation_id.as_str(), attempt = number, error = &fault as &dyn std::error::Error, "a fault of ours; the job is tried again");
                 walk.note(format!("{} Trying again.", fault.outcome().message));
                 ports.engine.tidy(TIDY).await;
-                state = moved(state, Event::Released);
+                case.on(Event::Released);
             }
             Err(Stop::Host(fault)) => {
                 tracing::error!(job.id = %case.id, correlation.id = case.correlation_id.as_str(), error = &fault as &dyn std::error::Error, "a fault of ours ended the job");
@@ -69,7 +72,17 @@ pub async fn work(ports: &Ports, case: &Case, cancel: impl Future<Output = ()>) 
         }
     };
     ports.engine.tidy(TIDY).await;
-    settle(case, state, Token(u64::from(number)), outcome)
+    settle(case, Some(Token(u64::from(number))), outcome)
+}
+
+/// Each stage has a bound of its own; what goes on beside them has this one.
+fn late() -> Outcome {
+    Outcome::timed_out(
+        Reason::JobTime,
+        "The job was not over at its deadline, though each stage was within its limit.",
+    )
+    .blamed_on(Blame::Platform)
+    .with_remedy("Look at the Engine's load and log; submit the job again.")
 }
 
 /// The walk itself: it reads as a sentence. Builder, scanner and data volume start side by side;
@@ -87,17 +100,16 @@ async fn walk_through(walk: &Walk<'_>, parsed: &Parsed) -> Result<(), Stop> {
     let loading = async {
         let building = walk.stage(Stage::Build, build::build(walk, &resolved, image_out));
         let (built, data) = tokio::try_join!(building, opening)?;
-        walk.case.evidence().stage = Some(Stage::Scan);
-        walk.ports.watch.tell(Progress::StageStarted { stage: Stage::Scan });
-        let guest = run::load(walk, &resolved, &built, &*data).await?;
-        Ok::<_, Stop>((guest, data))
+        walk.enter(Stage::Scan);
+        let loaded = run::load(walk, &resolved, &built, &*data).await?;
+        Ok::<_, Stop>((loaded, data))
     };
     let scanning = scan::scan(walk, &resolved, image_in);
     let begun = std::time::Instant::now();
-    let ((guest, data), scanned) = tokio::try_join!(loading, scanning)?;
+    let ((loaded, data), scanned) = tokio::try_join!(loading, scanning)?;
     let cleared = clear::clear(walk, scanned)?;
     finish_scan_timing(walk, begun);
-    let ran = walk.stage(Stage::Run, run::run(walk, cleared, guest)).await?;
+    let ran = walk.stage(Stage::Run, run::run(walk, cleared, loaded)).await?;
     walk.stage(Stage::Collect, collect::collect(walk, ran, &*data)).await?;
     Ok(())
 }
@@ -114,23 +126,11 @@ fn finish_scan_timing(walk: &Walk<'_>, begun: std::time::Instant) {
     });
 }
 
-fn moved(state: JobState, event: Event) -> JobState {
-    match state.clone().on(event) {
-        Ok(next) => next,
-        Err(refusal) => {
-            tracing::error!(
-                error = &refusal as &dyn std::error::Error,
-                "a job was moved against its rules"
-            );
-            state
-        }
-    }
-}
-
-fn settle(case: &Case, state: JobState, token: Token, outcome: Outcome) -> Outcome {
+/// A job that was never claimed has no token: it was denied at admission.
+fn settle(case: &Case, token: Option<Token>, outcome: Outcome) -> Outcome {
     case.evidence().finished_at = Some(Timestamp::now());
-    if let JobState::Running { .. } = state {
-        let _ = moved(state, Event::Settled(token, outcome.clone()));
+    if let Some(token) = token {
+        case.on(Event::Settled(token, outcome.clone()));
     }
     tracing::info!(
         job.id = %case.id, correlation.id = case.correlation_id.as_str(), state = %outcome.ending,

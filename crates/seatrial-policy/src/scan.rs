@@ -281,6 +281,7 @@ mod tests {
 
     fn report(updated_at: &str, vulnerabilities: Vec<Vulnerability>) -> ScanReport {
         ScanReport {
+            image: seatrial_core::digest::Digest::of(b"image"),
             scanner: "trivy 0.76.0".to_owned(),
             scanner_image: String::new(),
             database: Database {
@@ -308,6 +309,7 @@ mod tests {
             severity,
             title: String::new(),
             target: String::new(),
+            kept_from_base: false,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use bytesize::ByteSize;
 use jiff::{Span, ToSpan as _, civil::Date};
+use seatrial_core::limits::MAX_READ;
 
 use crate::{
     Policy, bases, is_fixed_rule,
@@ -265,6 +266,12 @@ fn check_limits(policy: &Policy, complaints: &mut Complaints) {
             "limits.run.data, in which it lives",
         ),
         (
+            "limits.result",
+            limits.result,
+            ByteSize(MAX_READ),
+            "64 MiB, the most that is read of one file",
+        ),
+        (
             "limits.dockerfile",
             limits.dockerfile,
             ByteSize::mib(1),
@@ -375,6 +382,10 @@ mod tests {
         refused("[limits.build]\nstore = \"5GiB\"", "limits.build.memory");
         refused("[limits.run]\ndata = \"500MiB\"", "limits.run.memory");
         refused("[limits]\nresult = \"65MiB\"", "limits.run.data");
+        refused(
+            "[limits]\nresult = \"65MiB\"\n[limits.run]\ndata = \"100MiB\"",
+            "64 MiB, the most that is read",
+        );
         refused("[limits]\ndockerfile = \"2MiB\"", "1 MiB");
         refused("[limits]\nlog = \"many\"", "write a size");
     }

@@ -1,14 +1,10 @@
 //! The vulnerability database: which one is in force, where it lies, how it gets there.
 //!
 //! A database is a volume on the Engine that is written once and never again. The pointer to the
-//! one in force is a small file in the data folder, replaced by rename; a fixture has a pointer of
-//! its own, so that neither can stand in for the other by accident.
+//! one in force is the record of a [`Slot`]; a fixture has a slot of its own, so that neither can
+//! stand in for the other by accident.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, io, path::Path, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -19,6 +15,8 @@ use seatrial_core::{
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+use crate::slot::{Slot, local};
 
 /// What the pointer file holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,11 +36,37 @@ struct Metadata {
     updated_at: Timestamp,
 }
 
-fn pointer_path(data_dir: &Path, kind: DatabaseKind) -> PathBuf {
-    data_dir.join(match kind {
+impl Metadata {
+    /// The one schema that we know.
+    fn parse(bytes: &[u8]) -> Result<Self, ScanError> {
+        let metadata: Self = serde_json::from_slice(bytes)
+            .map_err(|source| local("understand metadata.json of the database", source))?;
+        if metadata.version != 2 {
+            return Err(ScanError::Failed(format!(
+                "the database has schema version {}, only 2 is known",
+                metadata.version
+            )));
+        }
+        Ok(metadata)
+    }
+}
+
+impl From<Pointer> for Database {
+    fn from(pointer: Pointer) -> Self {
+        Self {
+            kind: pointer.kind,
+            updated_at: pointer.updated_at,
+            sha256: pointer.sha256,
+            volume: pointer.volume,
+        }
+    }
+}
+
+fn slot(data_dir: &Path, kind: DatabaseKind) -> Slot {
+    Slot::new(data_dir.join(match kind {
         DatabaseKind::Real => "database.json",
         DatabaseKind::Fixture => "database-fixture.json",
-    })
+    }))
 }
 
 /// The database in force, if there is one whose volume still exists.
@@ -50,25 +74,11 @@ fn pointer_path(data_dir: &Path, kind: DatabaseKind) -> PathBuf {
 /// # Errors
 /// [`ScanError::DatabaseMissing`], or what the Engine or the file system says.
 pub async fn current(engine: &dyn Engine, data_dir: &Path, kind: DatabaseKind) -> Result<Database, ScanError> {
-    let path = pointer_path(data_dir, kind);
-    let text = match fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(ScanError::DatabaseMissing);
-        }
-        Err(source) => return Err(local("read the pointer to the database", source)),
-    };
-    let pointer: Pointer =
-        serde_json::from_slice(&text).map_err(|source| local("read the pointer to the database", source))?;
-    if pointer.kind != kind || !engine.has_volume(&pointer.volume).await? {
-        return Err(ScanError::DatabaseMissing);
+    let pointer = slot(data_dir, kind).read::<Pointer>()?;
+    match pointer.filter(|pointer| pointer.kind == kind) {
+        Some(pointer) if engine.has_volume(&pointer.volume).await? => Ok(pointer.into()),
+        _ => Err(ScanError::DatabaseMissing),
     }
-    Ok(Database {
-        kind,
-        updated_at: pointer.updated_at,
-        sha256: pointer.sha256,
-        volume: pointer.volume,
-    })
 }
 
 /// Whether the database in force was made at the time that the folder's `metadata.json` tells.
@@ -81,15 +91,24 @@ pub async fn is_current(
     folder: &Path,
     kind: DatabaseKind,
 ) -> Result<bool, ScanError> {
-    let metadata_bytes =
-        fs::read(folder.join("metadata.json")).map_err(|source| local("read metadata.json of the database", source))?;
-    let metadata: Metadata = serde_json::from_slice(&metadata_bytes)
-        .map_err(|source| local("understand metadata.json of the database", source))?;
+    let (_, metadata) = read_metadata(folder)?;
+    let found = in_force(engine, data_dir, kind).await?;
+    Ok(found.is_some_and(|database| database.updated_at == metadata.updated_at))
+}
+
+async fn in_force(engine: &dyn Engine, data_dir: &Path, kind: DatabaseKind) -> Result<Option<Database>, ScanError> {
     match current(engine, data_dir, kind).await {
-        Ok(database) => Ok(database.updated_at == metadata.updated_at),
-        Err(ScanError::DatabaseMissing) => Ok(false),
+        Ok(database) => Ok(Some(database)),
+        Err(ScanError::DatabaseMissing) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+fn read_metadata(folder: &Path) -> Result<(Vec<u8>, Metadata), ScanError> {
+    let bytes =
+        fs::read(folder.join("metadata.json")).map_err(|source| local("read metadata.json of the database", source))?;
+    let metadata = Metadata::parse(&bytes)?;
+    Ok((bytes, metadata))
 }
 
 /// Puts the folder's `trivy.db` and `metadata.json` into a fresh volume and switches to it.
@@ -102,43 +121,30 @@ pub async fn import(
     folder: &Path,
     kind: DatabaseKind,
 ) -> Result<Database, ScanError> {
-    let metadata_bytes =
-        fs::read(folder.join("metadata.json")).map_err(|source| local("read metadata.json of the database", source))?;
-    let metadata: Metadata = serde_json::from_slice(&metadata_bytes)
-        .map_err(|source| local("understand metadata.json of the database", source))?;
-    if metadata.version != 2 {
-        return Err(ScanError::Failed(format!(
-            "the database has schema version {}, only 2 is known",
-            metadata.version
-        )));
-    }
+    let (metadata_bytes, metadata) = read_metadata(folder)?;
     let db_path = folder.join("trivy.db");
     let sha256 = sha256_of(&db_path).map_err(|source| local("read trivy.db", source))?;
-    // The time is part of the name: the same bytes with a newer date are another state.
-    let volume = format!("st-db-{}-{}", &sha256[..16], metadata.updated_at.as_second());
-    if !engine.has_volume(&volume).await?
-        && let Err(error) = fill(engine, &volume, &db_path, metadata_bytes).await
-    {
-        let _ = engine.remove_volume(&volume).await; // half a database must not be found by anybody
+    let held = slot(data_dir, kind).hold().await?;
+    let before = in_force(engine, data_dir, kind).await?;
+    if let Some(same) = before.filter(|before| before.sha256 == sha256 && before.updated_at == metadata.updated_at) {
+        return Ok(same); // a sibling imported it while we waited
+    }
+    let volume = held.begin(engine, "st-db-").await?;
+    if let Err(error) = fill(engine, &volume, &db_path, metadata_bytes).await {
+        held.give_up(engine, &volume).await;
         return Err(error);
     }
     let pointer = Pointer {
         kind,
         updated_at: metadata.updated_at,
-        sha256: sha256.clone(),
-        volume: volume.clone(),
-    };
-    switch(engine, data_dir, &pointer).await?;
-    Ok(Database {
-        kind,
-        updated_at: metadata.updated_at,
         sha256,
         volume,
-    })
+    };
+    held.switch(&pointer)?;
+    Ok(pointer.into())
 }
 
 async fn fill(engine: &dyn Engine, volume: &str, db_path: &Path, metadata: Vec<u8>) -> Result<(), ScanError> {
-    engine.create_volume(volume).await?;
     let file = fs::File::open(db_path).map_err(|source| local("open trivy.db", source))?;
     let len = file.metadata().map_err(|source| local("open trivy.db", source))?.len();
     let spec = ToolSpec {
@@ -176,28 +182,6 @@ async fn fill(engine: &dyn Engine, volume: &str, db_path: &Path, metadata: Vec<u
     Ok(())
 }
 
-/// Switches the pointer by rename, then removes the volume before it when nobody uses it.
-async fn switch(engine: &dyn Engine, data_dir: &Path, pointer: &Pointer) -> Result<(), ScanError> {
-    let path = pointer_path(data_dir, pointer.kind);
-    let before: Option<Pointer> = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
-    let text =
-        serde_json::to_vec_pretty(pointer).map_err(|source| local("write the pointer to the database", source))?;
-    let fresh = path.with_extension(format!("{}.tmp", std::process::id()));
-    fs::write(&fresh, text)
-        .and_then(|()| fs::rename(&fresh, &path))
-        .map_err(|source| local("write the pointer to the database", source))?;
-    if let Some(old) = before.filter(|old| old.volume != pointer.volume)
-        && let Err(error) = engine.remove_volume(&old.volume).await
-    {
-        tracing::info!(
-            volume = old.volume,
-            error = &error as &dyn std::error::Error,
-            "an old database is still in use; it stays"
-        );
-    }
-    Ok(())
-}
-
 fn sha256_of(path: &Path) -> io::Result<String> {
     let mut hash = Sha256::new();
     let mut file = fs::File::open(path)?;
@@ -207,13 +191,6 @@ fn sha256_of(path: &Path) -> io::Result<String> {
             0 => return Ok(hex::encode(hash.finalize())),
             n => hash.update(&piece[..n]),
         }
-    }
-}
-
-fn local(action: &'static str, source: impl Into<BoxError>) -> ScanError {
-    ScanError::Local {
-        action,
-        source: source.into(),
     }
 }
 
@@ -252,27 +229,22 @@ impl ToolInput for DatabaseFrames {
 /// # Errors
 /// The download failed, or the Engine did.
 pub async fn update(engine: &dyn Engine, data_dir: &Path, repository: Option<&str>) -> Result<Database, ScanError> {
-    let volume = format!("st-db-new-{}", Timestamp::now().as_millisecond());
-    engine.create_volume(&volume).await?;
-    let updated = download(engine, &volume, repository).await;
-    match updated {
+    let kind = DatabaseKind::Real;
+    let held = slot(data_dir, kind).hold().await?;
+    let volume = held.begin(engine, "st-db-").await?;
+    match download(engine, &volume, repository).await {
         Ok((sha256, updated_at)) => {
             let pointer = Pointer {
-                kind: DatabaseKind::Real,
-                updated_at,
-                sha256: sha256.clone(),
-                volume: volume.clone(),
-            };
-            switch(engine, data_dir, &pointer).await?;
-            Ok(Database {
-                kind: DatabaseKind::Real,
+                kind,
                 updated_at,
                 sha256,
                 volume,
-            })
+            };
+            held.switch(&pointer)?;
+            Ok(pointer.into())
         }
         Err(error) => {
-            let _ = engine.remove_volume(&volume).await;
+            held.give_up(engine, &volume).await;
             Err(error)
         }
     }
@@ -363,12 +335,125 @@ async fn download(
         .next()
         .filter(|hash| hash.len() == 64)
         .ok_or_else(unreadable)?;
-    let metadata: Metadata =
-        serde_json::from_str(metadata).map_err(|source| local("understand metadata.json of the database", source))?;
+    let metadata = Metadata::parse(metadata.as_bytes())?;
     Ok((sha256.to_owned(), metadata.updated_at))
 }
 
 /// The role `init` reads one line before it starts; nobody forges the report of a trusted tool.
 fn nonce() -> seatrial_core::engine::ReadyInput {
     seatrial_core::engine::ReadyInput::new(format!("{}\n", "0".repeat(32)).into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use seatrial_core::{engine::ToolEnd, testing::Fake};
+
+    use super::*;
+
+    fn wrote() -> ToolEnd {
+        ended(b"ok 2")
+    }
+
+    fn ended(stdout: &[u8]) -> ToolEnd {
+        ToolEnd {
+            code: 0,
+            stdout: stdout.to_vec(),
+            stderr: Vec::new(),
+            out_of_memory: false,
+            timed_out: false,
+        }
+    }
+
+    fn folder(updated_at: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("trivy.db"), "bytes").unwrap();
+        fs::write(
+            folder.path().join("metadata.json"),
+            format!(r#"{{"Version": 2, "UpdatedAt": "{updated_at}"}}"#),
+        )
+        .unwrap();
+        folder
+    }
+
+    const DAY: &str = "2026-11-23T00:00:00Z";
+
+    #[tokio::test]
+    async fn two_imports_of_one_folder_write_one_volume() {
+        let (fake, data, new) = (Fake::default(), tempfile::tempdir().unwrap(), folder(DAY));
+        fake.script().tool_ends = [wrote()].into();
+        let one = || import(&fake, data.path(), new.path(), DatabaseKind::Fixture);
+        let (first, second) = tokio::join!(one(), one());
+        assert_eq!(first.unwrap(), second.unwrap());
+        assert_eq!(fake.script().volumes.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_failed_import_leaves_the_database_in_force_alone() {
+        let (fake, data) = (Fake::default(), tempfile::tempdir().unwrap());
+        fake.script().tool_ends = [wrote(), ended(b"no room")].into();
+        let import = |day| {
+            let (fake, data) = (&fake, data.path());
+            async move { import(fake, data, folder(day).path(), DatabaseKind::Fixture).await }
+        };
+        let before = import(DAY).await.unwrap();
+        import("2026-11-24T00:00:00Z").await.unwrap_err();
+        let after = current(&fake, data.path(), DatabaseKind::Fixture).await.unwrap();
+        assert_eq!(after, before);
+        assert_eq!(fake.script().volumes.len(), 1, "the half one is gone");
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_import_left_never_counts_and_the_next_one_removes_it() {
+        let (fake, data, new) = (Fake::default(), tempfile::tempdir().unwrap(), folder(DAY));
+        let held = slot(data.path(), DatabaseKind::Fixture).hold().await.unwrap();
+        let half = held.begin(&fake, "st-db-").await.unwrap();
+        drop(held); // as the kernel does for a killed process
+        let seen = current(&fake, data.path(), DatabaseKind::Fixture).await;
+        assert!(matches!(seen, Err(ScanError::DatabaseMissing)));
+        fake.script().tool_ends = [wrote()].into();
+        let made = import(&fake, data.path(), new.path(), DatabaseKind::Fixture)
+            .await
+            .unwrap();
+        assert_ne!(made.volume, half);
+        assert_eq!(fake.script().volumes, [made.volume].into());
+    }
+
+    #[tokio::test]
+    async fn a_replaced_database_stays_a_day_for_jobs_that_know_it() {
+        let (fake, data) = (Fake::default(), tempfile::tempdir().unwrap());
+        fake.script().tool_ends = [wrote(), wrote(), wrote()].into();
+        let import = |day| {
+            let (fake, data) = (&fake, data.path());
+            async move {
+                import(fake, data, folder(day).path(), DatabaseKind::Real)
+                    .await
+                    .unwrap()
+                    .volume
+            }
+        };
+        let first = import(DAY).await;
+        import("2026-11-24T00:00:00Z").await;
+        assert!(fake.script().volumes.contains(&first));
+        let note = fs::File::options()
+            .write(true)
+            .open(data.path().join("database.volumes").join(&first))
+            .unwrap();
+        note.set_modified(std::time::SystemTime::now() - Duration::from_secs(25 * 60 * 60))
+            .unwrap();
+        import("2026-11-25T00:00:00Z").await;
+        assert!(!fake.script().volumes.contains(&first));
+    }
+
+    #[tokio::test]
+    async fn a_downloaded_database_of_another_schema_is_not_put_in_force() {
+        let (fake, data) = (Fake::default(), tempfile::tempdir().unwrap());
+        let read = format!(
+            "{}  trivy.db\n{{\"Version\": 3, \"UpdatedAt\": \"{DAY}\"}}",
+            "0".repeat(64)
+        );
+        fake.script().tool_ends = [ended(b""), ended(read.as_bytes())].into();
+        let error = update(&fake, data.path(), None).await.unwrap_err();
+        assert!(error.to_string().contains("schema version 3"), "{error}");
+        assert!(fake.script().volumes.is_empty());
+    }
 }

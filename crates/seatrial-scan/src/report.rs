@@ -1,12 +1,14 @@
 //! Trivy's JSON, read as from a stranger, and turned into our words.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use seatrial_core::{
     digest::Digest,
     finding::Severity,
     image::BuiltImage,
     scanner::{Misconfiguration, Secret, Vulnerability},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The bytes are not a report about this image.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +51,21 @@ struct Os {
     family: String,
     #[serde(default)]
     name: String,
+    /// Its publisher's support has ended.
+    #[serde(default, rename = "EOSL")]
+    ended: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct TrivyPackage {
+    name: String,
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    release: String,
+    #[serde(default)]
+    epoch: u64,
 }
 
 #[derive(Deserialize)]
@@ -58,8 +75,10 @@ struct TrivyResult {
     target: String,
     #[serde(default)]
     class: String,
+    #[serde(default, rename = "Type")]
+    kind: String,
     #[serde(default, deserialize_with = "null_is_empty")]
-    packages: Vec<serde::de::IgnoredAny>,
+    packages: Vec<TrivyPackage>,
     #[serde(default, deserialize_with = "null_is_empty")]
     vulnerabilities: Vec<TrivyVulnerability>,
     #[serde(default, deserialize_with = "null_is_empty")]
@@ -120,17 +139,32 @@ fn null_is_empty<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserial
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// Versions of packages, by kind (`debian`, `python-pkg`) and name.
+pub(crate) type Packages = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
+
+/// A vulnerability, and the kind of package that has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Found {
+    pub(crate) kind: String,
+    pub(crate) vulnerability: Vulnerability,
+}
+
 /// What a scan of an image saw.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Seen {
     /// `debian 12.11`.
     pub(crate) os: Option<String>,
-    /// Packages of the operating system.
+    /// The support of that system has ended: its advisories may have ended too.
+    pub(crate) support_ended: bool,
+    /// Number of packages of the operating system.
     pub(crate) os_packages: usize,
+    /// Number of all packages.
+    pub(crate) count: usize,
     /// All packages.
-    pub(crate) packages: usize,
+    pub(crate) packages: Packages,
     /// Sorted, the worst first.
-    pub(crate) vulnerabilities: Vec<Vulnerability>,
+    pub(crate) vulnerabilities: Vec<Found>,
     /// Sorted by path.
     pub(crate) secrets: Vec<Secret>,
 }
@@ -163,28 +197,35 @@ pub(crate) fn read(bytes: &[u8], id: Digest, layers: &[Digest]) -> Result<Seen, 
         .filter(|result| result.class == "os-pkgs")
         .map(|result| result.packages.len())
         .sum();
-    let packages = report.results.iter().map(|result| result.packages.len()).sum();
-    let mut vulnerabilities: Vec<Vulnerability> = report
+    let count = report.results.iter().map(|result| result.packages.len()).sum();
+    let mut packages = Packages::new();
+    for result in &report.results {
+        let of_kind = packages.entry(result.kind.clone()).or_default();
+        for package in &result.packages {
+            let version = format!("{}:{}-{}", package.epoch, package.version, package.release);
+            of_kind.entry(package.name.clone()).or_default().insert(version);
+        }
+    }
+    let mut vulnerabilities: Vec<Found> = report
         .results
         .iter()
         .flat_map(|result| {
-            result.vulnerabilities.iter().map(|found| Vulnerability {
-                id: found.vulnerability_id.clone(),
-                package: found.pkg_name.clone(),
-                installed: found.installed_version.clone(),
-                fixed: (!found.fixed_version.is_empty()).then(|| found.fixed_version.clone()),
-                severity: severity(&found.severity),
-                title: found.title.clone(),
-                target: result.target.clone(),
+            result.vulnerabilities.iter().map(|found| Found {
+                kind: result.kind.clone(),
+                vulnerability: Vulnerability {
+                    id: found.vulnerability_id.clone(),
+                    package: found.pkg_name.clone(),
+                    installed: found.installed_version.clone(),
+                    fixed: (!found.fixed_version.is_empty()).then(|| found.fixed_version.clone()),
+                    severity: severity(&found.severity),
+                    title: found.title.clone(),
+                    target: result.target.clone(),
+                    kept_from_base: false,
+                },
             })
         })
         .collect();
-    vulnerabilities.sort_by(|a, b| {
-        b.severity
-            .cmp(&a.severity)
-            .then_with(|| a.id.cmp(&b.id))
-            .then_with(|| a.package.cmp(&b.package))
-    });
+    sort(&mut vulnerabilities);
     let mut secrets: Vec<Secret> = report
         .results
         .iter()
@@ -198,17 +239,53 @@ pub(crate) fn read(bytes: &[u8], id: Digest, layers: &[Digest]) -> Result<Seen, 
         })
         .collect();
     secrets.sort_by(|a, b| a.path.cmp(&b.path).then(a.line.cmp(&b.line)));
-    let os = report
-        .metadata
-        .os
-        .map(|os| format!("{} {}", os.family, os.name).trim_end().to_owned());
+    let os = report.metadata.os.as_ref();
     Ok(Seen {
-        os,
+        os: os.map(|os| format!("{} {}", os.family, os.name).trim_end().to_owned()),
+        support_ended: os.is_some_and(|os| os.ended),
         os_packages,
+        count,
         packages,
         vulnerabilities,
         secrets,
     })
+}
+
+/// Adds what the base alone has and the image hides: a vulnerability of the base counts unless the
+/// image shows its package in other versions only. A package that is gone from the package
+/// manager's files may still be there with all its files; nobody can tell.
+pub(crate) fn keep_from_base(seen: &mut Seen, packages: &Packages, found: &[Found]) {
+    let versions = |of: &Packages, found: &Found| -> BTreeSet<String> {
+        let named = of
+            .get(&found.kind)
+            .and_then(|kind| kind.get(&found.vulnerability.package));
+        named.cloned().unwrap_or_default()
+    };
+    let shown: BTreeSet<(String, String, String)> = seen.vulnerabilities.iter().map(identity).collect();
+    for hidden in found.iter().filter(|found| !shown.contains(&identity(found))) {
+        let now = versions(&seen.packages, hidden);
+        let replaced = !now.is_empty() && now.is_disjoint(&versions(packages, hidden));
+        if !replaced {
+            let mut kept = hidden.clone();
+            kept.vulnerability.kept_from_base = true;
+            seen.vulnerabilities.push(kept);
+        }
+    }
+    sort(&mut seen.vulnerabilities);
+}
+
+fn identity(found: &Found) -> (String, String, String) {
+    let Vulnerability { id, package, .. } = &found.vulnerability;
+    (found.kind.clone(), package.clone(), id.clone())
+}
+
+fn sort(found: &mut [Found]) {
+    found.sort_by(|Found { vulnerability: a, .. }, Found { vulnerability: b, .. }| {
+        b.severity
+            .cmp(&a.severity)
+            .then_with(|| a.id.cmp(&b.id))
+            .then_with(|| a.package.cmp(&b.package))
+    });
 }
 
 /// The same for a built image.
@@ -257,7 +334,7 @@ mod tests {
         json!({"SchemaVersion": 2,
             "Metadata": {"OS": {"Family": "debian", "Name": "12.11"}, "ImageID": id, "DiffIDs": layers},
             "Results": [
-                {"Target": "debian", "Class": "os-pkgs", "Packages": [{}, {}],
+                {"Target": "debian", "Class": "os-pkgs", "Type": "debian", "Packages": [{"Name": "a", "Version": "1"}, {"Name": "b", "Version": "1"}],
                  "Vulnerabilities": [
                     {"VulnerabilityID": "CVE-1", "PkgName": "a", "InstalledVersion": "1", "Severity": "LOW"},
                     {"VulnerabilityID": "CVE-2", "PkgName": "b", "InstalledVersion": "1", "FixedVersion": "2", "Severity": "CRITICAL"}]},
@@ -268,8 +345,8 @@ mod tests {
     fn the_worst_vulnerability_comes_first_and_an_unfixed_one_says_so() {
         let (id, layers) = (Digest::of(b"c"), [Digest::of(b"l")]);
         let seen = read(report(id, &layers).to_string().as_bytes(), id, &layers).unwrap();
-        assert_eq!(seen.vulnerabilities[0].id, "CVE-2");
-        assert_eq!(seen.vulnerabilities[1].fixed, None);
+        assert_eq!(seen.vulnerabilities[0].vulnerability.id, "CVE-2");
+        assert_eq!(seen.vulnerabilities[1].vulnerability.fixed, None);
         assert_eq!(
             (seen.os.as_deref(), seen.os_packages, seen.secrets.len()),
             (Some("debian 12.11"), 2, 1)

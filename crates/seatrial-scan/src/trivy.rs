@@ -18,7 +18,7 @@ use seatrial_core::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::{database, report};
+use crate::{database, report, slot::Slot};
 
 /// Where the database volume is mounted, and the folder in it that Trivy reads.
 const DATABASE_MOUNT: &str = "/database";
@@ -54,12 +54,16 @@ pub struct Trivy {
     settings: TrivySettings,
 }
 
-/// What the trusted scan of a base found; its file marks the cache volume as complete.
+/// What the trusted scan of a base found with one database, and the volume that it filled.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BaseRecord {
     os: Option<String>,
     os_packages: usize,
+    packages: report::Packages,
+    vulnerabilities: Vec<report::Found>,
+    /// Volume of the database that found these.
+    database: String,
     volume: String,
 }
 
@@ -70,23 +74,65 @@ impl Trivy {
         Self { engine, settings }
     }
 
-    /// Name of a base's cache: it depends on the base, the scanner and its set of scanners.
+    /// Name of a base's cache: it depends on the base, the scanner, its set of scanners, and
+    /// whether a fixture is asked: real and made-up findings have a record each.
     async fn cache_name(&self, base: &BaseImage) -> Result<String, ScanError> {
         let scanner = self.engine.tool_image(ToolImage::Scanner).await?;
         Ok(format!(
             "st-scan-{}-{}",
             base.id.short(),
-            &Digest::of(format!("{scanner} {SCANNERS} 1").as_bytes()).hex()[..8]
+            &Digest::of(format!("{scanner} {SCANNERS} {:?}", self.settings.database).as_bytes()).hex()[..8]
         ))
     }
 
-    fn record_path(&self, name: &str) -> PathBuf {
-        self.settings.data_dir.join("scans").join(format!("{name}.json"))
+    fn slot(&self, name: &str) -> Slot {
+        Slot::new(self.settings.data_dir.join("scans").join(format!("{name}.json")))
     }
 
-    async fn record(&self, name: &str) -> Option<BaseRecord> {
-        let record: BaseRecord = serde_json::from_slice(&fs::read(self.record_path(name)).ok()?).ok()?;
-        matches!(self.engine.has_volume(&record.volume).await, Ok(true)).then_some(record)
+    async fn record(&self, name: &str) -> Result<Option<BaseRecord>, ScanError> {
+        Ok(match self.slot(name).read::<BaseRecord>()? {
+            Some(record) if self.engine.has_volume(&record.volume).await? => Some(record),
+            _ => None,
+        })
+    }
+
+    /// Fills the cache of a base by a trusted scan of all its bytes.
+    async fn scan_base(&self, base: &BaseImage, database: &Database, volume: &str) -> Result<BaseRecord, ScanError> {
+        let mut spec = self.spec(
+            None,
+            &BASE_LIMITS,
+            &["--db", DATABASE_FOLDER, "--base-fill", CACHE_MOUNT],
+            &image_args("/tmp/base.tar", "json", "600s"),
+        );
+        spec.user = "0:0".to_owned(); // the fresh volume belongs to the container's root
+        spec.tmp = BASE_LIMITS.memory.as_u64();
+        spec.mounts = vec![
+            ToolMount {
+                volume: database.volume.clone(),
+                path: DATABASE_MOUNT,
+                writable: false,
+            },
+            ToolMount {
+                volume: volume.to_owned(),
+                path: CACHE_MOUNT,
+                writable: true,
+            },
+        ];
+        let archive = self.engine.export_base(base).await?;
+        let end = self.engine.tool(spec, Box::new(ArchiveFrames::new(archive))).await?;
+        let outputs = outputs(&end, BASE_LIMITS.time)?;
+        let report = outputs
+            .first()
+            .ok_or_else(|| ScanError::Failed("it gave no report of the base".to_owned()))?;
+        let seen = report::read(report, base.id, &base.layers).map_err(|error| ScanError::Failed(error.to_string()))?;
+        Ok(BaseRecord {
+            os: seen.os,
+            os_packages: seen.os_packages,
+            packages: seen.packages,
+            vulnerabilities: seen.vulnerabilities,
+            database: database.volume.clone(),
+            volume: volume.to_owned(),
+        })
     }
 
     fn spec(&self, attempt: Option<AttemptId>, limits: &ScanLimits, options: &[&str], trivy: &[&str]) -> ToolSpec {
@@ -160,61 +206,24 @@ impl Scanner for Trivy {
         database::current(&*self.engine, &self.settings.data_dir, self.settings.database).await
     }
 
-    async fn prepare_base(&self, base: &BaseImage) -> Result<(), ScanError> {
+    async fn prepare_base(&self, base: &BaseImage, database: &Database) -> Result<(), ScanError> {
         let name = self.cache_name(base).await?;
-        if self.record(&name).await.is_some() {
+        let of_this = |record: BaseRecord| record.database == database.volume;
+        if self.record(&name).await?.is_some_and(of_this) {
             return Ok(());
         }
-        let path = self.record_path(&name);
-        let folder = self.settings.data_dir.join("scans");
-        fs::create_dir_all(&folder).map_err(|source| local("make the folder of base scans", source))?;
-        let lock = lock(folder.join(format!("{name}.lock"))).await?;
-        if self.record(&name).await.is_some() {
+        let held = self.slot(&name).hold().await?;
+        if self.record(&name).await?.is_some_and(of_this) {
             return Ok(()); // a sibling made it while we waited
         }
-        let database = self.database().await?;
-        let _ = self.engine.remove_volume(&name).await; // half a cache of a process that died
-        self.engine.create_volume(&name).await?;
-        let mut spec = self.spec(
-            None,
-            &BASE_LIMITS,
-            &["--db", DATABASE_FOLDER, "--base-fill", CACHE_MOUNT],
-            &image_args("/tmp/base.tar", "json", "600s"),
-        );
-        spec.user = "0:0".to_owned(); // the fresh volume belongs to the container's root
-        spec.tmp = BASE_LIMITS.memory.as_u64();
-        spec.mounts = vec![
-            ToolMount {
-                volume: database.volume,
-                path: DATABASE_MOUNT,
-                writable: false,
-            },
-            ToolMount {
-                volume: name.clone(),
-                path: CACHE_MOUNT,
-                writable: true,
-            },
-        ];
-        let archive = self.engine.export_base(base).await?;
-        let end = self.engine.tool(spec, Box::new(ArchiveFrames::new(archive))).await?;
-        let outputs = outputs(&end, BASE_LIMITS.time)?;
-        let report = outputs
-            .first()
-            .ok_or_else(|| ScanError::Failed("it gave no report of the base".to_owned()))?;
-        let seen = report::read(report, base.id, &base.layers).map_err(|error| ScanError::Failed(error.to_string()))?;
-        let record = BaseRecord {
-            os: seen.os,
-            os_packages: seen.os_packages,
-            volume: name.clone(),
-        };
-        let text =
-            serde_json::to_vec_pretty(&record).map_err(|source| local("write the record of a base scan", source))?;
-        let fresh = path.with_extension("tmp");
-        fs::write(&fresh, text)
-            .and_then(|()| fs::rename(&fresh, &path))
-            .map_err(|source| local("write the record of a base scan", source))?;
-        drop(lock);
-        Ok(())
+        let volume = held.begin(&*self.engine, &format!("{name}-")).await?;
+        match self.scan_base(base, database, &volume).await {
+            Ok(record) => held.switch(&record),
+            Err(error) => {
+                held.give_up(&*self.engine, &volume).await;
+                Err(error)
+            }
+        }
     }
 
     async fn scan(&self, request: &ScanRequest, source: Box<dyn ImageSource>) -> Result<ScanEnd, ScanError> {
@@ -232,11 +241,11 @@ impl Scanner for Trivy {
                 let name = self.cache_name(base).await?;
                 let record = self
                     .record(&name)
-                    .await
+                    .await?
                     .ok_or_else(|| ScanError::Failed("the base was not scanned before".to_owned()))?;
                 options.extend(["--cache", CACHE_MOUNT]);
                 mounts.push(ToolMount {
-                    volume: name,
+                    volume: record.volume.clone(),
                     path: CACHE_MOUNT,
                     writable: false,
                 });
@@ -273,18 +282,16 @@ impl Scanner for Trivy {
             [report, .., version] => (report, String::from_utf8_lossy(version).into_owned()),
             _ => return Err(ScanError::Failed("it gave no report".to_owned())),
         };
-        let seen = report::read_for(report, &image).map_err(|error| ScanError::Failed(error.to_string()))?;
-        if let Some(base) = base.filter(|base| base.os_packages > 0)
-            && seen.os_packages == 0
-        {
-            return Ok(ScanEnd::Unscannable(format!(
-                "its base has {} packages of {}, and the image shows none of them",
-                base.os_packages,
-                base.os.as_deref().unwrap_or("its system")
-            )));
+        let mut seen = report::read_for(report, &image).map_err(|error| ScanError::Failed(error.to_string()))?;
+        if let Some(base) = base {
+            if let Some(why) = unlike(&base, &seen) {
+                return Ok(ScanEnd::Unscannable(why));
+            }
+            report::keep_from_base(&mut seen, &base.packages, &base.vulnerabilities);
         }
         let sbom = if request.sbom { outputs.get(1).cloned() } else { None };
         Ok(ScanEnd::Report(Box::new(ScanReport {
+            image: image.id,
             scanner: format!(
                 "trivy {}",
                 version
@@ -295,9 +302,16 @@ impl Scanner for Trivy {
             ),
             scanner_image: scanner_image.to_string(),
             database: request.database.clone(),
-            os: seen.os,
-            packages: seen.packages,
-            vulnerabilities: seen.vulnerabilities,
+            os: seen.os.map(|os| match seen.support_ended {
+                true => format!("{os} (its support has ended)"),
+                false => os,
+            }),
+            packages: seen.count,
+            vulnerabilities: seen
+                .vulnerabilities
+                .into_iter()
+                .map(|found| found.vulnerability)
+                .collect(),
             secrets: seen.secrets,
             sbom,
         })))
@@ -335,24 +349,20 @@ impl Scanner for Trivy {
     }
 }
 
-fn local(action: &'static str, source: impl Into<BoxError>) -> ScanError {
-    ScanError::Local {
-        action,
-        source: source.into(),
+/// Why the image does not look like something that stands on this base. Advisories are looked up
+/// by system and release, so another name of either makes everything clean.
+fn unlike(base: &BaseRecord, seen: &report::Seen) -> Option<String> {
+    let os = base.os.as_deref()?;
+    let told = seen.os.as_deref().unwrap_or("no known system");
+    if told != os {
+        return Some(format!("its base is {os}, and the image says that it is {told}"));
     }
-}
-
-/// Waits for a lock between processes, without blocking the runtime's threads.
-async fn lock(path: PathBuf) -> Result<fs::File, ScanError> {
-    let locked = tokio::task::spawn_blocking(move || {
-        let file = fs::File::options().create(true).append(true).open(path)?;
-        file.lock()?;
-        Ok::<_, std::io::Error>(file)
-    });
-    locked
-        .await
-        .map_err(|source| local("wait for a lock", source))?
-        .map_err(|source| local("lock a base scan", source))
+    (base.os_packages > 0 && seen.os_packages == 0).then(|| {
+        format!(
+            "its base has {} packages of {os}, and the image shows none of them",
+            base.os_packages
+        )
+    })
 }
 
 /// The framed outputs (`ST1 O <len>`, `ST1 X <code>`) of all commands, when all ended well.
@@ -463,6 +473,9 @@ impl ToolInput for ArchiveFrames {
 
 #[cfg(test)]
 mod tests {
+    use seatrial_core::testing::Fake;
+    use serde_json::json;
+
     use super::*;
 
     fn end(stdout: &[u8]) -> ToolEnd {
@@ -473,6 +486,205 @@ mod tests {
             out_of_memory: false,
             timed_out: false,
         }
+    }
+
+    fn base() -> BaseImage {
+        BaseImage {
+            name: "docker.io/library/debian:12".into(),
+            repo_digest: None,
+            id: Digest::of(b"base"),
+            layers: vec![Digest::of(b"layer")],
+            config: seatrial_core::image::ImageConfig::default(),
+            platform: "linux/amd64".into(),
+            store_volume: "st-base".into(),
+        }
+    }
+
+    /// With a database in force, on a fake that gives this report of the base.
+    async fn trivy(fake: &Fake, data_dir: &std::path::Path, report: &serde_json::Value) -> Trivy {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("trivy.db"), "").unwrap();
+        let metadata = r#"{"Version": 2, "UpdatedAt": "2026-11-23T00:00:00Z"}"#;
+        fs::write(folder.path().join("metadata.json"), metadata).unwrap();
+        let report = report.to_string();
+        fake.script().tool_ends = [
+            end(b"ok 2"),
+            end(format!("ST1 O {}\n{report}ST1 X 0\n", report.len()).as_bytes()),
+        ]
+        .into();
+        database::import(fake, data_dir, folder.path(), DatabaseKind::Fixture)
+            .await
+            .unwrap();
+        Trivy::new(
+            Arc::new(fake.clone()),
+            TrivySettings {
+                data_dir: data_dir.to_owned(),
+                database: DatabaseKind::Fixture,
+                max_layers: 1 << 20,
+            },
+        )
+    }
+
+    fn base_report() -> serde_json::Value {
+        json!({"SchemaVersion": 2, "Metadata": {"ImageID": base().id, "DiffIDs": base().layers}})
+    }
+
+    struct There(Option<BuiltImage>);
+
+    #[async_trait]
+    impl ImageSource for There {
+        async fn image(&mut self) -> Option<BuiltImage> {
+            self.0.take()
+        }
+    }
+
+    fn os_report(
+        id: Digest,
+        layers: &[Digest],
+        os: &str,
+        packages: serde_json::Value,
+        found: serde_json::Value,
+    ) -> serde_json::Value {
+        json!({"SchemaVersion": 2,
+            "Metadata": {"OS": {"Family": "debian", "Name": os}, "ImageID": id, "DiffIDs": layers},
+            "Results": [{"Target": "t", "Class": "os-pkgs", "Type": "debian", "Packages": packages, "Vulnerabilities": found}]})
+    }
+
+    fn hole(package: &str) -> serde_json::Value {
+        json!([{"VulnerabilityID": "CVE-1", "PkgName": package, "InstalledVersion": "1", "FixedVersion": "2", "Severity": "HIGH"}])
+    }
+
+    /// Scans an image on a Debian 12 with `zlib` 1, which has a hole, and `tar` 1.
+    async fn scan_of(os: &str, packages: serde_json::Value, found: serde_json::Value) -> ScanEnd {
+        let (fake, data) = (Fake::default(), tempfile::tempdir().unwrap());
+        let of_base = json!([{"Name": "zlib", "Version": "1"}, {"Name": "tar", "Version": "1"}]);
+        let of_base = os_report(base().id, &base().layers, "12", of_base, hole("zlib"));
+        let trivy = trivy(&fake, data.path(), &of_base).await;
+        let database = trivy.database().await.unwrap();
+        trivy.prepare_base(&base(), &database).await.unwrap();
+        let image = BuiltImage {
+            id: Digest::of(b"image"),
+            config_bytes: Arc::from(&b"{}"[..]),
+            config: seatrial_core::image::ImageConfig::default(),
+            layers: base().layers,
+            base_layers: 1,
+            new_layers: Vec::new(),
+            spool: Arc::new(fs::File::open("/dev/null").unwrap()),
+        };
+        let report = os_report(image.id, &image.layers, os, packages, found).to_string();
+        let version = "Version: 0.76.0\n";
+        let said = format!(
+            "ST1 O {}\n{report}ST1 X 0\nST1 O {}\n{version}ST1 X 0\n",
+            report.len(),
+            version.len()
+        );
+        fake.script().tool_ends.push_back(end(said.as_bytes()));
+        let request = ScanRequest {
+            attempt: AttemptId {
+                job: seatrial_core::id::JobId::fresh(),
+                number: 1,
+            },
+            base: Some(base()),
+            limits: ScanLimits::default(),
+            database,
+            sbom: false,
+        };
+        trivy.scan(&request, Box::new(There(Some(image)))).await.unwrap()
+    }
+
+    fn holes(end: &ScanEnd) -> Vec<(&str, bool)> {
+        let ScanEnd::Report(report) = end else {
+            panic!("{end:?}")
+        };
+        let told = report.vulnerabilities.iter();
+        told.map(|hole| (hole.package.as_str(), hole.kept_from_base)).collect()
+    }
+
+    #[tokio::test]
+    async fn an_image_that_names_another_release_than_its_base_is_not_clean() {
+        let same = json!([{"Name": "zlib", "Version": "1"}, {"Name": "tar", "Version": "1"}]);
+        let end = scan_of("99", same, json!([])).await;
+        let ScanEnd::Unscannable(why) = end else {
+            panic!("{end:?}")
+        };
+        assert_eq!(why, "its base is debian 12, and the image says that it is debian 99");
+    }
+
+    #[tokio::test]
+    async fn an_image_without_packages_on_a_base_with_some_is_not_clean() {
+        assert!(matches!(
+            scan_of("12", json!([]), json!([])).await,
+            ScanEnd::Unscannable(_)
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_hole_of_the_base_stays_when_its_package_vanishes_or_no_longer_shows_it() {
+        let vanished = scan_of("12", json!([{"Name": "tar", "Version": "1"}]), json!([])).await;
+        assert_eq!(holes(&vanished), [("zlib", true)]);
+        let renamed_source = scan_of("12", json!([{"Name": "zlib", "Version": "1"}]), json!([])).await;
+        assert_eq!(holes(&renamed_source), [("zlib", true)]);
+    }
+
+    #[tokio::test]
+    async fn a_hole_of_the_base_is_told_once_and_goes_with_another_version() {
+        let seen = scan_of("12", json!([{"Name": "zlib", "Version": "1"}]), hole("zlib")).await;
+        assert_eq!(holes(&seen), [("zlib", false)]);
+        let replaced = scan_of("12", json!([{"Name": "zlib", "Version": "2"}]), json!([])).await;
+        assert_eq!(holes(&replaced), []);
+        let both = json!([{"Name": "zlib", "Version": "1"}, {"Name": "zlib", "Version": "2"}]);
+        assert_eq!(holes(&scan_of("12", both, json!([])).await), [("zlib", true)]);
+    }
+
+    #[tokio::test]
+    async fn a_base_is_scanned_once_and_again_when_its_cache_is_gone() {
+        let (fake, data) = (Fake::default(), tempfile::tempdir().unwrap());
+        let trivy = trivy(&fake, data.path(), &base_report()).await;
+        let scan = fake.script().tool_ends.front().cloned().unwrap();
+        trivy
+            .prepare_base(&base(), &trivy.database().await.unwrap())
+            .await
+            .unwrap();
+        trivy
+            .prepare_base(&base(), &trivy.database().await.unwrap())
+            .await
+            .unwrap();
+        assert!(fake.script().tool_ends.is_empty());
+        fake.script().volumes.retain(|name| !name.starts_with("st-scan-"));
+        fake.script().tool_ends.push_back(scan);
+        trivy
+            .prepare_base(&base(), &trivy.database().await.unwrap())
+            .await
+            .unwrap();
+        assert!(fake.script().tool_ends.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_does_not_answer_costs_no_cache() {
+        let (fake, data) = (Fake::default(), tempfile::tempdir().unwrap());
+        let trivy = trivy(&fake, data.path(), &base_report()).await;
+        trivy
+            .prepare_base(&base(), &trivy.database().await.unwrap())
+            .await
+            .unwrap();
+        let before = fake.script().volumes.clone();
+        let database = trivy.database().await.unwrap();
+        fake.script().volumes_unknown = true;
+        let error = trivy.prepare_base(&base(), &database).await.unwrap_err();
+        assert!(matches!(error, ScanError::Engine(_)), "{error}");
+        assert_eq!(fake.script().volumes, before);
+    }
+
+    #[tokio::test]
+    async fn a_scan_of_a_base_that_failed_leaves_nothing() {
+        let (fake, data) = (Fake::default(), tempfile::tempdir().unwrap());
+        let trivy = trivy(&fake, data.path(), &json!({"SchemaVersion": 3})).await;
+        let before = fake.script().volumes.clone();
+        trivy
+            .prepare_base(&base(), &trivy.database().await.unwrap())
+            .await
+            .unwrap_err();
+        assert_eq!(fake.script().volumes, before);
     }
 
     #[test]

@@ -159,8 +159,13 @@ fn vulnerability(found: &Vulnerability) -> String {
         || "not fixed".to_owned(),
         |version| format!("fixed in {}", escape_untrusted(version)),
     );
+    let kept = if found.kept_from_base {
+        ", of the base, hidden by the image"
+    } else {
+        ""
+    };
     format!(
-        "{} {} in {} {} ({fixed}): {}",
+        "{} {} in {} {} ({fixed}{kept}): {}",
         escape_untrusted(&found.id),
         found.severity,
         escape_untrusted(&found.package),

@@ -1,6 +1,7 @@
 //! `Scanned` -> `Cleared`, or a rejection that names what blocked. Decides, waits for nothing.
 
 use seatrial_core::{
+    digest::Digest,
     job::{Outcome, Reason},
     view::ScanView,
 };
@@ -11,7 +12,15 @@ use crate::{case::Walk, fault::Stop};
 
 /// An image which passed policy. [`super::run::run`] takes nothing else, and only [`clear`] makes one.
 pub struct Cleared {
-    _only_clear_makes_one: (),
+    image: Digest,
+}
+
+impl Cleared {
+    /// Its id.
+    #[must_use]
+    pub fn image(&self) -> Digest {
+        self.image
+    }
 }
 
 /// Decides under the policy, and keeps what was seen as evidence either way.
@@ -49,9 +58,7 @@ pub fn clear(walk: &Walk<'_>, scanned: Scanned) -> Result<Cleared, Stop> {
     evidence.sbom = report.sbom;
     drop(evidence);
     match judgement.verdict {
-        policy::ScanVerdict::Pass => Ok(Cleared {
-            _only_clear_makes_one: (),
-        }),
+        policy::ScanVerdict::Pass => Ok(Cleared { image: report.image }),
         policy::ScanVerdict::Deny => Err(Outcome::rejected(Reason::VulnerabilitiesBlock, judgement.message)
             .with_remedy(judgement.what_would_change_it)
             .into()),

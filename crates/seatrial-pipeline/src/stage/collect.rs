@@ -5,6 +5,7 @@ use seatrial_core::{
     engine::{DataListing, DataVolume, ReadEnd},
     finding::escape_untrusted,
     job::{Outcome, Reason, Stage},
+    limits::MAX_READ,
     view::{ArtifactView, ResultView},
 };
 use tokio::time::timeout;
@@ -99,8 +100,9 @@ fn invalid(path: &str, why: &str) -> Stop {
 }
 
 async fn keep_artifacts(walk: &Walk<'_>, data: &dyn DataVolume, listing: &DataListing) -> Result<(), Stop> {
-    // The volume bounds each file; together they cannot be more than it holds either.
-    let max = walk.case.settings.policy.limits.run.data.as_u64();
+    // The volume bounds what was written, not what a sparse file claims: together the artifacts
+    // may be as large as the volume.
+    let mut left = walk.case.settings.policy.limits.run.data.as_u64();
     let mut kept = 0;
     for raw in &listing.names {
         let shown = escape_untrusted(&String::from_utf8_lossy(raw));
@@ -118,9 +120,10 @@ async fn keep_artifacts(walk: &Walk<'_>, data: &dyn DataVolume, listing: &DataLi
         } else if kept == MAX_ARTIFACTS {
             skip(format!("there are more than {MAX_ARTIFACTS}"))
         } else {
-            match data.read(&shown, max).await? {
+            match data.read(&shown, left.min(MAX_READ)).await? {
                 ReadEnd::Bytes(bytes) => {
                     kept += 1;
+                    left = left.saturating_sub(bytes.len() as u64);
                     let view = ArtifactView {
                         name: shown.clone(),
                         bytes: Some(bytes.len() as u64),
@@ -132,7 +135,10 @@ async fn keep_artifacts(walk: &Walk<'_>, data: &dyn DataVolume, listing: &DataLi
                 }
                 ReadEnd::Missing => skip("it cannot be read".to_owned()),
                 ReadEnd::NotAFile(what) => skip(format!("it is {what}")),
-                ReadEnd::TooLarge(size) => skip(format!("it claims {size} bytes")),
+                ReadEnd::TooLarge(size) => skip(format!(
+                    "it claims {size} bytes, more than the {} that are left",
+                    left.min(MAX_READ)
+                )),
             }
         };
         walk.case.evidence().artifacts.push(view);

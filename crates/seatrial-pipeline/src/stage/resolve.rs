@@ -134,7 +134,7 @@ async fn resolve_within(walk: &Walk<'_>, parsed: &Parsed) -> Result<Resolved, St
         .as_ref()
         .and_then(|reference| bases.iter().position(|base| base.id.hex() == *reference));
     if let Some(base) = final_base.and_then(|index| bases.get(index)) {
-        ports.scanner.prepare_base(base).await?;
+        ports.scanner.prepare_base(base, &database).await?;
     }
     Ok(Resolved {
         plan,

@@ -3,29 +3,34 @@
 use std::time::Duration;
 
 use seatrial_core::{
-    engine::{DataVolume, Guest, RunExit, RunRequest},
+    digest::Digest,
+    engine::{DataVolume, EngineError, Guest, RunExit, RunRequest},
     job::{Blame, Outcome, Reason, Stage},
 };
 use tokio::time::timeout;
 
 use super::{build::Built, clear::Cleared, resolve::Resolved};
-use crate::{case::Walk, fault::Stop};
+use crate::{
+    case::{LOAD_TIME, Walk},
+    fault::Stop,
+};
 
 /// A guest that ended well. Its `/data` may be read: the guest has EXITED.
 pub struct Ran {
     _only_run_makes_one: (),
 }
 
+/// A guest that was created and not started, and the image that it was made of.
+pub struct Loaded {
+    guest: Box<dyn Guest>,
+    image: Digest,
+}
+
 /// Loads the image and creates the guest, while the scan still runs; starts nothing.
 ///
 /// # Errors
 /// The host's.
-pub async fn load(
-    walk: &Walk<'_>,
-    resolved: &Resolved,
-    built: &Built,
-    data: &dyn DataVolume,
-) -> Result<Box<dyn Guest>, Stop> {
+pub async fn load(walk: &Walk<'_>, resolved: &Resolved, built: &Built, data: &dyn DataVolume) -> Result<Loaded, Stop> {
     let settings = &walk.case.settings;
     let request = RunRequest {
         attempt: walk.attempt,
@@ -37,7 +42,17 @@ pub async fn load(
             .or_else(|| strongest(&resolved.engine.runtimes)),
         inputs: walk.case.submission.inputs.clone(),
     };
-    Ok(walk.ports.engine.load(&built.image, &request, data).await?)
+    // The Engine has bounds of its own for each call; this one is for the sum.
+    let guest = timeout(LOAD_TIME, walk.ports.engine.load(&built.image, &request, data))
+        .await
+        .map_err(|_| EngineError::Slow {
+            action: "load the image",
+            after: LOAD_TIME,
+        })??;
+    Ok(Loaded {
+        guest,
+        image: built.image.id,
+    })
 }
 
 /// The strongest runtime by name: own kernel in a machine, own kernel in user space, else the
@@ -56,14 +71,26 @@ fn strongest(runtimes: &[String]) -> Option<String> {
 ///
 /// # Errors
 /// The guest's failure as an outcome, or the host's.
-pub async fn run(walk: &Walk<'_>, _permission: Cleared, guest: Box<dyn Guest>) -> Result<Ran, Stop> {
+pub async fn run(walk: &Walk<'_>, cleared: Cleared, loaded: Loaded) -> Result<Ran, Stop> {
+    let Loaded { guest, image } = loaded;
+    if cleared.image() != image {
+        return Err(Outcome::errored(
+            Reason::Internal,
+            format!(
+                "The image that was cleared is {}, and the one that was loaded is {image}.",
+                cleared.image()
+            ),
+        )
+        .with_remedy("Nothing was run. This is a defect of Seatrial: please report it.")
+        .into());
+    }
     let limits = &walk.case.settings.policy.limits.run;
     let log = walk.log(Stage::Run);
     // The Engine ends the guest at its limit; this bound is for an Engine that does not.
     let patience = limits.time + Duration::from_secs(30);
     let end = timeout(patience, guest.start(&log))
         .await
-        .map_err(|_| seatrial_core::engine::EngineError::Slow {
+        .map_err(|_| EngineError::Slow {
             action: "end the run at its limit",
             after: patience,
         })??;

@@ -44,7 +44,7 @@ pub async fn scan(walk: &Walk<'_>, resolved: &Resolved, image: oneshot::Receiver
             format!("The image cannot be called clean: {why}."),
         )
         .blamed_on(Blame::Guest)
-        .with_remedy("Keep the package database of the base image in place.")
+        .with_remedy("Keep the package database and the release files of the base image as they are.")
         .into()),
     }
 }

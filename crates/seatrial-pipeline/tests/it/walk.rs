@@ -10,7 +10,7 @@ use seatrial_core::{
     finding::Severity,
     id::{CorrelationId, JobId},
     image::ImageConfig,
-    job::{Blame, Ending, Outcome, Reason, Stage},
+    job::{Blame, Ending, JobState, Outcome, Reason, Stage},
     progress::{Progress, Watch},
     scanner::Vulnerability,
     testing::Fake,
@@ -143,7 +143,11 @@ async fn a_failed_step_names_the_line_of_the_original() {
         step: Some(2),
         exit_code: Some(7),
     });
-    let (outcome, view) = trial(&fake, "FROM debian:bookworm-slim\n\n# a comment\nRUN exit 7\n").await;
+    let (outcome, view) = trial(
+        &fake,
+        "FROM debian:bookworm-slim\n\n# a comment\nRUN exit 7\nCMD [\"true\"]\n",
+    )
+    .await;
     assert_eq!(
         (outcome.ending, outcome.reason, outcome.blame),
         (Ending::Failed, Reason::BuildFailed, Blame::Guest)
@@ -192,6 +196,7 @@ async fn a_blocking_vulnerability_is_named_and_the_image_never_started() {
         severity: Severity::Critical,
         title: "bad".into(),
         target: "py".into(),
+        kept_from_base: false,
     }];
     let (outcome, view) = trial(&fake, DOCKERFILE).await;
     assert_eq!(
@@ -286,6 +291,69 @@ async fn a_build_that_never_ends_is_ended_at_its_limit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_job_that_hangs_outside_of_its_stages_ends_at_its_deadline() {
+    let fake = fake();
+    fake.script().data_hangs = true;
+    let case = case(DOCKERFILE);
+    let begun = tokio::time::Instant::now();
+    let outcome = worker::work(&ports(&fake), &case, pending()).await;
+    assert_eq!(
+        (outcome.ending, outcome.reason, outcome.blame),
+        (Ending::TimedOut, Reason::JobTime, Blame::Platform)
+    );
+    let allowed = case.deadline_at.duration_since(case.created_at);
+    assert!(begun.elapsed() <= allowed.unsigned_abs() + Duration::from_secs(1));
+    assert!(fake.was_asked("tidy"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_is_never_loaded_is_a_fault_of_the_engine() {
+    let fake = fake();
+    fake.script().load_hangs = true;
+    let (outcome, view) = trial(&fake, DOCKERFILE).await;
+    assert_eq!(
+        (outcome.ending, outcome.reason, view.attempt),
+        (Ending::Errored, Reason::EngineGone, 2)
+    );
+    assert_eq!(view.stage, Some(Stage::Scan));
+}
+
+#[tokio::test]
+async fn an_image_that_was_not_the_one_cleared_is_never_started() {
+    let fake = fake();
+    fake.script().scanned = Some(seatrial_core::digest::Digest::of(b"another image"));
+    let (outcome, _) = trial(&fake, DOCKERFILE).await;
+    assert_eq!((outcome.ending, outcome.reason), (Ending::Errored, Reason::Internal));
+    assert!(fake.was_asked("load") && !fake.was_asked("start"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_state_knows_the_stage_and_the_settled_one_the_end() {
+    let fake = fake();
+    fake.script().build_hangs = true;
+    let case = case(DOCKERFILE);
+    let ports = ports(&fake);
+    let working = worker::work(&ports, &case, tokio::time::sleep(Duration::from_secs(2)));
+    let looking = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        case.state()
+    };
+    let (outcome, state) = tokio::join!(working, looking);
+    assert!(
+        matches!(
+            state,
+            JobState::Running {
+                stage: Stage::Build,
+                attempt: 1,
+                ..
+            }
+        ),
+        "{state:?}"
+    );
+    assert_eq!(case.state(), JobState::Settled(outcome));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cancelled_job_ends_at_once_and_tidies_up() {
     let fake = fake();
     fake.script().build_hangs = true;
@@ -355,6 +423,35 @@ async fn a_missing_or_hostile_result_is_the_guests_failure() {
         assert!(outcome.message.contains(word), "{}", outcome.message);
         assert!(view.result.is_none());
     }
+}
+
+#[tokio::test]
+async fn artifacts_share_the_size_of_the_volume() {
+    let fake = fake();
+    fake.script().names = vec![b"a".to_vec(), b"b".to_vec(), b"c".to_vec()];
+    let mut case = case(DOCKERFILE);
+    case.settings.policy.limits.run.data = bytesize::ByteSize(30); // two of 14 bytes and not three
+    let outcome = worker::work(&ports(&fake), &case, pending()).await;
+    let view = query::view(&case, &outcome);
+    let skipped: Vec<Option<&str>> = view
+        .artifacts
+        .iter()
+        .map(|artifact| artifact.skipped.as_deref())
+        .collect();
+    assert_eq!(
+        skipped,
+        [None, None, Some("it claims 14 bytes, more than the 2 that are left")]
+    );
+}
+
+#[tokio::test]
+async fn a_volume_larger_than_what_the_holder_reads_at_once_is_no_error() {
+    let fake = fake();
+    fake.script().names = vec![b"a".to_vec()];
+    let mut case = case(DOCKERFILE);
+    case.settings.policy.limits.run.data = bytesize::ByteSize::gib(1);
+    let outcome = worker::work(&ports(&fake), &case, pending()).await;
+    assert_eq!(outcome.ending, Ending::Succeeded, "{outcome:?}");
 }
 
 #[tokio::test]

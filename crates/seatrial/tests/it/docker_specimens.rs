@@ -29,6 +29,7 @@ struct Expect {
     blame: String,
     message: Option<String>,
     max_log_bytes: Option<u64>,
+    max_artifact_bytes: Option<u64>,
 }
 
 /// What of the host a guest must not change.
@@ -101,6 +102,13 @@ fn judge(folder: &Path) -> Result<(), String> {
         let kept = std::fs::metadata(output.path().join("run.log")).map_or(0, |meta| meta.len());
         if kept > max {
             return Err(format!("{name}: {kept} bytes of log were kept"));
+        }
+    }
+    if let Some(max) = specimen.expect.max_artifact_bytes {
+        let files = std::fs::read_dir(output.path().join("artifacts")).into_iter().flatten();
+        let kept: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+        if kept == 0 || kept > max {
+            return Err(format!("{name}: {kept} bytes of artifacts were kept"));
         }
     }
     Ok(())
