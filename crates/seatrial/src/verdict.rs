@@ -58,7 +58,12 @@ fn evidence(out: &mut String, job: &JobView) {
         } else {
             bases.join(", ")
         };
-        let _ = writeln!(out, "  image  {} on {on} ({} new bytes)", image.id, image.new_bytes);
+        let _ = writeln!(
+            out,
+            "  image  sha256:{} on {on}, {} new bytes",
+            image.id.short(),
+            image.new_bytes
+        );
     }
     if let Some(scan) = &job.scan {
         scanned(out, scan);
@@ -74,7 +79,8 @@ fn evidence(out: &mut String, job: &JobView) {
                 "NO user namespace"
             },
             walls.network,
-            walls.seccomp,
+            // Whole digests are for the document; a line should fit on a screen.
+            walls.seccomp.split(" sha256:").next().unwrap_or_default(),
             if walls.read_only_root { "read-only" } else { "WRITABLE" },
             walls.user,
         );
@@ -126,17 +132,19 @@ fn scanned(out: &mut String, scan: &ScanView) {
         .os
         .as_deref()
         .map_or_else(|| "no operating system".to_owned(), escape_untrusted);
-    let kind = match scan.database_kind {
-        DatabaseKind::Real => "database",
-        DatabaseKind::Fixture => {
-            "FIXTURE database (scan.database_kind: fixture; says nothing about real vulnerabilities)"
-        }
-    };
     let _ = writeln!(
         out,
-        "  scan   {counts}; {} packages, {os}; {}, {kind} of {}",
-        scan.packages, scan.scanner, scan.database_updated_at
+        "  scan   {counts}; {} packages, {os}; {}",
+        scan.packages, scan.scanner
     );
+    let made = scan.database_updated_at;
+    let _ = match scan.database_kind {
+        DatabaseKind::Real => writeln!(out, "  db     made {made}"),
+        DatabaseKind::Fixture => writeln!(
+            out,
+            "  db     FIXTURE made {made}: says nothing about real vulnerabilities (scan.database_kind: fixture)"
+        ),
+    };
     for blocking in scan.blocking.iter().take(NAMED) {
         let _ = writeln!(out, "  blocks {}", vulnerability(blocking));
     }
