@@ -159,6 +159,156 @@ fn hostile() -> Vec<(&'static str, String)> {
             lines("ADD ", &format!("http://{}/ ", "a@%31:".repeat(9_000))),
         ),
         ("mounts", lines("RUN ", "--mount=type=cache,id=a ")),
+        ("SHELL of words, many CMD", {
+            let shell = format!("SHELL [{}\"a\"]\n", "\"a\",".repeat(16_000));
+            format!("{from}{shell}{}", "CMD a\n".repeat(990))
+        }),
+        ("SHELL of words, many RUN", {
+            let shell = format!("SHELL [{}\"a\"]\n", "\"a\",".repeat(16_000));
+            format!("{from}{shell}{}", "RUN a\n".repeat(990))
+        }),
+        ("SHELL continued, many CMD", {
+            let line = format!("{}\\\n", "\"a\",".repeat(15_000));
+            format!("{from}SHELL [{}\"a\"]\n{}", line.repeat(16), "CMD a\n".repeat(990))
+        }),
+        ("SHELL continued, stages", {
+            let line = format!("{}\\\n", "\"a\",".repeat(15_000));
+            let stages: String = (1..99).map(|at| format!("FROM s{} AS s{at}\n", at - 1)).collect();
+            format!("FROM alpine AS s0\nSHELL [{}\"a\"]\n{stages}", line.repeat(16))
+        }),
+        ("CMD continued, stages", {
+            let line = format!("{}\\\n", "\"a\",".repeat(15_000));
+            let stages: String = (1..99).map(|at| format!("FROM s{} AS s{at}\n", at - 1)).collect();
+            format!("FROM alpine AS s0\nCMD [{}\"a\"]\n{stages}", line.repeat(16))
+        }),
+        ("LABEL continued, stages", {
+            let line: String = (0..6000).map(|at| format!("a{at}=b ")).collect();
+            let labels: String = (0..16)
+                .map(|at| format!("LABEL {}\n", line.replace('a', &format!("{}", (b'a' + at) as char))))
+                .collect();
+            let stages: String = (1..99).map(|at| format!("FROM s{} AS s{at}\n", at - 1)).collect();
+            format!("FROM alpine AS s0\n{labels}{stages}")
+        }),
+        ("ENV continued, stages", {
+            let line: String = (0..6000).map(|at| format!("a{at}=b ")).collect();
+            let labels: String = (0..16)
+                .map(|at| format!("ENV {}\n", line.replace('a', &format!("{}", (b'a' + at) as char))))
+                .collect();
+            let stages: String = (1..99).map(|at| format!("FROM s{} AS s{at}\n", at - 1)).collect();
+            format!("FROM alpine AS s0\n{labels}{stages}")
+        }),
+        ("VOLUME continued, stages", {
+            let line: String = (0..6000).map(|at| format!("/a{at} ")).collect();
+            let labels: String = (0..16)
+                .map(|at| format!("VOLUME {}\n", line.replace('a', &format!("{}", (b'a' + at) as char))))
+                .collect();
+            let stages: String = (1..99).map(|at| format!("FROM s{} AS s{at}\n", at - 1)).collect();
+            format!("FROM alpine AS s0\n{labels}{stages}")
+        }),
+        ("EXPOSE of ranges", lines("EXPOSE ", "1-4000 ")),
+        (
+            "EXPOSE one by one",
+            format!("{from}{}", "EXPOSE 1-4000 1-4000 1-4000\n".repeat(990)),
+        ),
+        ("ENV many names", {
+            let line: String = (0..6000).map(|at| format!("a{at}=b ")).collect();
+            format!(
+                "{from}{}",
+                (0..16)
+                    .map(|at| format!("ENV {}\n", line.replace('a', &format!("{}", (b'a' + at) as char))))
+                    .collect::<String>()
+            )
+        }),
+        ("ARG many, RUN each", {
+            let line: String = (0..6000).map(|at| format!("a{at}=b ")).collect();
+            format!(
+                "{from}{}",
+                (0..16)
+                    .map(|at| format!(
+                        "ARG {}\nRUN a\n",
+                        line.replace('a', &format!("{}", (b'a' + at) as char))
+                    ))
+                    .collect::<String>()
+            )
+        }),
+        (
+            "WORKDIR grows",
+            format!("{from}{}", format!("WORKDIR {}\n", "a/".repeat(500)).repeat(990)),
+        ),
+        (
+            "WORKDIR dots",
+            format!("{from}{}", format!("WORKDIR {}\n", "a/../".repeat(210)).repeat(990)),
+        ),
+        (
+            "WORKDIR large, COPY",
+            format!("{from}WORKDIR {}\n{}", "a/".repeat(30_000), "COPY a b\n".repeat(990)),
+        ),
+        (
+            "WORKDIR large, COPY many",
+            format!(
+                "{from}WORKDIR {}\n{}",
+                "a/".repeat(30_000),
+                format!("COPY {} b/\n", "a ".repeat(500)).repeat(800)
+            ),
+        ),
+        (
+            "COPY of heredocs",
+            format!("{from}COPY {} /x/\n{}", "<<E \\\n".repeat(80_000), "E\n".repeat(80_000)),
+        ),
+        (
+            "COPY from images",
+            format!(
+                "{from}{}",
+                (0..990)
+                    .map(|at| format!("COPY --from=image{at} {} /b\n", "a".repeat(900)))
+                    .collect::<String>()
+            ),
+        ),
+        (
+            "RUN heredocs shebang",
+            format!("{from}{}", format!("RUN <<E\n#!{}\nE\n", "x".repeat(1000)).repeat(990)),
+        ),
+        (
+            "RUN mounts from",
+            format!(
+                "{from}{}",
+                (0..990)
+                    .map(|at| format!(
+                        "RUN {} a\n",
+                        (0..15)
+                            .map(|n| format!("--mount=type=bind,from=i{at}x{n},target=/a{n} "))
+                            .collect::<String>()
+                    ))
+                    .collect::<String>()
+            ),
+        ),
+        ("RUN mounts many", lines("RUN ", "--mount=type=bind,from=x,target=/a ")),
+        ("RUN mount tmpfs many", lines("RUN ", "--mount=type=tmpfs,target=/a ")),
+        (
+            "LABEL values expand",
+            format!(
+                "ARG z\n{from}ENV b={}\n{}",
+                "x".repeat(60_000),
+                "LABEL a=$b\n".repeat(990)
+            ),
+        ),
+        ("ENV unset nested", lines("ENV a=", "${a:+b}")),
+        ("ENV patterns", lines("ENV a=xxxxxxx b=", "${a#*x}${a//x/yy}")),
+        ("ENV pattern large", {
+            format!(
+                "{from}ENV a={}\n{}",
+                "x".repeat(60_000),
+                "ENV b=${a#*y*y*y*y}${a%y*x*y*x}${a//x*y/z}\n".repeat(990)
+            )
+        }),
+        ("ENV pattern stars", {
+            format!(
+                "{from}ENV a={}\nENV p={}\n{}",
+                "x".repeat(60_000),
+                "*?".repeat(20_000),
+                "ENV b=${a#$p}\n".repeat(500)
+            )
+        }),
         ("one mount", lines("RUN --mount=", "type=$a,from=b,")),
     ]
 }

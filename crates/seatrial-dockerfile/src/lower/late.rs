@@ -10,8 +10,17 @@ use super::{
 };
 use crate::ast::{Args, Instruction, Keyword};
 
-/// Ports of one image.
-const MAX_PORTS: usize = 4096;
+/// Labels, ports, volumes, variables, words of a command: of each. What is checked when the image
+/// is built takes no more (`verify` in `seatrial-engine`).
+const MAX_ITEMS: usize = 1000;
+
+/// Refuses more than an image may have.
+pub(super) fn at_most(count: usize, what: &str) -> Result<(), Refusal> {
+    if count > MAX_ITEMS {
+        return Err(refuse(&TOO_LARGE, format!("more than {MAX_ITEMS} {what}")));
+    }
+    Ok(())
+}
 
 /// Which setting: its step is told as the instruction that set it last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +35,7 @@ pub(super) enum Late {
 
 impl Walk<'_> {
     pub(super) fn command(&mut self, index: usize, instruction: &Instruction) -> Result<(), Refusal> {
+        self.spend_command()?;
         let command = match &instruction.args {
             Args::Json(_) => values(instruction),
             Args::Text(word) => {
@@ -35,6 +45,7 @@ impl Walk<'_> {
             }
             _ => return Err(refuse(&INVALID, "there is no command")),
         };
+        at_most(command.len(), "words in a command")?;
         if instruction.keyword == Keyword::Cmd {
             self.state.config.cmd = command;
             self.state.cmd_is_set = true;
@@ -57,6 +68,7 @@ impl Walk<'_> {
                 return Err(refuse(&UNDECIDED, format!("the name {:?} is empty", pair.name.value)));
             }
             self.state.config.labels.insert(name, value);
+            at_most(self.state.config.labels.len(), "labels")?;
         }
         self.state.last_setter.insert(Late::Labels, index);
         Ok(())
@@ -65,12 +77,12 @@ impl Walk<'_> {
     pub(super) fn expose(&mut self, index: usize, instruction: &Instruction) -> Result<(), Refusal> {
         for word in instruction.words() {
             for port in self.expander.words(&word.value, &self.state.env)? {
-                for port in ports(&port).ok_or_else(|| refuse(&INVALID, format!("{port:?} is no port")))? {
+                let ports = ports(&port).ok_or_else(|| refuse(&INVALID, format!("{port:?} is no port")))?;
+                self.expander.spend(16 * ports.len())?;
+                for port in ports {
                     self.state.config.exposed_ports.insert(port, serde_json::json!({}));
                 }
-                if self.state.config.exposed_ports.len() > MAX_PORTS {
-                    return Err(refuse(&TOO_LARGE, format!("more than {MAX_PORTS} ports")));
-                }
+                at_most(self.state.config.exposed_ports.len(), "ports")?;
             }
         }
         self.state.last_setter.insert(Late::Ports, index);
@@ -84,6 +96,7 @@ impl Walk<'_> {
                 return Err(refuse(&INVALID, format!("the volume {volume:?} is no absolute path")));
             }
             self.state.config.volumes.insert(volume, serde_json::json!({}));
+            at_most(self.state.config.volumes.len(), "volumes")?;
         }
         self.state.last_setter.insert(Late::Volumes, index);
         Ok(())

@@ -13,7 +13,7 @@ use seatrial_core::{
 use super::{
     LoweredBase, PlannedStep, copy,
     emit::{self, Section},
-    late::Late,
+    late::{Late, at_most},
     mount, path,
     rules::{INVALID, NOT_BUILT, NOWHERE, TOO_LARGE, UNDECIDED, UNWRITABLE, at, of_lex},
     stages::{self, Graph, Source},
@@ -132,20 +132,27 @@ pub(super) fn walk(
         written: 0,
     };
     let last = graph.stages.len().saturating_sub(1);
-    for stage in graph.stages.iter().filter(|stage| stage.needed) {
+    'stages: for stage in graph.stages.iter().filter(|stage| stage.needed) {
         let from = &file.instructions[stage.parts.from];
         let mut note = |instruction: &Instruction, refusal: Refusal| {
             let span = refusal.span.unwrap_or(instruction.span);
             findings.push(at(parsed, refusal.rule, span, refusal.message));
         };
         walk.index = stage.parts.index;
-        if let Err(refusal) = walk.begin(from, &stage.base, &states) {
-            note(from, refusal);
-        }
-        for index in stage.parts.body.clone() {
+        let first = std::iter::once(stage.parts.from);
+        for index in first.chain(stage.parts.body.clone()) {
             let instruction = &file.instructions[index];
-            if let Err(refusal) = walk.step(index, instruction) {
+            let done = match instruction.keyword {
+                Keyword::From => walk.begin(from, &stage.base, &states),
+                _ => walk.step(index, instruction),
+            };
+            if let Err(refusal) = done {
+                // What is too large is not worth any more work; the rest is not looked at.
+                let is_over = refusal.rule.id == TOO_LARGE.id;
                 note(instruction, refusal);
+                if is_over {
+                    break 'stages;
+                }
             }
         }
         if stage.parts.index == last
@@ -198,6 +205,7 @@ impl Walk<'_> {
                 }
             },
             Source::Stage(stage) => {
+                self.expander.spend(states.get(stage).map_or(0, State::size))?;
                 let state = states.get(stage).cloned().unwrap_or_default();
                 if state.has_triggers {
                     refusal = Some(refuse(
@@ -329,6 +337,7 @@ impl Walk<'_> {
             self.state.image.set(&name, &value);
             self.dirty.insert(name);
         }
+        at_most(self.state.image.len(), "variables")?;
         Ok(())
     }
 
@@ -438,6 +447,12 @@ impl Walk<'_> {
         self.push(origin, written)
     }
 
+    /// What the shell in force adds to a command: each has a copy of it.
+    pub(super) fn spend_command(&mut self) -> Result<(), Refusal> {
+        let words = self.state.config.shell.iter();
+        Ok(self.expander.spend(words.map(|word| word.len() + 32).sum())?)
+    }
+
     pub(super) fn shell(&self) -> Vec<String> {
         match self.state.config.shell.as_slice() {
             [] => vec!["/bin/sh".to_owned(), "-c".to_owned()],
@@ -447,6 +462,7 @@ impl Walk<'_> {
 
     fn run(&mut self, instruction: &Instruction) -> Result<(), Refusal> {
         let mut flags = mount::lower(self, instruction)?;
+        self.spend_command()?;
         let command = match &instruction.args {
             Args::Json(_) => values(instruction),
             Args::Text(word) => {
@@ -506,6 +522,20 @@ impl Walk<'_> {
 }
 
 impl State {
+    /// What a copy of it costs, in bytes or so. Variables share theirs and are counted apart.
+    fn size(&self) -> usize {
+        let config = &self.config;
+        let lists = [&config.entrypoint, &config.cmd, &config.shell];
+        let words = lists.into_iter().flatten().map(String::len);
+        let keys = config
+            .volumes
+            .keys()
+            .chain(config.exposed_ports.keys())
+            .map(String::len);
+        let labels = config.labels.iter().map(|(name, value)| name.len() + value.len());
+        words.chain(keys).chain(labels).map(|len| len + 64).sum()
+    }
+
     pub(super) fn workdir(&self) -> &str {
         &self.config.working_dir
     }

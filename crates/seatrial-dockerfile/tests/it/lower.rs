@@ -87,6 +87,29 @@ fn most_real_files_can_be_lowered() {
     );
 }
 
+/// Each of these took seconds to minutes before copies were counted and too large was the end.
+#[test]
+fn what_multiplies_is_refused_once_and_not_worked_through() {
+    let shell = format!("SHELL [{}\"a\"]\n", "\"a\",".repeat(16_000));
+    let stages: String = (1..99).map(|at| format!("FROM s{} AS s{at}\n", at - 1)).collect();
+    let many = |keyword: &str, item: fn(usize) -> String| {
+        let items: String = (0..1001).map(item).collect();
+        format!("FROM busybox AS s0\n{keyword} {items}\n{stages}CMD a\n")
+    };
+    for text in [
+        format!("FROM busybox\n{shell}{}", "RUN a\n".repeat(990)),
+        format!("FROM busybox\n{shell}CMD a\n"),
+        many("LABEL", |at| format!("l{at}=x ")),
+        many("ENV", |at| format!("e{at}=x ")),
+        many("VOLUME", |at| format!("/v{at} ")),
+        many("EXPOSE", |at| format!("{} ", at + 1)),
+    ] {
+        let found = lowered(&parse(text.as_bytes())).unwrap_err();
+        let rules: Vec<&str> = found.iter().map(|finding| finding.rule).collect();
+        assert_eq!(rules, ["ST095"], "{}", &text[..60]);
+    }
+}
+
 /// Text that readers of Dockerfiles stumble over.
 fn odd() -> impl Strategy<Value = String> {
     let pieces = prop_oneof![
