@@ -174,8 +174,10 @@ pub struct ScanRequest {
     pub attempt: AttemptId,
     /// The base that the image will stand on; `None` for `scratch`.
     pub base: Option<BaseImage>,
-    /// Bounds.
+    /// Bounds, from the moment the image is there.
     pub limits: ScanLimits,
+    /// How long the image may be in coming: the build's own limit.
+    pub patience: std::time::Duration,
     /// Which database, from [`Scanner::database`].
     pub database: Database,
     /// Also make a CycloneDX SBOM.

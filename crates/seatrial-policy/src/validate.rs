@@ -1,5 +1,7 @@
 //! What a policy may not say although its words are right.
 
+use std::time::Duration;
+
 use bytesize::ByteSize;
 use jiff::{Span, ToSpan as _, civil::Date};
 use seatrial_core::limits::MAX_READ;
@@ -11,6 +13,11 @@ use crate::{
 
 /// Most patterns, waivers and levels: a policy is read for each decision.
 const MAX_ENTRIES: usize = 10_000;
+/// Longest time of one stage. The scanner waits for a whole build and then scans, and our static
+/// binary counts no more than a day.
+const MAX_TIME: Duration = Duration::from_secs(7 * 60 * 60);
+/// Largest size, in bytes: sums and small multiples of sizes stay far from what a number can hold.
+const MAX_SIZE: u64 = 1 << 40;
 
 /// A waiver without an end is a level that hides.
 fn longest_waiver() -> Span {
@@ -211,6 +218,8 @@ fn check_limits(policy: &Policy, complaints: &mut Complaints) {
     ] {
         if size.as_u64() == 0 {
             complaints.add(path, "0 lets nothing pass", "write a size like 64MiB");
+        } else if size.as_u64() > MAX_SIZE {
+            complaints.add(path, "a size is at most 1TiB", "write a size like 64MiB");
         }
     }
     for (path, time) in [
@@ -218,10 +227,10 @@ fn check_limits(policy: &Policy, complaints: &mut Complaints) {
         ("limits.scan.time", scan.time),
         ("limits.run.time", run.time),
     ] {
-        if time.is_zero() || time.as_secs() > 24 * 60 * 60 {
+        if time.is_zero() || time > MAX_TIME {
             complaints.add(
                 path,
-                "a time must be more than 0 and at most 24h",
+                "a time must be more than 0 and at most 7h",
                 "write it like 90s or 15m",
             );
         }
@@ -377,6 +386,8 @@ mod tests {
     fn limits_are_neither_zero_nor_larger_than_what_holds_them() {
         refused("[limits.build]\npids = 0", "0 lets nothing pass");
         refused("[limits.run]\ntime = \"0s\"", "more than 0");
+        refused("[limits.build]\ntime = \"8h\"", "at most 7h");
+        refused("[limits.scan]\nmemory = \"2TiB\"", "at most 1TiB");
         refused("[limits.run]\ncpus = 0", "from 0.01");
         refused("[limits.run]\ncpus = nan", "from 0.01");
         refused("[limits.build]\nstore = \"5GiB\"", "limits.build.memory");

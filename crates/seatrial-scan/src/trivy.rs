@@ -101,6 +101,7 @@ impl Trivy {
         let mut spec = self.spec(
             None,
             &BASE_LIMITS,
+            FEED,
             &["--db", DATABASE_FOLDER, "--base-fill", CACHE_MOUNT],
             &image_args("/tmp/base.tar", "json", "600s"),
         );
@@ -135,8 +136,16 @@ impl Trivy {
         })
     }
 
-    fn spec(&self, attempt: Option<AttemptId>, limits: &ScanLimits, options: &[&str], trivy: &[&str]) -> ToolSpec {
-        let seconds = limits.time.as_secs().max(1);
+    /// `patience`: how long the input may be in coming, before the scanner's own time begins.
+    fn spec(
+        &self,
+        attempt: Option<AttemptId>,
+        limits: &ScanLimits,
+        patience: Duration,
+        options: &[&str],
+        trivy: &[&str],
+    ) -> ToolSpec {
+        let seconds = limits.time.as_secs().max(1) + patience.as_secs();
         // Our own limit ends the tool; the dead-man's switch in it is for the case that we are gone.
         let mut args = vec![
             "scan".to_owned(),
@@ -164,9 +173,10 @@ impl Trivy {
     }
 }
 
-/// Seconds that the dead-man's switch of a scanner waits longer than we do: it counts from the
-/// start of the container, which waits for a whole build.
-const DEAD_MAN: u64 = 3600;
+/// Seconds that the dead-man's switch of a scanner waits longer than we do.
+const DEAD_MAN: u64 = 60;
+/// How long feeding a whole base may take: gigabytes at disk speed.
+const FEED: Duration = Duration::from_secs(600);
 
 const READ_ONLY_ARGS: [&str; 11] = [
     "--cache-dir",
@@ -258,7 +268,13 @@ impl Scanner for Trivy {
             trivy.extend(image_args("/tmp/oci", "cyclonedx", &seconds));
         }
         trivy.extend(["--next", "--version"]);
-        let mut spec = self.spec(Some(request.attempt), &request.limits, &options, &trivy);
+        let mut spec = self.spec(
+            Some(request.attempt),
+            &request.limits,
+            request.patience + FEED,
+            &options,
+            &trivy,
+        );
         spec.mounts = mounts;
         let (told, tell) = oneshot::channel();
         let input = ImageFrames {
@@ -334,7 +350,7 @@ impl Scanner for Trivy {
             "--quiet",
             "/tmp/oci",
         ];
-        let mut spec = self.spec(Some(attempt), &limits, &[], &args);
+        let mut spec = self.spec(Some(attempt), &limits, Duration::ZERO, &[], &args);
         spec.role = "lint";
         spec.tmp = 256 << 20;
         let mut frames = format!("F {} Dockerfile\n", dockerfile.len()).into_bytes();

@@ -53,7 +53,8 @@ pub(crate) fn policy(config: &Config, named: Option<&Path>) -> Result<Policy> {
         return Ok(Policy::default());
     };
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the policy {}", path.display()))?;
-    Policy::parse(&text, Timestamp::now())
+    let known: Vec<&str> = seatrial_dockerfile::rules::rules().map(|rule| rule.id).collect();
+    Policy::parse_knowing(&text, Timestamp::now(), &known)
         .map_err(|error| anyhow::anyhow!("the policy {} cannot be used\n{error}", path.display()))
 }
 

@@ -91,11 +91,12 @@ async fn resolve_within(walk: &Walk<'_>, parsed: &Parsed) -> Result<Resolved, St
             .into());
         }
         let base = ports.engine.prepare_base(&name).await?;
-        if rules.bases.require_digest && base.repo_digest.is_none() && !name.contains('@') {
+        if rules.bases.require_digest && !name.contains("@sha256:") {
             return Err(Outcome::rejected(
                 Reason::BaseRefused,
-                format!("The base image {name} is not pinned by a registry's digest, and the policy asks for that."),
+                format!("The base image {name} is not pinned by a digest, and the policy asks for that."),
             )
+            .with_remedy("Write FROM name@sha256:…, with the digest that its registry shows.")
             .into());
         }
         if !base.config.on_build.is_empty() && !rules.bases.allow_onbuild {

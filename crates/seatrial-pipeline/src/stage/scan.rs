@@ -29,6 +29,7 @@ pub async fn scan(walk: &Walk<'_>, resolved: &Resolved, image: oneshot::Receiver
         attempt: walk.attempt,
         base: resolved.base().cloned(),
         limits: settings.policy.limits.scan.clone(),
+        patience: settings.policy.limits.build.time,
         database: resolved.database.clone(),
         sbom: settings.sbom,
     };

@@ -113,6 +113,7 @@ async fn scan_of(os: &str, packages: serde_json::Value, found: serde_json::Value
         },
         base: Some(base()),
         limits: ScanLimits::default(),
+        patience: Duration::from_secs(900),
         database,
         sbom: false,
     };

@@ -209,3 +209,18 @@ fn hostile_names_and_lines_do_not_drive_the_terminal() {
     assert_eq!(output.status.code(), Some(3));
     assert!(!output.stdout.contains(&0x1b) && !output.stderr.contains(&0x1b));
 }
+
+#[test]
+fn a_policy_with_a_misspelt_rule_is_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = folder.path().join("policy.toml");
+    std::fs::write(&policy, "version = 1\n[analysis.levels]\nST0003 = \"warn\"\n").unwrap();
+    let output = seatrial()
+        .args(["analyze", "examples/perf/Dockerfile", "--policy"])
+        .arg(&policy)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("ST0003") && told.contains("line 3"), "{told}");
+}
