@@ -36,6 +36,8 @@ pub(crate) fn facts(info: SystemInfo) -> EngineFacts {
     let status = info.driver_status.unwrap_or_default();
     let text = |value: Option<String>| value.unwrap_or_default();
     let yes = |value: Option<bool>| value.unwrap_or(false);
+    let cgroup_driver = info.cgroup_driver.map(|driver| driver.to_string()).unwrap_or_default();
+    let rootless = has("rootless");
     EngineFacts {
         version: text(info.server_version),
         api_version: String::new(),
@@ -45,9 +47,11 @@ pub(crate) fn facts(info: SystemInfo) -> EngineFacts {
             .cgroup_version
             .map(|version| version.to_string())
             .unwrap_or_default(),
-        cgroup_driver: info.cgroup_driver.map(|driver| driver.to_string()).unwrap_or_default(),
-        user_namespaces: has("userns"),
-        rootless: has("rootless"),
+        // A rootless Engine is in a user namespace itself. Without cgroups it would be a wall in place
+        // of the limits, so it does not count as one.
+        user_namespaces: has("userns") || (rootless && cgroup_driver != "none"),
+        cgroup_driver,
+        rootless,
         seccomp: has("seccomp"),
         apparmor: has("apparmor"),
         runtimes,
@@ -70,6 +74,8 @@ pub(crate) fn facts(info: SystemInfo) -> EngineFacts {
 
 #[cfg(test)]
 mod tests {
+    use bollard::models::SystemInfoCgroupDriverEnum;
+
     use super::*;
 
     #[test]
@@ -78,6 +84,20 @@ mod tests {
         assert!(
             !facts.user_namespaces && !facts.seccomp && !facts.memory_limit && !facts.pids_limit && !facts.cpu_quota
         );
+    }
+
+    #[test]
+    fn a_rootless_engine_has_user_namespaces_when_it_has_limits() {
+        let rootless = |driver| {
+            facts(SystemInfo {
+                security_options: Some(vec!["name=rootless".to_owned()]),
+                cgroup_driver: Some(driver),
+                ..SystemInfo::default()
+            })
+        };
+        assert!(rootless(SystemInfoCgroupDriverEnum::SYSTEMD).user_namespaces);
+        let unlimited = rootless(SystemInfoCgroupDriverEnum::NONE);
+        assert!(!unlimited.user_namespaces && unlimited.rootless);
     }
 
     #[test]

@@ -109,12 +109,22 @@ async fn examine(config: &Config, policy: &Policy) -> Vec<Check> {
         Ok(facts) => walls(&mut checks, &facts, policy),
         Err(error) => checks.push(missing("engine", format!("{error}"), "Look at the Engine's log.")),
     }
-    for (name, image, key) in [
-        ("image: builder", ToolImage::Builder, "images.builder"),
-        ("image: scanner", ToolImage::Scanner, "images.scanner"),
+    for (name, image, key, pin) in [
+        (
+            "image: builder",
+            ToolImage::Builder,
+            "images.builder",
+            &config.images.builder,
+        ),
+        (
+            "image: scanner",
+            ToolImage::Scanner,
+            "images.scanner",
+            &config.images.scanner,
+        ),
     ] {
         checks.push(match engine.tool_image(image).await {
-            Ok(id) => ok(name, id.to_string()),
+            Ok(id) => pinned(name, key, pin.as_deref().unwrap_or_default(), &id.to_string()),
             Err(error) => missing(
                 name,
                 error.to_string(),
@@ -127,13 +137,21 @@ async fn examine(config: &Config, policy: &Policy) -> Vec<Check> {
     checks
 }
 
+/// An image that is there: whether it is still the same one tomorrow depends on the pin.
+fn pinned(name: &'static str, key: &str, pin: &str, id: &str) -> Check {
+    if pin.contains("sha256:") {
+        return ok(name, id);
+    }
+    weak(
+        name,
+        format!("{id}, by the tag {pin} alone"),
+        format!("A tag can move. Set {key} to \"{id}\", or to `name@sha256:...` of its registry."),
+    )
+}
+
 fn walls(checks: &mut Vec<Check>, facts: &EngineFacts, policy: &Policy) {
     checks.push(engine_version(facts));
-    checks.push(match runtime_version(&facts.runtime_version) {
-        Some(version) if version >= (1, 2, 8) => ok("runc", facts.runtime_version.clone()),
-        Some(_) => weak("runc", facts.runtime_version.clone(), "Update to runc 1.2.8, 1.3.3 or later: CVE-2025-31133, CVE-2025-52565 and CVE-2025-52881 are fixed there. User namespaces blunt them."),
-        None => weak("runc", "the Engine does not say which version", "Check that it is 1.2.8, 1.3.3 or later."),
-    });
+    checks.push(runc(&facts.runtime_version));
     checks.push(if facts.cgroup_version == "2" {
         ok("cgroups", format!("version 2, driver {}", facts.cgroup_driver))
     } else {
@@ -159,7 +177,7 @@ fn walls(checks: &mut Vec<Check>, facts: &EngineFacts, policy: &Policy) {
             "Boot with cgroup_enable=memory swapaccount=1, or use a kernel with these controllers.",
         )
     });
-    checks.push(if facts.user_namespaces || facts.rootless {
+    checks.push(if facts.user_namespaces {
         ok("user namespaces", "root inside is not root outside")
     } else {
         let remedy = "Add \"userns-remap\": \"default\" to /etc/docker/daemon.json and restart the Engine.";
@@ -221,6 +239,23 @@ fn walls(checks: &mut Vec<Check>, facts: &EngineFacts, policy: &Policy) {
     });
     for warning in &facts.warnings {
         checks.push(weak("engine warns", warning.clone(), "See the Engine's documentation."));
+    }
+}
+
+/// CVE-2025-31133, CVE-2025-52565 and CVE-2025-52881 were fixed in each line that was alive.
+fn runc(text: &str) -> Check {
+    let remedy = "Update to runc 1.2.8, 1.3.3 or later: CVE-2025-31133, CVE-2025-52565 and CVE-2025-52881 are fixed there. User namespaces blunt them.";
+    let fixed = match runtime_version(text) {
+        None => return weak("runc", "the Engine does not say which version", remedy),
+        Some((1, 2, patch)) => patch >= 8,
+        Some((1, 3, patch)) => patch >= 3,
+        Some((1, 4, 0)) => !["-rc.1", "-rc.2"].iter().any(|early| text.contains(early)),
+        Some(version) => version > (1, 4, 0),
+    };
+    if fixed {
+        ok("runc", text)
+    } else {
+        weak("runc", text, remedy)
     }
 }
 
@@ -329,6 +364,36 @@ fn disk(config: &Config) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_line_of_runc_has_its_own_first_good_version() {
+        for good in [
+            "1.2.8",
+            "v1.2.9",
+            "1.3.3+ds1",
+            "1.3.10",
+            "1.4.0-rc.3",
+            "1.4.0",
+            "1.5.1",
+            "2.0.0",
+        ] {
+            assert_eq!(runc(good).health, Health::Ok, "{good}");
+        }
+        for bad in ["1.1.15", "1.2.7", "1.3.0", "1.3.2", "1.4.0-rc.2", "1.0.0", ""] {
+            assert_eq!(runc(bad).health, Health::Weak, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_tag_alone_is_a_weak_pin() {
+        let id = "sha256:00ec";
+        for pin in [id, "seatrial/builder@sha256:00ec", "seatrial/builder:dev@sha256:00ec"] {
+            assert_eq!(pinned("image: builder", "images.builder", pin, id).health, Health::Ok);
+        }
+        let tag = pinned("image: builder", "images.builder", "seatrial/builder:dev", id);
+        assert_eq!(tag.health, Health::Weak);
+        assert!(tag.remedy.unwrap().contains("Set images.builder to \"sha256:00ec\""));
+    }
 
     #[test]
     fn versions_are_read_out_of_what_engines_say() {
