@@ -9,12 +9,14 @@ use std::{
     fs::{self, File},
     io,
     path::PathBuf,
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
 use bollard::models::{ImageInspect, VolumeCreateRequest};
-use futures_util::StreamExt;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
 use seatrial_core::{
     BoxError,
     digest::Digest,
@@ -41,6 +43,9 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20 * 60);
 /// Longest time to fill a store.
 const FILL_S: u64 = 15 * 60;
+
+/// Largest archive of a base: it lies in the data directory until its store is filled.
+const MAX_ARCHIVE: u64 = 16 << 30;
 
 /// What is remembered of a base whose store is complete.
 #[derive(Serialize, Deserialize)]
@@ -121,7 +126,7 @@ fn records(inner: &Inner) -> impl Iterator<Item = Record> {
         .filter_map(|entry| serde_json::from_slice(&fs::read(entry.path()).ok()?).ok())
 }
 
-struct Exported(std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<bytes::Bytes, EngineError>> + Send>>);
+struct Exported(std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, EngineError>> + Send>>);
 
 #[async_trait::async_trait]
 impl ToolInput for Exported {
@@ -249,18 +254,31 @@ async fn fill(inner: &Inner, name: &str, found: &ImageInspect, engine_id: Digest
 }
 
 async fn spool_export(inner: &Inner, id: &str) -> Result<(File, u64), EngineError> {
+    spool(inner.spool_file()?, inner.client.export(id), MAX_ARCHIVE).await
+}
+
+/// Writes a stream of at most `max` bytes into a file.
+async fn spool(
+    file: File,
+    pieces: impl Stream<Item = Result<Bytes, EngineError>>,
+    max: u64,
+) -> Result<(File, u64), EngineError> {
     let local = |source| EngineError::Local {
         action: "spool an exported image",
         source,
     };
-    let file = inner.spool_file()?;
     let mut writer = tokio::fs::File::from_std(file);
-    let mut stream = Box::pin(inner.client.export(id));
+    let mut pieces = pin!(pieces);
     let mut len = 0;
-    while let Some(piece) = stream.next().await {
+    while let Some(piece) = pieces.next().await {
         let piece = piece?;
-        writer.write_all(&piece).await.map_err(local)?;
         len += piece.len() as u64;
+        if len > max {
+            return Err(EngineError::Broken(format!(
+                "a base image is too large: its archive has more than {max} bytes"
+            )));
+        }
+        writer.write_all(&piece).await.map_err(local)?;
     }
     writer.flush().await.map_err(local)?;
     Ok((writer.into_std().await, len))
@@ -333,4 +351,21 @@ fn parse_digest(text: Option<&str>) -> Result<Digest, EngineError> {
 
 fn repo_digest(found: &ImageInspect) -> Option<String> {
     found.repo_digests.as_ref()?.first().cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_archive_is_spooled_up_to_its_bound() {
+        let spooled = |max| {
+            let pieces = futures_util::stream::repeat_with(|| Ok(Bytes::from_static(b"1234"))).take(3);
+            spool(tempfile::tempfile().unwrap(), pieces, max)
+        };
+        let (file, len) = spooled(12).await.unwrap();
+        assert_eq!((file.metadata().unwrap().len(), len), (12, 12));
+        let refusal = spooled(11).await.unwrap_err().to_string();
+        assert!(refusal.contains("more than 11 bytes"), "{refusal}");
+    }
 }

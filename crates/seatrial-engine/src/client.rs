@@ -24,6 +24,7 @@ use bollard::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use seatrial_core::engine::EngineError;
+use tokio::time::Instant;
 
 use crate::stdio::{Piece, Stdio};
 
@@ -36,6 +37,10 @@ const QUICK: Duration = Duration::from_secs(30);
 const HEAVY: Duration = Duration::from_secs(60);
 /// For loading an image: gigabytes of layers at disk speed.
 const LOAD: Duration = Duration::from_secs(10 * 60);
+/// For a saved image, from its first byte to its last.
+const EXPORT: Duration = Duration::from_secs(20 * 60);
+/// For each piece of it: an old Engine writes all of an image to its disk before the first.
+const EXPORT_PIECE: Duration = Duration::from_secs(5 * 60);
 /// For one pull.
 const PULL: Duration = Duration::from_secs(10 * 60);
 
@@ -260,9 +265,10 @@ impl Client {
     pub(crate) fn export(&self, name: &str) -> impl Stream<Item = Result<Bytes, EngineError>> + Send + use<> {
         let docker = self.docker.clone();
         let name = name.to_owned();
-        docker
+        let pieces = docker
             .export_image(&name)
-            .map_err(|error| mapped("export an image", error))
+            .map_err(|error| mapped("export an image", error));
+        bounded_stream("export an image", EXPORT_PIECE, EXPORT, pieces)
     }
 
     /// Loads an archive.
@@ -319,6 +325,26 @@ async fn bounded<T>(
     }
 }
 
+/// Each piece within `idle`, all of them within `whole`; who takes the pieces slowly pays for it too.
+fn bounded_stream<T>(
+    action: &'static str,
+    idle: Duration,
+    whole: Duration,
+    pieces: impl Stream<Item = Result<T, EngineError>> + Send,
+) -> impl Stream<Item = Result<T, EngineError>> + Send {
+    let end = Instant::now() + whole;
+    futures_util::stream::unfold(Some(Box::pin(pieces)), move |pieces| async move {
+        let mut pieces = pieces?;
+        match tokio::time::timeout_at(end.min(Instant::now() + idle), pieces.next()).await {
+            Ok(piece) => Some((piece?, Some(pieces))),
+            Err(_) => {
+                let after = if Instant::now() < end { idle } else { whole };
+                Some((Err(EngineError::Slow { action, after }), None))
+            }
+        }
+    })
+}
+
 fn absent<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
     match answer {
         Ok(found) => Ok(Some(found)),
@@ -364,5 +390,45 @@ fn mapped(action: &'static str, error: Error) -> EngineError {
             ))
         }
         _ => EngineError::Unreachable(Box::new(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(10);
+    const WHOLE: Duration = Duration::from_secs(60);
+
+    /// How many pieces came, and what the wait for the next one was told to be.
+    async fn taken(pieces: impl Stream<Item = Result<(), EngineError>> + Send) -> (usize, Option<Duration>) {
+        let mut pieces = Box::pin(bounded_stream("export an image", IDLE, WHOLE, pieces));
+        let mut count = 0;
+        while let Some(piece) = pieces.next().await {
+            match piece {
+                Ok(()) => count += 1,
+                Err(EngineError::Slow { after, .. }) => {
+                    assert!(pieces.next().await.is_none());
+                    return (count, Some(after));
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        (count, None)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_stands_still_or_never_ends_is_given_up() {
+        let each = |pause| {
+            stream::repeat(()).then(move |()| async move {
+                tokio::time::sleep(pause).await;
+                Ok(())
+            })
+        };
+        assert_eq!(taken(stream::pending()).await, (0, Some(IDLE)));
+        assert_eq!(taken(each(Duration::from_secs(7))).await, (8, Some(WHOLE)));
+        assert_eq!(taken(each(Duration::from_secs(9)).take(3)).await, (3, None));
     }
 }
