@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     fs::File,
-    io::{self, BufReader},
+    io::{self, BufReader, Read},
 };
 
 use seatrial_core::{digest::Digest, engine::EngineError, image::ImageConfig};
@@ -49,6 +49,11 @@ struct RootFs {
     diff_ids: Vec<Digest>,
 }
 
+/// Engines with containerd's image store keep layers as their registry had them.
+const COMPRESSED: &str = "the engine exports a base image with compressed layers, whose digests are not those of \
+    their content: load it into the engine from an uncompressed archive (`docker save` of an engine with the \
+    overlay2 store), or use an engine with that store";
+
 const MAX_DOCUMENT: u64 = 8 << 20;
 
 /// Where a file is in the archive, or which other one it stands for.
@@ -73,6 +78,9 @@ pub(crate) fn read(file: &File) -> Result<Saved, EngineError> {
     let mut links = BTreeSet::new();
     for name in &manifest.layers {
         let (offset, len) = find(&places, name)?;
+        if is_compressed(Region::new(file, offset, len)).map_err(local)? {
+            return Err(EngineError::Broken(COMPRESSED.to_owned()));
+        }
         collect_links(Region::new(file, offset, len), &mut links).map_err(local)?;
     }
     Ok(Saved {
@@ -134,6 +142,13 @@ fn document<T: for<'de> Deserialize<'de>>(
     serde_json::from_slice(&whole(file, places, name)?).map_err(|error| broken(&error.to_string()))
 }
 
+/// By the first bytes: gzip or zstd.
+fn is_compressed(layer: Region<'_>) -> io::Result<bool> {
+    let mut magic = Vec::new();
+    layer.take(4).read_to_end(&mut magic)?;
+    Ok(magic.starts_with(b"\x1f\x8b") || magic == b"\x28\xb5\x2f\xfd")
+}
+
 fn collect_links(layer: Region<'_>, links: &mut BTreeSet<Vec<u8>>) -> io::Result<()> {
     let mut archive = tar::Archive::new(BufReader::with_capacity(64 << 10, layer));
     for entry in archive.entries_with_seek()? {
@@ -167,6 +182,40 @@ mod tests {
     use serde_json::json;
     use std::io::Write;
 
+    /// An archive whose layers are all `layer`, the second one as old Engines write it.
+    fn archive(config: &[u8], layer: &[u8]) -> File {
+        let manifest = json!([{"Config": "c.json", "RepoTags": null, "Layers": ["a/layer.tar", "b/layer.tar"]}])
+            .to_string()
+            .into_bytes();
+        let mut outer = tar::Builder::new(tempfile::tempfile().unwrap());
+        let mut add = |name: &str, bytes: &[u8]| {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(bytes.len() as u64);
+            outer.append_data(&mut header, name, bytes).unwrap();
+        };
+        add("a/layer.tar", layer);
+        add("c.json", config);
+        add("manifest.json", &manifest);
+        let mut alias = tar::Header::new_ustar();
+        alias.set_entry_type(tar::EntryType::Symlink);
+        alias.set_size(0);
+        outer.append_link(&mut alias, "b/layer.tar", "../a/layer.tar").unwrap();
+        let mut file = outer.into_inner().unwrap();
+        file.flush().unwrap();
+        file
+    }
+
+    #[test]
+    fn compressed_layers_are_told_with_what_to_do() {
+        let config = br#"{"rootfs": {"diff_ids": []}}"#;
+        for layer in [&b"\x1f\x8b\x08\0rest"[..], b"\x28\xb5\x2f\xfdrest"] {
+            let refusal = read(&archive(config, layer)).unwrap_err();
+            assert!(matches!(refusal, EngineError::Broken(_)), "{refusal:?}");
+            assert!(refusal.to_string().contains("overlay2"), "{refusal}");
+        }
+        assert!(read(&archive(config, &[0; 1024])).is_ok());
+    }
+
     #[test]
     fn a_saved_image_tells_its_config_its_layers_and_its_links() {
         let mut layer = tar::Builder::new(Vec::new());
@@ -182,25 +231,7 @@ mod tests {
         let config = json!({"os": "linux", "architecture": "amd64", "config": {"Cmd": ["bash"]}, "rootfs": {"type": "layers", "diff_ids": [Digest::of(&layer)]}})
             .to_string()
             .into_bytes();
-        let manifest = json!([{"Config": "c.json", "RepoTags": null, "Layers": ["a/layer.tar", "b/layer.tar"]}])
-            .to_string()
-            .into_bytes();
-        let mut outer = tar::Builder::new(tempfile::tempfile().unwrap());
-        let mut add = |name: &str, bytes: &[u8]| {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(bytes.len() as u64);
-            outer.append_data(&mut header, name, bytes).unwrap();
-        };
-        add("a/layer.tar", &layer);
-        add("c.json", &config);
-        add("manifest.json", &manifest);
-        let mut alias = tar::Header::new_ustar();
-        alias.set_entry_type(tar::EntryType::Symlink);
-        alias.set_size(0);
-        outer.append_link(&mut alias, "b/layer.tar", "../a/layer.tar").unwrap();
-        let mut file = outer.into_inner().unwrap();
-        file.flush().unwrap();
-        let saved = read(&file).unwrap();
+        let saved = read(&archive(&config, &layer)).unwrap();
         assert_eq!(saved.id, Digest::of(&config));
         assert_eq!(saved.config.cmd, ["bash"]);
         assert_eq!(saved.layers, [Digest::of(&layer)]);
