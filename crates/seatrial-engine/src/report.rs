@@ -231,6 +231,15 @@ mod tests {
     }
 
     #[test]
+    fn a_report_with_anything_behind_it_is_none() {
+        let nonce = Nonce::fresh();
+        let report = format!("\nST1-REPORT {} code=0\n", nonce.0);
+        for more in ["x", "x\n", &report, "\n"] {
+            assert_eq!(run(&nonce, &[report.as_bytes(), more.as_bytes()]).1, None, "{more:?}");
+        }
+    }
+
+    #[test]
     fn a_line_end_waits_no_longer_than_a_moment() {
         let log = BoundedLog::new(100);
         let mut filter = Filter::new(&Nonce::fresh(), &log);
