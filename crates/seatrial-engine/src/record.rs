@@ -4,7 +4,12 @@
 //! record tells which birth label the volume had that was filled. (What the Engine calls the time of
 //! its creation changes with its content: Engine 20.10 takes the time of the folder.)
 
-use std::{fs, io, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bollard::models::Volume;
 use seatrial_core::engine::EngineError;
@@ -36,6 +41,25 @@ pub(crate) fn age(inner: &Inner, name: &str) -> Option<Duration> {
     fs::metadata(path(inner, name)).ok()?.modified().ok()?.elapsed().ok()
 }
 
+/// Names of stores of bases that anything is remembered of.
+pub(crate) fn stores(data_dir: &Path) -> BTreeSet<String> {
+    let files = ["volumes", "bases"].map(|folder| fs::read_dir(data_dir.join(folder)));
+    let names = files.into_iter().flatten().flatten().flatten();
+    names
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .map(|name| name.strip_suffix(".links").unwrap_or(&name).to_owned())
+        .filter(|name| names::base_of_volume(name).is_some())
+        .collect()
+}
+
+/// Forgets a store: first that it was ever filled.
+pub(crate) fn forget_store(data_dir: &Path, name: &str) {
+    for path in [format!("volumes/{name}"), format!("bases/{name}.links")] {
+        // Gone already is fine; what stays is tried again by the next sweep.
+        let _ = fs::remove_file(data_dir.join(path));
+    }
+}
+
 fn path(inner: &Inner, name: &str) -> PathBuf {
     inner.data_dir.join("volumes").join(name)
 }
@@ -44,7 +68,7 @@ fn birth(volume: &Volume) -> Option<&str> {
     volume.labels.get(names::LABEL_BIRTH).map(String::as_str)
 }
 
-fn read(path: &std::path::Path) -> Result<Option<String>, EngineError> {
+fn read(path: &Path) -> Result<Option<String>, EngineError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -56,7 +80,7 @@ fn read(path: &std::path::Path) -> Result<Option<String>, EngineError> {
 }
 
 /// Writes a file whole or not at all.
-pub(crate) fn write(path: &std::path::Path, bytes: &[u8]) -> Result<(), EngineError> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
     let whole = || -> io::Result<()> {
         let folder = path.parent().unwrap_or(path);
         fs::create_dir_all(folder)?;
@@ -70,4 +94,43 @@ pub(crate) fn write(path: &std::path::Path, bytes: &[u8]) -> Result<(), EngineEr
         action: "write a record into the data directory",
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_is_forgotten_leaves_nothing_and_takes_nothing_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = [
+            "volumes/st-base-aaaa-1",
+            "volumes/st-base-aaaa-2",
+            "volumes/st-tools-x",
+            "bases/st-base-aaaa-1.links",
+            "bases/st-base-bbbb-3.links",
+            "bases/aaaa.json",
+            "bases/aaaa.lock",
+        ];
+        for file in files {
+            write(&folder.path().join(file), b"").unwrap();
+        }
+        let stores: Vec<String> = stores(folder.path()).into_iter().collect();
+        assert_eq!(stores, ["st-base-aaaa-1", "st-base-aaaa-2", "st-base-bbbb-3"]);
+        forget_store(folder.path(), "st-base-aaaa-1");
+        let left: Vec<&str> = files
+            .into_iter()
+            .filter(|file| folder.path().join(file).exists())
+            .collect();
+        assert_eq!(
+            left,
+            [
+                "volumes/st-base-aaaa-2",
+                "volumes/st-tools-x",
+                "bases/st-base-bbbb-3.links",
+                "bases/aaaa.json",
+                "bases/aaaa.lock"
+            ]
+        );
+    }
 }

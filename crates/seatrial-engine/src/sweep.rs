@@ -5,8 +5,13 @@
 //! prove nothing: an image of a guest's may carry them. Objects of other data directories are left
 //! to their owners until an hour after the deadline that they carry.
 
-use std::{collections::HashMap, fs::File, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs::File,
+    time::Duration,
+};
 
+use bollard::models::Volume;
 use jiff::Timestamp;
 use seatrial_core::engine::{EngineError, Swept};
 
@@ -107,11 +112,18 @@ fn owner<'a>(name: &'a str, labels: &'a HashMap<String, String>, who: &Identity)
 }
 
 /// Stores of bases that nobody fills any more and that were never filled to the end, and those that
-/// another store of the same base has replaced long ago.
+/// another store of the same base has replaced long ago. What is remembered of stores that the Engine
+/// does not have any more is forgotten.
 async fn left_stores(inner: &Inner) -> Result<Vec<String>, EngineError> {
     let ours = format!("{}={}", names::LABEL_HOST, inner.identity().host);
     let mut left = Vec::new();
-    for volume in inner.client.volumes(&ours).await? {
+    // Read before the volumes are: a store is made before anything is remembered of it.
+    let remembered = record::stores(&inner.data_dir);
+    let volumes = inner.client.volumes(&ours).await?;
+    for name in missing(remembered, &volumes) {
+        record::forget_store(&inner.data_dir, &name);
+    }
+    for volume in volumes {
         let Some(base) = names::base_of_volume(&volume.name) else {
             continue;
         };
@@ -124,6 +136,11 @@ async fn left_stores(inner: &Inner) -> Result<Vec<String>, EngineError> {
         }
     }
     Ok(left)
+}
+
+fn missing(remembered: BTreeSet<String>, volumes: &[Volume]) -> Vec<String> {
+    let is_there = |name: &String| volumes.iter().any(|volume| volume.name == *name);
+    remembered.into_iter().filter(|name| !is_there(name)).collect()
 }
 
 /// Whether no record of a base names this store, and none has for so long that no job that began
@@ -161,6 +178,16 @@ mod tests {
         assert_eq!(owner("st-run-bbbbbbbb-x-1", &ours, &who()), Owner::Nobody);
         assert_eq!(owner("somebody-elses", &ours, &who()), Owner::Nobody);
         assert_eq!(owner("st-run-aaaaaaaa-x-1", &HashMap::new(), &who()), Owner::Nobody);
+    }
+
+    #[test]
+    fn a_store_is_missing_when_the_engine_does_not_have_it() {
+        let there = Volume {
+            name: "st-base-a-1".to_owned(),
+            ..Volume::default()
+        };
+        let remembered = ["st-base-a-1", "st-base-a-2"].map(str::to_owned).into();
+        assert_eq!(missing(remembered, &[there]), ["st-base-a-2"]);
     }
 
     #[test]
