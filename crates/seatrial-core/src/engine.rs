@@ -17,7 +17,7 @@ use crate::{
     BoxError,
     digest::Digest,
     id::AttemptId,
-    image::{BaseImage, BuiltImage, ImageConfig},
+    image::{BaseImage, BuiltImage},
     limits::{BuildLimits, RunLimits},
     log::LogSink,
 };
@@ -538,10 +538,4 @@ pub struct Swept {
     pub volumes: usize,
     /// Tags of images.
     pub images: usize,
-}
-
-/// The names in an [`ImageConfig`] that a guest sees as volumes, for walls and messages.
-#[must_use]
-pub fn declared_volumes(config: &ImageConfig) -> Vec<&str> {
-    config.volumes.keys().map(String::as_str).collect()
 }

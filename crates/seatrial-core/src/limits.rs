@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// Most bytes of one file of `/data`: the holder reads it into memory.
 pub const MAX_READ: u64 = 64 << 20;
@@ -177,12 +177,4 @@ pub mod human_duration {
         })?;
         Duration::try_from(signed).map_err(|_| "a limit cannot be negative".to_owned())
     }
-}
-
-/// Writes a size in bytes: for JSON, where a machine reads it.
-///
-/// # Errors
-/// Whatever the serializer reports.
-pub fn size_in_bytes<S: Serializer>(size: &ByteSize, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(size.as_u64())
 }

@@ -11,7 +11,7 @@ use crate::{
     finding::{Finding, Level, Severity},
     id::{CorrelationId, JobId},
     job::{Blame, Ending, Reason, Stage},
-    scanner::{Database, DatabaseKind, Misconfiguration, Secret, Vulnerability},
+    scanner::{DatabaseKind, Misconfiguration, Secret, Vulnerability},
 };
 
 /// `queued`, `running` or how it ended.
@@ -155,17 +155,6 @@ pub struct ScanView {
     pub database_sha256: String,
     /// SHA-256 of the SBOM.
     pub sbom_sha256: Option<Digest>,
-}
-
-impl ScanView {
-    /// The part that tells which database was used.
-    #[must_use]
-    pub fn with_database(mut self, database: &Database) -> Self {
-        self.database_kind = database.kind;
-        self.database_updated_at = database.updated_at;
-        self.database_sha256.clone_from(&database.sha256);
-        self
-    }
 }
 
 /// The built image.

@@ -309,6 +309,11 @@ fn hostile() -> Vec<(&'static str, String)> {
                 "ENV b=${a#$p}\n".repeat(500)
             )
         }),
+        ("WORKDIR large, mounts", {
+            let workdir = format!("WORKDIR /{}\n", "w".repeat(60_000));
+            let mounts = lines("RUN ", "--mount=type=tmpfs,target=a ");
+            format!("{from}{workdir}{}", &mounts[from.len()..MIB - 60_100])
+        }),
         ("one mount", lines("RUN --mount=", "type=$a,from=b,")),
     ]
 }

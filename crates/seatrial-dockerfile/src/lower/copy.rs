@@ -25,12 +25,13 @@ pub(super) fn lower(walk: &mut Walk<'_>, instruction: &Instruction) -> Result<Ve
         }
     }
     let written_destination = walk.expand(&destination.value)?;
-    let destination = path::destination(walk.state.workdir(), &written_destination);
+    let destination = walk.at_workdir(&written_destination, path::destination)?;
     let mut files = Vec::new();
     for source in sources {
         if !instruction.json_form() && matches!(heredoc::opening(&source.value), Ok(Some(_))) {
             continue;
         }
+        walk.expander.spend_entry()?;
         let source = walk.expand(&source.value)?;
         if instruction.keyword == Keyword::Add && is_remote(&source) {
             return Err(refuse(

@@ -62,6 +62,7 @@ impl Walk<'_> {
 
     pub(super) fn label(&mut self, index: usize, instruction: &Instruction) -> Result<(), Refusal> {
         for pair in instruction.pairs() {
+            self.expander.spend_entry()?;
             let name = self.expand(&pair.name.value)?;
             let value = self.expand(pair.value.as_ref().map_or("", |value| &value.value))?;
             if name.is_empty() {

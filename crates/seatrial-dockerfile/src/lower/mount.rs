@@ -53,7 +53,7 @@ fn mount(walk: &mut Walk<'_>, instruction: &Instruction, flag: &Flag, value: &st
     }
     let target = match mount.target.as_str() {
         "" => return Err(refuse(&INVALID, "the mount has no target")),
-        target => path::absolute(walk.state.workdir(), target),
+        target => walk.at_workdir(target, path::absolute)?,
     };
     let hidden = ["/dev", "/proc", "/sys"];
     if target == "/"
@@ -125,6 +125,7 @@ fn read(walk: &mut Walk<'_>, value: &str) -> Result<Mount, Refusal> {
         ..Mount::default()
     };
     for field in fields {
+        walk.expander.spend_entry()?;
         let (key, value) = match field.split_once('=') {
             Some((key, value)) => (gotext::lower(key), Some(walk.expand(value)?)),
             None => (gotext::lower(&field), None),

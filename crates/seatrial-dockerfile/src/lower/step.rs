@@ -325,6 +325,7 @@ impl Walk<'_> {
         // All values see the variables as they were before the instruction.
         let mut set = Vec::new();
         for pair in instruction.pairs() {
+            self.expander.spend_entry()?;
             let name = self.expand(&pair.name.value)?;
             let value = self.expand(pair.value.as_ref().map_or("", |value| &value.value))?;
             if name.is_empty() {
@@ -343,6 +344,7 @@ impl Walk<'_> {
 
     fn arg(&mut self, instruction: &Instruction) -> Result<(), Refusal> {
         for pair in instruction.pairs() {
+            self.expander.spend_entry()?;
             let name: Arc<str> = Arc::from(pair.name.value.as_str());
             let value = match &pair.value {
                 Some(value) => Some(Arc::from(self.expand(&value.value)?)),
@@ -373,7 +375,7 @@ impl Walk<'_> {
         if path.is_empty() {
             return Err(refuse(&UNDECIDED, "WORKDIR is empty when its variables are replaced"));
         }
-        let path = path::absolute(&self.state.config.working_dir, &path);
+        let path = self.at_workdir(&path, path::absolute)?;
         self.flush_user(instruction)?;
         let Some(written) = emit::text(Keyword::Workdir, &path) else {
             return Err(refuse(&UNWRITABLE, "the path has a line end in it"));
@@ -451,6 +453,15 @@ impl Walk<'_> {
     pub(super) fn spend_command(&mut self) -> Result<(), Refusal> {
         let words = self.state.config.shell.iter();
         Ok(self.expander.spend(words.map(|word| word.len() + 32).sum())?)
+    }
+
+    /// A path as seen from the working directory, of which each has a copy: one instruction may name
+    /// tens of thousands.
+    pub(super) fn at_workdir(&mut self, path: &str, join: fn(&str, &str) -> String) -> Result<String, Refusal> {
+        if !path.starts_with('/') {
+            self.expander.spend(8 * self.state.workdir().len())?; // it is taken apart and put together
+        }
+        Ok(join(self.state.workdir(), path))
     }
 
     pub(super) fn shell(&self) -> Vec<String> {

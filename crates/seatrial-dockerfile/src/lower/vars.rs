@@ -71,6 +71,12 @@ impl Expander {
         }
     }
 
+    /// Takes what one more variable, label, volume, source or mount option costs, so that 32,768 of
+    /// them are the most: no real file has a tenth of that.
+    pub(super) fn spend_entry(&mut self) -> Result<(), LexError> {
+        self.spend(MAX_TOTAL >> 15)
+    }
+
     /// Takes from what is left.
     pub(super) fn spend(&mut self, bytes: usize) -> Result<(), LexError> {
         self.left = self.left.checked_sub(bytes).ok_or(LexError::TooLarge)?;

@@ -99,6 +99,11 @@ fn what_multiplies_is_refused_once_and_not_worked_through() {
     for text in [
         format!("FROM busybox\n{shell}{}", "RUN a\n".repeat(990)),
         format!("FROM busybox\n{shell}CMD a\n"),
+        // More variables than an image may have, as arguments of the build.
+        format!(
+            "FROM busybox\nARG {}\nCMD a\n",
+            (0..10_000).map(|at| format!("a{at}=1 ")).collect::<String>().repeat(4)
+        ),
         many("LABEL", |at| format!("l{at}=x ")),
         many("ENV", |at| format!("e{at}=x ")),
         many("VOLUME", |at| format!("/v{at} ")),
@@ -108,6 +113,16 @@ fn what_multiplies_is_refused_once_and_not_worked_through() {
         let rules: Vec<&str> = found.iter().map(|finding| finding.rule).collect();
         assert_eq!(rules, ["ST095"], "{}", &text[..60]);
     }
+}
+
+/// 60,000 bytes for each of 2,000 mounts: refused before they are made, not when they are written.
+#[test]
+fn a_long_working_directory_is_not_copied_into_each_mount() {
+    let mounts = "--mount=type=tmpfs,target=a ".repeat(2_000);
+    let text = format!("FROM busybox\nWORKDIR /{}\nRUN {mounts} true\n", "w".repeat(60_000));
+    let found = lowered(&parse(text.as_bytes())).unwrap_err();
+    assert_eq!(found[0].rule, "ST095");
+    assert!(!found[0].message.contains("written"), "{}", found[0].message);
 }
 
 /// Text that readers of Dockerfiles stumble over.
