@@ -137,7 +137,7 @@ fn scanned(out: &mut String, scan: &ScanView) {
         "  scan   {counts}; {} packages, {os}; {}",
         scan.packages, scan.scanner
     );
-    let made = scan.database_updated_at;
+    let made = scan.database_updated_at.strftime("%Y-%m-%d");
     let _ = match scan.database_kind {
         DatabaseKind::Real => writeln!(out, "  db     made {made}"),
         DatabaseKind::Fixture => writeln!(
