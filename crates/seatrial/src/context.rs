@@ -7,17 +7,21 @@
 use std::{
     fs,
     io::Read as _,
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use anyhow::{Context as _, Result, bail};
 use globset::{GlobBuilder, GlobMatcher};
+use rustix::fs::OFlags;
 
 /// Most entries of a context. Our own bound: a tar of empty files is bounded by its headers
 /// (512 bytes each) at 64 MiB / 512 = 131,072 anyway.
 const MAX_ENTRIES: usize = 100_000;
+
+/// Largest `.dockerignore`, in bytes.
+const MAX_IGNORE: u64 = 1 << 20;
 
 /// Packs `folder`, at most `max` bytes of tar.
 pub(crate) fn pack(folder: &Path, max: u64) -> Result<Arc<[u8]>> {
@@ -28,7 +32,8 @@ pub(crate) fn pack(folder: &Path, max: u64) -> Result<Arc<[u8]>> {
     let mut tar = tar::Builder::new(Vec::new());
     tar.follow_symlinks(false);
     for path in &paths {
-        append(&mut tar, folder, path)
+        let room = max.saturating_sub(tar.get_ref().len() as u64);
+        append(&mut tar, folder, path, room)
             .with_context(|| format!("cannot pack {} into the build context", path.display()))?;
         let packed = tar.get_ref().len() as u64;
         if packed > max {
@@ -38,7 +43,7 @@ pub(crate) fn pack(folder: &Path, max: u64) -> Result<Arc<[u8]>> {
     Ok(tar.into_inner().context("cannot pack the build context")?.into())
 }
 
-fn append(tar: &mut tar::Builder<Vec<u8>>, folder: &Path, path: &Path) -> Result<()> {
+fn append(tar: &mut tar::Builder<Vec<u8>>, folder: &Path, path: &Path, room: u64) -> Result<()> {
     let full = folder.join(path);
     let meta = fs::symlink_metadata(&full)?;
     let mut header = tar::Header::new_gnu();
@@ -55,9 +60,10 @@ fn append(tar: &mut tar::Builder<Vec<u8>>, folder: &Path, path: &Path) -> Result
         header.set_size(0);
         tar.append_link(&mut header, path, fs::read_link(&full)?)?;
     } else if meta.is_file() {
-        // Read whole first: a file that grows meanwhile must not break the tar.
-        let mut bytes = Vec::new();
-        fs::File::open(&full)?.take(meta.len()).read_to_end(&mut bytes)?;
+        // Read whole first: a file that grows meanwhile must not break the tar. One byte more than
+        // there is room for makes the tar too large, which the caller says.
+        let (bytes, mode) = read_plain(&full, room + 1)?;
+        header.set_mode(mode);
         header.set_entry_type(tar::EntryType::Regular);
         header.set_size(bytes.len() as u64);
         tar.append_data(&mut header, path, &bytes[..])?;
@@ -65,6 +71,23 @@ fn append(tar: &mut tar::Builder<Vec<u8>>, folder: &Path, path: &Path) -> Result
         bail!("it is neither a file, nor a folder, nor a symbolic link; leave it out with .dockerignore");
     }
     Ok(())
+}
+
+/// At most `max` bytes of a plain file, and its mode. What took its name meanwhile is neither
+/// followed (a link) nor waited for (a pipe).
+fn read_plain(path: &Path, max: u64) -> Result<(Vec<u8>, u32)> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = fs::File::options()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        bail!("it is not a plain file");
+    }
+    let mut bytes = Vec::new();
+    file.take(max).read_to_end(&mut bytes)?;
+    Ok((bytes, meta.mode() & 0o777))
 }
 
 fn walk(folder: &Path, below: &Path, rules: &Rules, found: &mut Vec<PathBuf>) -> Result<()> {
@@ -97,12 +120,15 @@ struct Rules {
 impl Rules {
     fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(".dockerignore");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-        };
-        Self::parse(&text)
+        if matches!(path.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound) {
+            return Self::parse("");
+        }
+        let cannot = || format!("cannot read {}", path.display());
+        let (bytes, _) = read_plain(&path, MAX_IGNORE + 1).with_context(cannot)?;
+        if bytes.len() as u64 > MAX_IGNORE {
+            bail!("{} is larger than {MAX_IGNORE} bytes", path.display());
+        }
+        Self::parse(&String::from_utf8(bytes).with_context(cannot)?)
     }
 
     fn parse(text: &str) -> Result<Self> {
@@ -163,6 +189,30 @@ mod tests {
         );
         assert!(!ignored("*.md", "a/x.md"), "a star does not cross a slash");
         assert!(ignored("# c\n\n/abs/", "abs/x"));
+    }
+
+    #[test]
+    fn a_link_or_a_pipe_that_took_the_name_of_a_file_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::os::unix::fs::symlink("/etc/passwd", at("link")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), 0o600.into()).unwrap();
+        assert!(read_plain(&at("link"), 10).is_err());
+        assert!(read_plain(&at("pipe"), 10).is_err());
+        std::os::unix::fs::symlink("/etc/passwd", at(".dockerignore")).unwrap();
+        assert!(pack(folder.path(), 1 << 20).is_err());
+    }
+
+    #[test]
+    fn no_more_of_a_file_is_read_than_there_is_room_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = fs::File::create(folder.path().join("sparse")).unwrap();
+        file.set_len(1 << 40).unwrap();
+        let error = pack(folder.path(), 1 << 20).unwrap_err().to_string();
+        assert!(error.contains("limits.context"), "{error}");
+        fs::rename(folder.path().join("sparse"), folder.path().join(".dockerignore")).unwrap();
+        let error = pack(folder.path(), 1 << 20).err().unwrap().to_string();
+        assert!(error.contains("larger than 1048576"), "{error}");
     }
 
     #[test]
