@@ -28,10 +28,13 @@ fn main() {
 
     // Packagers may bring a binary that was built elsewhere.
     let binary = match env::var_os("SEATRIAL_HOLDER") {
-        Some(path) => PathBuf::from(path),
+        Some(path) => {
+            println!("cargo::rerun-if-changed={}", Path::new(&path).display());
+            PathBuf::from(path)
+        }
+        // Not watched: it is younger than this run, so cargo would build everything once more.
         None => build(&workspace, &holder, &out),
     };
-    println!("cargo::rerun-if-changed={}", binary.display());
     let bytes = match fs::read(&binary) {
         Ok(bytes) => bytes,
         Err(error) => panic!("cannot read {}: {error}", binary.display()),
