@@ -20,9 +20,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("seatrial-policy", &["seatrial-core"]),
     ("seatrial-engine", &["seatrial-core"]),
     ("seatrial-scan", &["seatrial-core"]),
+    ("seatrial-store", &["seatrial-core"]),
     (
         "seatrial-pipeline",
         &["seatrial-core", "seatrial-dockerfile", "seatrial-policy"],
+    ),
+    (
+        "seatrial-server",
+        &[
+            "seatrial-core",
+            "seatrial-dockerfile",
+            "seatrial-policy",
+            "seatrial-pipeline",
+        ],
     ),
     (
         "seatrial",
@@ -33,13 +43,22 @@ const ARROWS: &[(&str, &[&str])] = &[
             "seatrial-engine",
             "seatrial-scan",
             "seatrial-pipeline",
+            "seatrial-store",
+            "seatrial-server",
         ],
     ),
     ("xtask", &[]),
 ];
 
 /// Dependencies that stay behind one seam.
-const ONLY_IN: &[(&str, &[&str])] = &[("bollard", &["seatrial-engine"]), ("anyhow", &["seatrial", "xtask"])];
+const ONLY_IN: &[(&str, &[&str])] = &[
+    ("bollard", &["seatrial-engine"]),
+    ("anyhow", &["seatrial", "xtask"]),
+    ("axum", &["seatrial-server"]),
+    ("lapin", &["seatrial-store"]),
+    ("redis", &["seatrial-store"]),
+    ("rusqlite", &["seatrial-store"]),
+];
 
 /// A longer file is hard to hold in the head.
 const LONGEST_FILE: usize = 600;

@@ -11,7 +11,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     BoxError,
@@ -270,7 +270,7 @@ pub struct Usage {
 }
 
 /// The walls that stood around a guest, as the Engine told them before the start: part of the result.
-#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Walls {
     /// Engine version.
     pub engine: String,

@@ -78,7 +78,7 @@ impl fmt::Display for AttemptId {
 }
 
 /// A value that ties log lines, events and objects of one request together.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CorrelationId(String);
 

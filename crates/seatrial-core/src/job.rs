@@ -37,7 +37,8 @@ impl fmt::Display for Stage {
 pub struct Token(pub u64);
 
 /// Where a job is.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "lowercase")]
 pub enum JobState {
     /// Waiting for a worker; `attempt` is the number that the next try will have.
     Queued {
@@ -66,8 +67,12 @@ pub enum Event {
     Entered(Token, Stage),
     /// The worker ended it.
     Settled(Token, Outcome),
-    /// The worker handed it back, or its lease ran out.
+    /// The try is over without an end of the job: a fault of ours, or its lease ran out.
     Released,
+    /// The worker gives it back untried: it drains. Uses up no attempt.
+    HandedBack(Token),
+    /// It ends whoever holds it: past its deadline, or out of tries. Only a reaper says so.
+    Overruled(Outcome),
     /// Somebody asked for its end while it waited.
     Cancelled,
     /// It waited longer than the queue allows.
@@ -113,6 +118,8 @@ impl JobState {
             },
             (Running { token, .. }, Event::Settled(by, outcome)) if by == token => Settled(outcome),
             (Running { attempt, .. }, Event::Released) => Queued { attempt: attempt + 1 },
+            (Running { token, attempt, .. }, Event::HandedBack(by)) if by == token => Queued { attempt },
+            (Queued { .. } | Running { .. }, Event::Overruled(outcome)) => Settled(outcome),
             (state, event) => return Err(IllegalMove { state, event }),
         })
     }
@@ -234,6 +241,8 @@ pub enum Reason {
     Cancelled,
     /// It waited longer than the queue allows.
     QueueTime,
+    /// Workers were lost while they held it, more often than it may be tried.
+    WorkersLost,
     /// The Engine cannot be reached or went away.
     EngineGone,
     /// The Engine refused what we asked.
@@ -266,7 +275,7 @@ impl fmt::Display for Reason {
 }
 
 /// The end of a job: what, why, whose doing, in a sentence, and what to do about it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Outcome {
     /// The word.
     pub ending: Ending,
@@ -338,6 +347,33 @@ impl Outcome {
             "The job waited longer than the queue allows.",
         )
         .with_remedy("Submit it again when fewer jobs wait, or raise the queue limit.")
+    }
+
+    /// A worker was lost again and again while it held this job.
+    #[must_use]
+    pub fn poison(losses: u32) -> Self {
+        Self::errored(
+            Reason::WorkersLost,
+            format!("{losses} workers were lost while they held this job; it is not tried again."),
+        )
+        .with_remedy("The job's events name the workers; their hosts' logs say why they ended.")
+    }
+
+    /// Its deadline passed, and no worker ended it.
+    #[must_use]
+    pub fn overdue() -> Self {
+        Self::timed_out(Reason::JobTime, "The job was not over at its deadline.")
+            .blamed_on(Blame::Platform)
+            .with_remedy("Look at the workers' load and logs; submit the job again.")
+    }
+
+    /// The codes without the words: what a ledger may hold. The words may quote the guest, so they
+    /// stand in the sealed report.
+    #[must_use]
+    pub fn without_words(mut self) -> Self {
+        self.message.clear();
+        self.remedy = None;
+        self
     }
 
     /// The same with a remedy.

@@ -4,22 +4,27 @@
 //! read except through [`jiff::Timestamp`] values that callers pass in. Adapters (`seatrial-engine`,
 //! `seatrial-scan`) implement the seams; `seatrial-pipeline` walks a job through them.
 //!
-//! Reading order: [`id`], [`digest`], [`finding`], [`limits`], [`job`] (the state machine),
-//! [`view`] (what users see), then the seams [`engine`] and [`scanner`].
+//! Reading order: [`id`], [`digest`], [`finding`], [`limits`], [`job`] (the state machine), [`record`]
+//! (what a ledger holds of a job, and its one mover), [`view`] (what users see), then the seams
+//! [`engine`], [`scanner`], [`ledger`], [`vault`], [`dispatch`].
 
 pub mod digest;
+pub mod dispatch;
 pub mod engine;
 pub mod finding;
 pub mod id;
 pub mod image;
 pub mod job;
+pub mod ledger;
 pub mod limits;
 pub mod log;
 pub mod oci;
 pub mod progress;
+pub mod record;
 pub mod scanner;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod vault;
 pub mod view;
 
 /// A boxed error that keeps its chain of sources.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     digest::Digest,
@@ -90,7 +90,7 @@ pub struct JobView {
 }
 
 /// The Dockerfile, by digest.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DockerfileView {
     /// SHA-256 of the text.
     pub digest: Digest,

@@ -1,0 +1,1 @@
+//! Everything that remembers: ledgers, dispatch, vaults.
