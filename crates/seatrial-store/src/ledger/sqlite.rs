@@ -104,7 +104,7 @@ impl Ledger for SqliteLedger {
     async fn list(&self, filter: &Filter) -> Result<Page, LedgerError> {
         let filter = filter.clone();
         self.readers
-            .ask("list jobs", move |db| queries::list(db, &filter))
+            .ask("list jobs", move |db| queries::list(db, &filter, queries::GLANCE))
             .await
     }
 

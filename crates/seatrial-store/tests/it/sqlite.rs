@@ -89,6 +89,24 @@ fn raw(path: &Path) -> Connection {
     db
 }
 
+/// The numbers that the file keeps are those of its jobs.
+fn the_tallies_are_true(path: &Path) {
+    let db = raw(path);
+    let mut counted = [0; 7];
+    let mut read = db
+        .prepare("SELECT lane, count(*) FROM jobs WHERE lane < 7 GROUP BY lane")
+        .unwrap();
+    let lanes = read
+        .query_map([], |row| Ok((row.get::<_, u8>(0)?, row.get::<_, i64>(1)?)))
+        .unwrap();
+    for (lane, jobs) in lanes.map(Result::unwrap) {
+        counted[usize::from(lane)] = jobs;
+    }
+    let kept = |row: &rusqlite::Row<'_>| (0..7).map(|lane| row.get::<_, i64>(1 + lane)).collect();
+    let kept: Result<Vec<_>, _> = db.query_row("SELECT * FROM tallies", [], |row| Ok(kept(row))).unwrap();
+    assert_eq!(kept.unwrap(), counted);
+}
+
 async fn rig() -> Sqlite {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");

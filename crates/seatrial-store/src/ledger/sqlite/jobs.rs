@@ -308,10 +308,10 @@ fn follow(
             .prepare_cached("INSERT INTO news (job, seq, body) VALUES (?, ?, ?)")?
             .execute(params![seq, news.seq.cast_signed(), body])?;
     }
-    let was_over = before.is_some_and(|before| before.settled_at.is_some());
-    if !was_over && spot.settled_at.is_some() && record.webhook.is_some() {
+    // A job that is over does not move, so this is the move that ended it.
+    if spot.settled_at.is_some() && record.webhook.is_some() {
         turn.db
-            .prepare_cached("INSERT OR IGNORE INTO deliveries (id, due_at, tries) VALUES (?, ?, 0)")?
+            .prepare_cached("INSERT INTO deliveries (id, due_at, tries) VALUES (?, ?, 0)")?
             .execute(params![record.id.to_string(), turn.now])?;
     }
     recount(turn, before.map(|before| before.lane), Some(spot.lane));

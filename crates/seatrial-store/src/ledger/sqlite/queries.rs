@@ -20,7 +20,7 @@ use super::{
 use crate::ledger::stored;
 
 /// Rows that one page of a list looks at: a filter that matches rarely gives short pages.
-const GLANCE: usize = 10_000;
+pub(super) const GLANCE: usize = 10_000;
 
 pub(super) fn get(db: &Connection, id: JobId) -> Result<Option<JobRecord>, Fault> {
     let mut read = db.prepare_cached("SELECT record FROM jobs WHERE id = ?")?;
@@ -111,8 +111,9 @@ pub(super) fn stats(db: &Connection, now: i64) -> Result<Stats, Fault> {
     Ok(stats)
 }
 
-/// One page. Rows come from the index that narrows most; the filter itself decides.
-pub(super) fn list(db: &Connection, filter: &Filter) -> Result<Page, Fault> {
+/// One page. Rows come from the index that narrows most; the filter itself decides. At most `glance` rows
+/// of an index are looked at.
+pub(super) fn list(db: &Connection, filter: &Filter, glance: usize) -> Result<Page, Fault> {
     const COLUMNS: &str = "SELECT jobs.id, jobs.created_at, jobs.caller, jobs.lane, jobs.record FROM";
     // Behind every id.
     let before = filter.before.map_or_else(|| "k".to_owned(), |id| id.to_string());
@@ -125,25 +126,25 @@ pub(super) fn list(db: &Connection, filter: &Filter) -> Result<Page, Fault> {
             "{COLUMNS} labels JOIN jobs ON jobs.id = labels.id
              WHERE labels.key = ? AND labels.value = ? AND labels.id < ? ORDER BY labels.id DESC"
         );
-        return page(db, filter, lanes.as_deref(), &sql, &[label, value, &before]);
+        return page(db, filter, glance, lanes.as_deref(), &sql, &[label, value, &before]);
     }
     match (&filter.caller, &lanes) {
         // Few run at a time, of whomever; of the others a caller's own are fewer.
         (Some(caller), lanes) if filter.state != Some(StateFilter::Running) => {
             let sql = format!("{COLUMNS} jobs WHERE caller = ? AND id < ? ORDER BY id DESC");
-            page(db, filter, lanes.as_deref(), &sql, &[caller, &before])
+            page(db, filter, glance, lanes.as_deref(), &sql, &[caller, &before])
         }
         (_, Some(lanes)) => {
             let mut pages = Vec::new();
             for lane in lanes {
                 let sql = format!("{COLUMNS} jobs WHERE lane = ? AND id < ? ORDER BY id DESC");
-                pages.push(page(db, filter, None, &sql, &[&lane.0, &before])?);
+                pages.push(page(db, filter, glance, None, &sql, &[&lane.0, &before])?);
             }
             Ok(merge(pages, filter.limit))
         }
         (_, None) => {
             let sql = format!("{COLUMNS} jobs WHERE id < ? ORDER BY id DESC");
-            page(db, filter, None, &sql, &[&before])
+            page(db, filter, glance, None, &sql, &[&before])
         }
     }
 }
@@ -151,6 +152,7 @@ pub(super) fn list(db: &Connection, filter: &Filter) -> Result<Page, Fault> {
 fn page(
     db: &Connection,
     filter: &Filter,
+    glance: usize,
     lanes: Option<&[Lane]>,
     sql: &str,
     values: &[&dyn ToSql],
@@ -162,7 +164,7 @@ fn page(
     let mut looked_at = 0;
     let mut last = None;
     while let Some(row) = rows.next()? {
-        if page.jobs.len() == filter.limit || looked_at == GLANCE {
+        if page.jobs.len() == filter.limit || looked_at == glance {
             page.next = last;
             break;
         }

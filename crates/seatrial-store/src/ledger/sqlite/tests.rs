@@ -3,7 +3,8 @@
 use std::{sync::mpsc, task::Poll};
 
 use seatrial_core::{
-    ledger::{Created, Idempotency},
+    ledger::{Created, Idempotency, StateFilter},
+    record::Priority,
     testing::ledger::{BUDGETS, LONG, made, new_job},
 };
 use tempfile::TempDir;
@@ -95,7 +96,7 @@ async fn a_call_that_fails_does_not_spoil_those_of_its_transaction() {
         Box::pin(ledger.create(new_job("other"))),
     ];
     for call in &mut calls {
-        assert!(futures_poll(call.as_mut()).await.is_none());
+        assert!(poll_once(call.as_mut()).await.is_none());
     }
     drop(release);
     let [small, big, other] = calls;
@@ -120,15 +121,118 @@ async fn a_claim_whose_caller_has_gone_takes_nothing() {
     {
         let take = move |turn: &mut writer::Turn<'_>| jobs::claim(turn, &claim);
         let mut call = Box::pin(ledger.writer.ask("claim jobs", take));
-        assert!(futures_poll(call.as_mut()).await.is_none());
+        assert!(poll_once(call.as_mut()).await.is_none());
     }
     drop(release);
     made(&ledger, new_job("b")).await;
     assert_eq!(ledger.get(job.id).await.unwrap(), Some(job));
 }
 
+#[tokio::test]
+async fn changes_of_this_process_ring_without_a_look_at_the_file() {
+    let (_folder, ledger) = ledger();
+    let patience = Duration::from_secs(60);
+    let heard = Heard::default();
+    ledger.bell.work(&heard, patience).await; // what came before counts
+    // Nobody waits by the ledger's own calls, so its watcher does not look.
+    let ringing = timeout(patience, ledger.bell.work(&heard, patience * 2));
+    let (rung, job) = tokio::join!(ringing, made(&ledger, new_job("a")));
+    rung.unwrap();
+    let watch = ledger.bell.watch(job.id);
+    let ringing = timeout(patience, watch.moved.notified());
+    let (rung, moved) = tokio::join!(ringing, ledger.apply(job.id, Move::Cancel));
+    rung.unwrap();
+    moved.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn positions_follow_the_claims_at_once_in_a_short_queue_and_soon_in_a_deep_one() {
+    let (_folder, ledger) = ledger();
+    let claim = |slots| Claim {
+        worker: "ann".into(),
+        slots,
+        lease: LONG,
+    };
+    let mut last = made(&ledger, new_job("a")).await.id;
+    for _ in 0..19 {
+        last = made(&ledger, new_job("a")).await.id;
+    }
+    for before in (1..20).rev() {
+        assert_eq!(ledger.position(last).await.unwrap(), Some(before));
+        assert_eq!(ledger.claim(&claim(1)).await.unwrap().len(), 1);
+    }
+    let calls: Vec<_> = (0..600).map(|_| ledger.create(new_job("b"))).collect();
+    let mut calls: Vec<_> = calls.into_iter().map(Box::pin).collect();
+    for call in &mut calls {
+        let _ = poll_once(call.as_mut()).await;
+    }
+    for call in calls {
+        call.await.unwrap();
+    }
+    last = made(&ledger, new_job("b")).await.id;
+    assert_eq!(ledger.position(last).await.unwrap(), Some(601));
+    assert_eq!(ledger.claim(&claim(50)).await.unwrap().len(), 50);
+    // Each thread follows: whoever answers, the answer is the new one.
+    let followed = async {
+        let mut right = 0;
+        while right < 50 {
+            let position = ledger.position(last).await.unwrap();
+            right = if position == Some(551) { right + 1 } else { 0 };
+        }
+    };
+    timeout(Duration::from_secs(60), followed).await.unwrap();
+}
+
+#[tokio::test]
+async fn pages_that_end_early_neither_skip_nor_repeat() {
+    let (_folder, ledger) = ledger();
+    for n in 0..60 {
+        let mut job = new_job(["a", "b", "c"][n % 3]);
+        job.priority = Priority::ALL[n / 2 % 3];
+        job.delay = [Duration::ZERO, LONG][n / 3 % 2];
+        job.labels.insert("parity".into(), ["even", "odd"][n % 2].into());
+        let job = made(&ledger, job).await;
+        if n % 7 == 0 {
+            ledger.apply(job.id, Move::Cancel).await.unwrap().unwrap();
+        }
+    }
+    let all = Filter {
+        limit: 99,
+        ..Filter::default()
+    };
+    let all = ledger.list(&all).await.unwrap().jobs;
+    let queued = Some(StateFilter::Queued);
+    let (caller, label) = (Some("a".to_owned()), Some(("parity".to_owned(), "odd".to_owned())));
+    for n in 0..8 {
+        let filter = Filter {
+            caller: caller.clone().filter(|_| n & 1 > 0),
+            state: queued.filter(|_| n & 2 > 0),
+            label: label.clone().filter(|_| n & 4 > 0),
+            limit: 7,
+            ..Filter::default()
+        };
+        let expected: Vec<_> = all.iter().filter(|job| filter.takes(job)).cloned().collect();
+        for glance in [1, 2, 5, 100] {
+            let mut filter = filter.clone();
+            let mut seen = Vec::new();
+            loop {
+                let asked = filter.clone();
+                let list = move |db: &rusqlite::Connection| queries::list(db, &asked, glance);
+                let page = ledger.readers.ask("list jobs", list).await.unwrap();
+                assert!(page.jobs.len() <= 7);
+                seen.extend(page.jobs);
+                match page.next {
+                    Some(next) => filter.before = Some(next),
+                    None => break,
+                }
+            }
+            assert_eq!(seen, expected, "filter {n}, glance {glance}");
+        }
+    }
+}
+
 /// Polls once, so that a call is on its way.
-async fn futures_poll<F: Future>(mut call: std::pin::Pin<&mut F>) -> Option<F::Output> {
+async fn poll_once<F: Future>(mut call: std::pin::Pin<&mut F>) -> Option<F::Output> {
     std::future::poll_fn(|context| match call.as_mut().poll(context) {
         Poll::Ready(answer) => Poll::Ready(Some(answer)),
         Poll::Pending => Poll::Ready(None),

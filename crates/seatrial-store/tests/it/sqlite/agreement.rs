@@ -157,6 +157,7 @@ async fn compare(sqlite: &dyn Ledger, memory: &MemoryLedger, known: &[JobId]) {
 }
 
 async fn the_numbers_are_true(rig: &super::Sqlite) {
+    super::the_tallies_are_true(&rig.path());
     let stats = rig.ledger.stats().await.unwrap();
     let count = async |state| {
         let filter = Filter {

@@ -42,6 +42,7 @@ async fn a_damaged_record_is_set_aside_by_whoever_meets_it_and_erased_by_retenti
         assert!(ledger.erase(id).await.unwrap());
         assert_eq!(ledger.get(id).await.unwrap(), None);
     }
+    super::the_tallies_are_true(&rig.path());
     let left: i64 = super::raw(&rig.path())
         .query_row(
             "SELECT (SELECT count(*) FROM news) + (SELECT count(*) FROM labels)",
