@@ -2,7 +2,7 @@
 //!
 //! # Durability
 //! A write-ahead log that is flushed to the disk before anybody is answered. One thread of each process
-//! writes ([`writer`]); calls that come while it waits for the disk share the next transaction, so many
+//! writes; calls that come while it waits for the disk share the next transaction, so many
 //! submitters cost hardly more flushes than one.
 //!
 //! # Cost
