@@ -182,11 +182,8 @@ impl Case {
         settings: Settings,
     ) -> Self {
         let created_at = Timestamp::now();
-        let limits = &settings.policy.limits;
-        // The bounds of all stages, each try anew. An Engine that is slow between them ends at this.
-        let ours = RESOLVE_TIME + LOAD_TIME + COLLECT_TIME;
-        let one_try = limits.build.time + limits.scan.time + limits.run.time + ours;
-        let deadline_at = created_at + one_try * settings.attempts.max(1);
+        // An Engine that is slow between the stages ends at this.
+        let deadline_at = created_at + settings.longest_trial();
         Self {
             id,
             correlation_id,

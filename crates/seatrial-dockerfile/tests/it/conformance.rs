@@ -122,5 +122,8 @@ fn honest_files_raise_only_what_was_looked_at() {
             *counts.entry(finding.rule.to_string()).or_default() += 1;
         }
     }
-    assert_eq!(counts, ON_REAL_FILES.map(|(rule, count)| (rule.to_owned(), count)).into());
+    assert_eq!(
+        counts,
+        ON_REAL_FILES.map(|(rule, count)| (rule.to_owned(), count)).into()
+    );
 }
