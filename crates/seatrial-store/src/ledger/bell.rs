@@ -28,6 +28,8 @@ pub(crate) struct Bell {
 #[derive(Debug)]
 struct Watched {
     watchers: usize,
+    /// The revision that the watchers know, where a ledger tells it; the inner one is `None` for no job.
+    known: Option<Option<i64>>,
     moved: Arc<Notify>,
 }
 
@@ -77,6 +79,7 @@ impl Bell {
         let mut jobs = self.jobs();
         let watched = jobs.entry(id).or_insert_with(|| Watched {
             watchers: 0,
+            known: None,
             moved: Arc::default(),
         });
         watched.watchers += 1;
@@ -84,6 +87,23 @@ impl Bell {
             bell: self,
             id,
             moved: Arc::clone(&watched.moved),
+        }
+    }
+
+    /// Jobs that are watched, with the revision that is known.
+    pub(crate) fn watched(&self) -> Vec<(JobId, Option<i64>)> {
+        let jobs = self.jobs();
+        let known = jobs.iter().filter_map(|(id, watched)| Some((*id, watched.known?)));
+        known.collect()
+    }
+
+    /// A job has this revision; rings if watchers know another one.
+    pub(crate) fn learn(&self, id: JobId, revision: Option<i64>) {
+        if let Some(watched) = self.jobs().get_mut(&id) {
+            let known = watched.known.replace(revision);
+            if known.is_some_and(|known| known != revision) {
+                watched.moved.notify_waiters();
+            }
         }
     }
 
