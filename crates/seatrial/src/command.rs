@@ -4,10 +4,12 @@ pub(crate) mod analyze;
 pub(crate) mod config;
 pub(crate) mod db;
 pub(crate) mod doctor;
+pub(crate) mod keys;
 pub(crate) mod parse;
 pub(crate) mod policy;
 pub(crate) mod rules;
 pub(crate) mod run;
+pub(crate) mod serve;
 
 use std::{
     io::{Read as _, Write as _},

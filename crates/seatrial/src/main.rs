@@ -9,6 +9,7 @@ mod context;
 mod progress;
 mod show;
 mod verdict;
+mod wiring;
 
 use std::{io::IsTerminal as _, process::ExitCode};
 
@@ -59,6 +60,9 @@ fn start(cli: &Cli) -> Result<u8> {
 async fn dispatch(cli: &Cli, config: &Config) -> Result<u8> {
     match &cli.command {
         Command::Run(args) => command::run::run(cli, config, args).await,
+        Command::Serve(args) => command::serve::serve(config, args).await,
+        Command::Worker(args) => command::serve::worker(config, args).await,
+        Command::Keys(what) => command::keys::run(what),
         Command::Analyze(args) => command::analyze::run(cli, config, args),
         Command::Parse(args) => command::parse::run(args),
         Command::Rules(args) => command::rules::run(args),

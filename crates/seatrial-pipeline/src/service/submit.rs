@@ -234,12 +234,15 @@ fn pack(submission: &Submission) -> Result<Vec<u8>, serde_json::Error> {
     Ok(packed)
 }
 
-fn unpack(packed: &[u8]) -> Result<(Header, BTreeMap<String, Arc<[u8]>>), serde_json::Error> {
+/// Files for `/inputs`, by name.
+type Inputs = BTreeMap<String, Arc<[u8]>>;
+
+fn unpack(packed: &[u8]) -> Result<(Header, Inputs), serde_json::Error> {
     use serde::de::Error as _;
     let end = packed.iter().position(|byte| *byte == b'\n').unwrap_or(packed.len());
     let header: Header = serde_json::from_slice(&packed[..end])?;
     let mut rest = packed.get(end + 1..).unwrap_or_default();
-    let mut inputs = BTreeMap::new();
+    let mut inputs = Inputs::new();
     for (name, length) in &header.inputs {
         let (bytes, after) = rest
             .split_at_checked(*length)

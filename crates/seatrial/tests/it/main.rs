@@ -13,5 +13,8 @@ mod cli;
 mod docker_examples;
 mod docker_forms;
 mod docker_lifecycle;
+mod docker_service;
 mod docker_specimens;
+mod house;
+mod service;
 mod support;
