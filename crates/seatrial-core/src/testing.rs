@@ -1,6 +1,8 @@
 //! An Engine and a scanner in memory, for tests of the pipeline: they do what a script says and
 //! write down what was asked of them. Never part of a product build (feature `testing`).
 
+pub mod vault;
+
 use std::{
     collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
