@@ -1,3 +1,4 @@
 //! Everything that remembers: ledgers, dispatch, vaults.
 
 pub mod ledger;
+pub mod vault;
