@@ -1,1 +1,7 @@
 //! Everything that remembers: ledgers, dispatch, vaults.
+
+pub mod dispatch;
+pub mod ledger;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod tls;
