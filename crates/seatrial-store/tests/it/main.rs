@@ -4,5 +4,6 @@
 #![allow(clippy::print_stderr, reason = "a test says what it could not check")]
 
 mod memory;
+mod redis;
 mod sqlite;
 mod vault;
