@@ -14,6 +14,7 @@ use seatrial_core::{
     job::{Event, JobState, Stage, Token},
     log::{BoundedLog, LogSink},
     progress::{Progress, Watch},
+    record::JobRecord,
     scanner::Scanner,
     view::{ArtifactView, ImageView, ResultView, ScanView},
 };
@@ -193,6 +194,22 @@ impl Case {
             created_at,
             deadline_at,
             state: Mutex::new(JobState::admitted()),
+            evidence: Mutex::default(),
+        }
+    }
+
+    /// A stored job in the hands of a worker: its times are the ledger's.
+    #[must_use]
+    pub fn stored(record: &JobRecord, submission: Submission, admitted: Admitted, settings: Settings) -> Self {
+        Self {
+            id: record.id,
+            correlation_id: record.correlation_id.clone(),
+            submission,
+            admitted,
+            settings,
+            created_at: record.created_at,
+            deadline_at: record.deadline_at,
+            state: Mutex::new(record.state.clone()),
             evidence: Mutex::default(),
         }
     }

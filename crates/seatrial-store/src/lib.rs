@@ -1,1 +1,3 @@
 //! Everything that remembers: ledgers, dispatch, vaults.
+
+pub mod ledger;

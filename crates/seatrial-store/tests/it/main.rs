@@ -1,0 +1,6 @@
+//! Contracts, on each store.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod memory;
+mod sqlite;
