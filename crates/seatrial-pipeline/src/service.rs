@@ -15,6 +15,7 @@ use seatrial_core::{
 
 use crate::case::{COLLECT_TIME, LOAD_TIME, RESOLVE_TIME, Settings};
 
+pub mod end;
 pub mod read;
 pub mod submit;
 pub mod upkeep;

@@ -4,8 +4,8 @@ use std::{future::poll_fn, task::Poll, time::Duration};
 
 use seatrial_core::{
     id::JobId,
-    job::Stage,
-    ledger::{Filter, LedgerError},
+    job::{JobState, Stage},
+    ledger::LedgerError,
     record::{JobRecord, News, NewsBody},
     vault::{BlobKind, VaultError},
     view::{JobView, Report},
@@ -54,13 +54,33 @@ pub async fn record(service: &Service, caller: Option<&str>, id: JobId) -> Resul
 /// # Errors
 /// [`ServiceError`]; bytes whose time to live is over are left out instead.
 pub async fn view(service: &Service, record: &JobRecord) -> Result<JobView, ServiceError> {
+    let position = position(service, record).await?;
+    view_at(service, record, position).await
+}
+
+/// Jobs before this one; `None` when it does not wait.
+///
+/// # Errors
+/// [`LedgerError`].
+pub async fn position(service: &Service, record: &JobRecord) -> Result<Option<u64>, LedgerError> {
+    match record.state {
+        JobState::Queued { .. } => service.ledger.position(record.id).await,
+        JobState::Running { .. } | JobState::Settled(_) => Ok(None),
+    }
+}
+
+/// The document of a job whose position is known.
+///
+/// # Errors
+/// [`ServiceError`]; bytes whose time to live is over are left out instead.
+pub async fn view_at(
+    service: &Service,
+    record: &JobRecord,
+    position: Option<u64>,
+) -> Result<JobView, ServiceError> {
     let documents = match documents(service, record).await {
         Err(ServiceError::Vault(VaultError::Missing { .. })) => Documents::Gone,
         other => other?,
-    };
-    let position = match record.outcome() {
-        None => service.ledger.position(record.id).await?,
-        Some(_) => None,
     };
     Ok(stored_view(record, documents, position))
 }
@@ -72,23 +92,6 @@ async fn documents(service: &Service, record: &JobRecord) -> Result<Documents, S
     }
     let bytes = blob(service, record, BlobKind::Admission).await?;
     Ok(Documents::Admission(Box::new(serde_json::from_slice(&bytes)?)))
-}
-
-/// Documents of some jobs, newest first, and where the next page begins.
-///
-/// # Errors
-/// [`ServiceError`].
-pub async fn list(
-    service: &Service,
-    filter: &Filter,
-) -> Result<(Vec<(JobRecord, JobView)>, Option<JobId>), ServiceError> {
-    let page = service.ledger.list(filter).await?;
-    let mut jobs = Vec::with_capacity(page.jobs.len());
-    for record in page.jobs {
-        let view = view(service, &record).await?;
-        jobs.push((record, view));
-    }
-    Ok((jobs, page.next))
 }
 
 /// Bytes of a job that there is one of. [`VaultError::Missing`] when the record names none.
