@@ -104,7 +104,7 @@ async fn a_rejected_text_asks_the_engine_for_nothing() {
         (Ending::Rejected, Reason::FindingsBlock)
     );
     assert!(fake.script().asked.is_empty(), "{:?}", fake.script().asked);
-    assert!(view.analysis.blocking.contains(&"ST003"));
+    assert!(view.analysis.blocking.contains(&"ST003".into()));
 }
 
 #[tokio::test]
