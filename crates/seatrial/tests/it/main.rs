@@ -10,8 +10,10 @@
 )]
 
 mod cli;
+mod client;
 mod docker_examples;
 mod docker_forms;
 mod docker_lifecycle;
 mod docker_specimens;
+mod fake;
 mod support;
