@@ -1,5 +1,7 @@
 //! The command line: what can be asked, in clap's words.
 
+pub(crate) mod client;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -36,7 +38,10 @@ Exit codes:
   4  timed out        a limit of time ran out
   5  cancelled        somebody asked for the end
   6  errored          our fault or an upstream's: Engine, scanner, database
-  7  expired          it waited too long";
+  7  expired          it waited too long
+
+`submit --wait` and `wait` exit with the job's code. 6 also says that the server cannot be reached, and
+130 that the waiting was interrupted: the job goes on.";
 
 /// When to colour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -61,6 +66,26 @@ pub(crate) enum Command {
     /// Key rings of the vault.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Hand a Dockerfile to a server and print the job's id.
+    Submit(Box<client::SubmitArgs>),
+    /// Say where a job is, or how it ended.
+    Status(client::StatusArgs),
+    /// Wait for jobs and exit as they ended.
+    Wait(client::WaitArgs),
+    /// Show what a job's stages wrote, or its whole story.
+    Logs(client::LogsArgs),
+    /// Show what happened to a job.
+    Events(client::EventsArgs),
+    /// Fetch a job's result: the exact bytes.
+    Result(client::ResultArgs),
+    /// Ask for a job's end.
+    Cancel(client::CancelArgs),
+    /// List jobs, the newest first.
+    List(client::ListArgs),
+    /// List the workers of a server.
+    Workers(client::WorkersArgs),
+    /// Watch queue and workers.
+    Top(client::TopArgs),
     /// Judge Dockerfiles without building anything: no Engine is needed.
     Analyze(AnalyzeArgs),
     /// Show how a Dockerfile is read, instruction by instruction.

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stderr, reason = "a command line speaks on its streams")]
 
 mod cli;
+mod client;
 mod command;
 mod config;
 mod context;
@@ -19,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     cli::{Cli, Command, ConfigCommand, When},
+    client::Failure,
     config::{Config, LogFormat},
 };
 
@@ -27,6 +29,8 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // TLS of every client in this process. It fails only if somebody chose a provider before us.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     match cli.color {
         When::Auto => {}
         When::Always => anstream::ColorChoice::Always.write_global(),
@@ -34,10 +38,16 @@ fn main() -> ExitCode {
     }
     match start(&cli) {
         Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(USAGE)
-        }
+        Err(error) => match error.downcast_ref::<Failure>() {
+            Some(failure) => {
+                eprint!("{}", failure.explain());
+                ExitCode::from(failure.exit_code())
+            }
+            None => {
+                eprintln!("error: {error:#}");
+                ExitCode::from(USAGE)
+            }
+        },
     }
 }
 
@@ -63,6 +73,16 @@ async fn dispatch(cli: &Cli, config: &Config) -> Result<u8> {
         Command::Serve(args) => command::serve::serve(config, args).await,
         Command::Worker(args) => command::serve::worker(config, args).await,
         Command::Keys(what) => command::keys::run(what),
+        Command::Submit(args) => command::submit::run(cli, args).await,
+        Command::Status(args) => command::status::run(cli, args).await,
+        Command::Wait(args) => command::wait::run(cli, args).await,
+        Command::Logs(args) => command::logs::run(cli, args).await,
+        Command::Events(args) => command::events::run(cli, args).await,
+        Command::Result(args) => command::result::run(cli, args).await,
+        Command::Cancel(args) => command::cancel::run(cli, args).await,
+        Command::List(args) => command::list::run(cli, args).await,
+        Command::Workers(args) => command::workers::run(cli, args).await,
+        Command::Top(args) => command::top::run(cli, args).await,
         Command::Analyze(args) => command::analyze::run(cli, config, args),
         Command::Parse(args) => command::parse::run(args),
         Command::Rules(args) => command::rules::run(args),

@@ -10,6 +10,7 @@
 )]
 
 mod cli;
+mod client;
 mod docker_examples;
 mod docker_forms;
 mod docker_lifecycle;
@@ -17,4 +18,5 @@ mod docker_service;
 mod docker_specimens;
 mod house;
 mod service;
+mod fake;
 mod support;

@@ -1,0 +1,652 @@
+//! The client of a server: the real binary against a server that answers as each test says.
+
+use std::{
+    io::Write as _,
+    net::TcpListener,
+    process::{Output, Stdio},
+    sync::mpsc,
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    fake::{Answer, Fake, ID, event, job},
+    support::seatrial,
+};
+
+const PATH: &str = "/v1/jobs/job_01KAZ0000000000000000000AB";
+
+fn ask(fake: &Fake, args: &[&str]) -> Output {
+    seatrial()
+        .env("SEATRIAL_SERVER", &fake.url)
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn a_server_that_is_not_there_is_6_with_what_to_do() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let output = seatrial().args(["list", "--server", &url]).output().unwrap();
+    assert_eq!(code(&output), 6, "{}", err(&output));
+    let told = err(&output);
+    assert!(
+        told.contains(&format!("error: cannot reach the server at {url}: Connection refused")),
+        "{told}"
+    );
+    assert!(told.contains("help: start one with `seatrial serve`"), "{told}");
+    assert!(told.contains("trying again"), "{told}");
+}
+
+#[test]
+fn a_bad_job_id_is_refused_before_anything_is_asked() {
+    let fake = Fake::start(|_, _| Answer::json(200, &json!({})));
+    for args in [["status", "nonsense"], ["cancel", "job_"], ["logs", "../../etc"]] {
+        let output = ask(&fake, &args);
+        assert_eq!(code(&output), 2, "{args:?}");
+        assert!(
+            err(&output).contains("a job id is 'job_' and 26 characters"),
+            "{}",
+            err(&output)
+        );
+    }
+    assert!(fake.seen().is_empty());
+}
+
+#[test]
+fn submit_prints_the_id_and_repeats_itself_safely() {
+    let fake = Fake::start(|_, before| match before {
+        0 => Answer::problem(503, "unavailable", "The ledger gives no answer.").with("Retry-After", "0"),
+        1 => Answer::json(202, &job("queued", &json!({}))).broken(),
+        _ => Answer::json(202, &job("queued", &json!({"queue_position": 3}))),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("Dockerfile");
+    let input = folder.path().join("answers.csv");
+    std::fs::write(&file, "FROM scratch\n").unwrap();
+    std::fs::write(&input, "1,2\r\n").unwrap();
+    std::fs::create_dir(folder.path().join("context")).unwrap();
+    std::fs::write(folder.path().join("context/model.bin"), "weights").unwrap();
+    let output = ask(
+        &fake,
+        &[
+            "submit",
+            file.to_str().unwrap(),
+            "--input",
+            input.to_str().unwrap(),
+            "--context",
+            folder.path().join("context").to_str().unwrap(),
+            "--label",
+            "team=red",
+            "--priority",
+            "high",
+            "--delay",
+            "10s",
+            "--correlation-id",
+            "mine-1",
+        ],
+    );
+    assert_eq!(
+        (code(&output), out(&output)),
+        (0, format!("{ID}\n")),
+        "{}",
+        err(&output)
+    );
+    let seen = fake.seen();
+    assert_eq!(seen.len(), 3);
+    for request in &seen {
+        assert_eq!(request.line, "POST /v1/jobs");
+        assert_eq!(request.header("idempotency-key"), seen[0].header("idempotency-key"));
+        assert_eq!(request.header("x-correlation-id"), "mine-1");
+        assert_eq!(request.body, seen[0].body);
+    }
+    assert!(seen[0].header("idempotency-key").len() >= 20);
+    assert!(
+        seen[0]
+            .header("content-type")
+            .starts_with("multipart/form-data; boundary=")
+    );
+    let body = String::from_utf8_lossy(&seen[0].body).into_owned();
+    for part in [
+        "name=\"dockerfile\"; filename=\"Dockerfile\"",
+        "\r\n\r\nFROM scratch\n\r\n",
+        "name=\"inputs\"; filename=\"answers.csv\"",
+        "\r\n\r\n1,2\r\n\r\n",
+        "name=\"context\"",
+        "model.bin",
+    ] {
+        assert!(body.contains(part), "{part} is not in {body}");
+    }
+    let options = body.split("\r\n\r\n").nth(1).unwrap().lines().next().unwrap();
+    assert_eq!(
+        serde_json::from_str::<Value>(options).unwrap(),
+        json!({"labels": {"team": "red"}, "priority": "high", "delay": "10s", "result": "/data/perf.json", "artifacts": false})
+    );
+}
+
+#[test]
+fn a_text_that_is_no_dockerfile_is_3_and_shown_with_its_place() {
+    let fake = Fake::start(|_, _| {
+        let document = json!({
+            "code": "unparsable_dockerfile", "status": 422, "detail": "The text is not a Dockerfile.",
+            "correlation_id": "corr-7", "errors": [{
+                "detail": "there is no instruction 'FORM'", "pointer": "/dockerfile", "rule": "ST000", "line": 1,
+                "column": 1, "span": [0, 4], "remedy": "Write FROM.",
+            }],
+        });
+        Answer::new(422, "application/problem+json", document.to_string())
+    });
+    let mut child = seatrial()
+        .env("SEATRIAL_SERVER", &fake.url)
+        .args(["submit", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"FORM scratch\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(code(&output), 3);
+    let shown = out(&output);
+    assert!(
+        shown.contains("error[ST000]: there is no instruction 'FORM'"),
+        "{shown}"
+    );
+    assert!(shown.contains("1 | FORM scratch\n  | ^^^^\n"), "{shown}");
+    assert!(err(&output).contains("unparsable_dockerfile, 422"), "{}", err(&output));
+    assert!(err(&output).contains("correlation id: corr-7"), "{}", err(&output));
+}
+
+#[test]
+fn a_job_that_the_policy_refuses_at_once_is_3() {
+    let fake = Fake::start(|_, _| {
+        let refused = json!({"reason": "findings_block", "blame": "policy", "message": "No.", "remedy": "Do."});
+        Answer::json(202, &job("rejected", &refused))
+    });
+    let output = ask(&fake, &["submit", "examples/perf/Dockerfile"]);
+    assert_eq!((code(&output), out(&output)), (3, format!("{ID}\n")));
+    assert!(
+        err(&output).contains("rejected (findings_block, the policy's decision): No."),
+        "{}",
+        err(&output)
+    );
+}
+
+#[test]
+fn a_refusal_is_told_with_code_fault_help_and_correlation_id() {
+    let fake = Fake::start(|_, _| Answer::problem(404, "no_such_job", "There is no such job, or it is not yours."));
+    let output = ask(&fake, &["status", ID]);
+    assert_eq!(code(&output), 2);
+    let told = err(&output);
+    assert!(
+        told.starts_with("error: There is no such job, or it is not yours (no_such_job, 404)\n"),
+        "{told}"
+    );
+    for word in ["fault: ", "help: `seatrial list`", "correlation id: corr-7"] {
+        assert!(told.contains(word), "{told}");
+    }
+}
+
+#[test]
+fn a_stranger_that_answers_is_told_apart_from_a_seatrial() {
+    let fake = Fake::start(|request, _| match request.line.as_str() {
+        "GET /v1/workers" => Answer::new(200, "text/html", "<html>"),
+        "GET /v1/queue" => Answer::new(301, "text/html", "").with("Location", "http://evil.example/"),
+        _ => Answer::new(401, "text/html", "<html>"),
+    });
+    let output = ask(&fake, &["workers"]);
+    assert_eq!(code(&output), 6);
+    assert!(
+        err(&output).contains("did not answer as Seatrial does"),
+        "{}",
+        err(&output)
+    );
+    let output = ask(&fake, &["top"]);
+    assert!(
+        err(&output).contains("it points to http://evil.example/"),
+        "{}",
+        err(&output)
+    );
+    let output = ask(&fake, &["status", ID]);
+    assert_eq!(code(&output), 2);
+    assert!(err(&output).contains("wants to know who you are"), "{}", err(&output));
+}
+
+/// A job that builds and fails, told over a connection that breaks in the middle.
+fn failing(line: &str, last_event_id: &str) -> Answer {
+    let started = event(3, "stage_started", &json!({"stage": "build"}));
+    let first = [
+        event(1, "queued", &json!({"attempt": 1})),
+        event(2, "claimed", &json!({"worker": "w-1", "attempt": 1})),
+        started.clone(),
+        event(4, "log", &json!({"stage": "build", "total": 8})),
+    ];
+    let second = [
+        started,
+        ": heart-beat\n\n".to_owned(),
+        event(5, "invented_later", &json!({"x": 1})),
+        event(6, "build_step", &json!({"step": 1, "of": 2, "text": "RUN \u{1b}[2J"})),
+        event(
+            7,
+            "settled",
+            &json!({"state": "failed", "reason": "build_failed", "blame": "guest"}),
+        ),
+    ];
+    let over = json!({
+        "stage": "build", "attempt": 1, "reason": "build_failed", "blame": "guest", "last_event": 7,
+        "message": "Step 1 failed.\u{1b}[31m", "remedy": "Look at the log.", "log_tail": ["boom\u{7}"],
+    });
+    let path = line.strip_prefix("GET ").unwrap().strip_prefix(PATH).unwrap();
+    match (path, last_event_id) {
+        ("", _) => Answer::json(200, &job("failed", &over)),
+        ("/events", "") => Answer::events(&format!("retry: 1\n\n{}", first.concat())).broken(),
+        ("/events", "4") => Answer::events(&second.concat()),
+        ("/logs?stage=build&offset=0", _) => {
+            Answer::new(200, "text/plain", "one\ntwo\u{1b}]0;x\u{7}\n").with("X-Log-Complete", "true")
+        }
+        other => Answer::problem(404, "not_found", &format!("{other:?}")),
+    }
+}
+
+#[test]
+fn waiting_survives_a_lost_connection_and_tells_nothing_twice() {
+    let fake = Fake::start(|request, _| failing(&request.line, request.header("last-event-id")));
+    let output = ask(&fake, &["wait", ID]);
+    assert_eq!(code(&output), 1, "{}", err(&output));
+    let told = err(&output);
+    let lines: Vec<&str> = told.lines().map(|line| line.split_once("s ").unwrap().1).collect();
+    assert_eq!(
+        lines,
+        [
+            "queued",
+            "try 1 on worker w-1",
+            "build ...",
+            "build: step 1 of 2: RUN \\u{1b}[2J",
+            "build | one",
+            "build | two\\u{1b}]0;x\\u{7}",
+        ]
+    );
+    let shown = out(&output);
+    assert!(
+        shown.contains("failed (build_failed, the Dockerfile's doing): Step 1 failed.\\u{1b}[31m"),
+        "{shown}"
+    );
+    assert!(shown.contains("  | boom\\u{7}"), "{shown}");
+    assert!(!shown.contains('\u{1b}') && !shown.contains('\u{7}'), "{shown:?}");
+}
+
+#[test]
+fn events_are_resumed_and_kept_as_they_came() {
+    let fake = Fake::start(|request, _| failing(&request.line, request.header("last-event-id")));
+    let output = ask(&fake, &["events", ID, "--format", "json"]);
+    let events: Vec<Value> = out(&output)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let numbers: Vec<u64> = events.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
+    assert_eq!((code(&output), numbers), (0, (1..=7).collect()));
+    assert_eq!(events[4]["x"], 1);
+    let output = ask(&fake, &["events", ID, "--after", "4"]);
+    assert!(
+        out(&output).ends_with("7  2026-11-26 10:00:01.250Z  over: failed (build_failed)\n"),
+        "{}",
+        out(&output)
+    );
+}
+
+#[test]
+fn events_without_follow_end_where_the_job_is() {
+    let fake = Fake::start(|request, _| match request.line.ends_with("/events") {
+        true => Answer::events(&event(1, "queued", &json!({"attempt": 1}))).held(),
+        false => Answer::json(200, &job("queued", &json!({"last_event": 1}))),
+    });
+    let output = ask(&fake, &["events", ID]);
+    assert_eq!((code(&output), out(&output).lines().count()), (0, 1));
+}
+
+#[test]
+fn a_story_has_events_and_output_in_order() {
+    let fake = Fake::start(|request, _| failing(&request.line, request.header("last-event-id")));
+    let output = ask(&fake, &["logs", ID]);
+    let shown = out(&output);
+    let lines: Vec<&str> = shown.lines().map(|line| line[13..].trim_start()).collect();
+    assert_eq!(code(&output), 0);
+    assert_eq!(
+        lines[lines.len() - 3..],
+        [
+            "build | one",
+            "build | two\\u{1b}]0;x\\u{7}",
+            "over: failed (build_failed)"
+        ]
+    );
+}
+
+#[test]
+fn a_followed_log_goes_on_where_it_broke() {
+    let fake = Fake::start(
+        |request, _| match request.line.strip_prefix("GET ").unwrap().strip_prefix(PATH).unwrap() {
+            "/logs?stage=run&offset=0&follow=true" => Answer::new(200, "text/plain", "\u{1b}one\n").broken(),
+            "/logs?stage=run&offset=5&follow=true" => Answer::new(200, "text/plain", "two\n"),
+            "/logs?stage=run&offset=9" => Answer::new(200, "text/plain", "").with("X-Log-Complete", "true"),
+            other => Answer::problem(404, "not_found", other),
+        },
+    );
+    let output = ask(&fake, &["logs", ID, "--stage", "run", "--follow"]);
+    // In a pipe the bytes are the guest's.
+    assert_eq!(
+        (code(&output), out(&output)),
+        (0, "\u{1b}one\ntwo\n".to_owned()),
+        "{}",
+        err(&output)
+    );
+}
+
+#[test]
+fn an_interrupt_ends_the_waiting_and_not_the_job() {
+    let (asked, was_asked) = mpsc::channel();
+    let asked = std::sync::Mutex::new(asked);
+    let fake = Fake::start(move |request, _| {
+        if request.line.ends_with("/events") {
+            asked.lock().unwrap().send(()).unwrap();
+            return Answer::events(": beat\n\n").held();
+        }
+        Answer::json(202, &job("queued", &json!({})))
+    });
+    let child = seatrial()
+        .args(["submit", "examples/perf/Dockerfile", "--wait", "--server", &fake.url])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    was_asked.recv().unwrap();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(code(&output), 130);
+    assert!(
+        err(&output).contains(&format!("`seatrial cancel {ID}` ends it")),
+        "{}",
+        err(&output)
+    );
+    assert!(!fake.lines().iter().any(|line| line.contains("cancel")));
+}
+
+#[test]
+fn submit_wait_ends_like_run_and_keeps_the_output() {
+    let fake = Fake::start(|request, _| {
+        let result = b"{\"perf\": 0.5}";
+        let path = request.line.split_once(' ').unwrap().1;
+        let done = json!({
+            "stage": "collect", "attempt": 1, "reason": "ok", "blame": "nobody", "message": "Done.",
+            "result": {
+                "path": "/data/perf.json", "value": {"perf": 0.5}, "bytes": 13,
+                "sha256": "sha256:6cb3d34f7ac0cbe64f0d20d93aa1e29c4bda5ee0b4b29c7d7dd08d0b5e9d0e45",
+            },
+            "artifacts": [
+                {"name": "model.bin", "bytes": 3, "sha256": format!("sha256:{ABC}"), "skipped": null},
+                {"name": "huge", "bytes": null, "sha256": null, "skipped": "too large"},
+            ],
+        });
+        let mut done = job("succeeded", &done);
+        done["result"]["sha256"] = digest_of_result().into();
+        match path.strip_prefix(PATH).unwrap_or(path) {
+            "/v1/jobs" => Answer::json(202, &job("queued", &json!({}))),
+            "/events" => Answer::events(&event(
+                1,
+                "settled",
+                &json!({"state": "succeeded", "reason": "ok", "blame": "nobody"}),
+            )),
+            "" => Answer::json(200, &done),
+            "/result" => Answer::new(200, "application/json", &result[..]),
+            "/artifacts/model.bin" => Answer::new(200, "application/octet-stream", "abc"),
+            "/logs?stage=build&offset=0" => Answer::new(200, "text/plain", "a".repeat(10)),
+            "/logs?stage=build&offset=10" => Answer::new(200, "text/plain", "b").with("X-Log-Complete", "true"),
+            "/logs?stage=run&offset=0" => Answer::new(200, "text/plain", "").with("X-Log-Complete", "true"),
+            other => Answer::problem(404, "not_found", other),
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("out");
+    let output = ask(
+        &fake,
+        &[
+            "submit",
+            "examples/perf/Dockerfile",
+            "--wait",
+            "--output",
+            folder.to_str().unwrap(),
+        ],
+    );
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert!(out(&output).ends_with("{\"perf\":0.5}\n"), "{}", out(&output));
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    assert_eq!(read("result.json"), "{\"perf\": 0.5}");
+    assert_eq!(read("artifacts/model.bin"), "abc");
+    assert_eq!(read("build.log"), "aaaaaaaaaab");
+    assert!(read("job.json").contains("\"a_later_field\": 1"));
+    assert!(!folder.join("artifacts/huge").exists());
+    let body = String::from_utf8_lossy(&fake.seen()[0].body).into_owned();
+    assert!(body.contains("\"artifacts\":true"), "{body}");
+}
+
+const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+fn digest_of_result() -> String {
+    seatrial_core::digest::Digest::of(b"{\"perf\": 0.5}").to_string()
+}
+
+#[test]
+fn a_file_name_of_a_hostile_server_writes_nothing_elsewhere() {
+    let fake = Fake::start(|request, _| {
+        let evil = json!({"name": "../evil", "bytes": 3, "sha256": format!("sha256:{ABC}"), "skipped": null});
+        let done = json!({"reason": "ok", "blame": "nobody", "message": "Done.", "artifacts": [evil]});
+        match request.line.ends_with("/events") {
+            true => Answer::new(204, "text/plain", ""),
+            false => Answer::json(202, &job("succeeded", &done)),
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("out");
+    let output = ask(
+        &fake,
+        &[
+            "submit",
+            "examples/perf/Dockerfile",
+            "--wait",
+            "--output",
+            target.to_str().unwrap(),
+        ],
+    );
+    assert_eq!(code(&output), 6, "{}", err(&output));
+    assert!(
+        err(&output).contains("it names a file that no job can leave"),
+        "{}",
+        err(&output)
+    );
+    assert!(!folder.path().join("evil").exists());
+}
+
+#[test]
+fn a_result_is_the_exact_bytes_or_nothing() {
+    let fake = Fake::start(|request, before| {
+        let good = "sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:"; // of abc
+        match (request.line.ends_with("/result"), before) {
+            (true, 0 | 1) => Answer::new(200, "application/json", "abc").with("Content-Digest", good),
+            (true, 2) => Answer::new(200, "application/json", "abd").with("Content-Digest", good),
+            (true, 3) => Answer::problem(409, "not_ready", "The job is running."),
+            (true, _) => Answer::problem(404, "not_produced", "The job ended as timed_out."),
+            (false, _) => Answer::json(200, &job("timed_out", &json!({"reason": "run_time", "blame": "quota"}))),
+        }
+    });
+    let output = ask(&fake, &["result", ID]);
+    assert_eq!((code(&output), out(&output)), (0, "abc".to_owned()), "{}", err(&output));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("perf.json");
+    let output = ask(&fake, &["result", ID, "--output", file.to_str().unwrap()]);
+    assert_eq!(
+        (code(&output), std::fs::read_to_string(&file).unwrap()),
+        (0, "abc".to_owned())
+    );
+    let output = ask(&fake, &["result", ID]);
+    assert_eq!((code(&output), out(&output)), (6, String::new()));
+    assert!(
+        err(&output).contains("is not what the server announced"),
+        "{}",
+        err(&output)
+    );
+    let output = ask(&fake, &["result", ID]);
+    assert_eq!(code(&output), 2);
+    assert!(err(&output).contains("`seatrial wait ID`"), "{}", err(&output));
+    assert_eq!(code(&ask(&fake, &["result", ID])), 4);
+}
+
+#[test]
+fn a_list_goes_from_page_to_page() {
+    let fake = Fake::start(|request, _| {
+        let jobs = json!([
+            {"id": ID, "state": "running", "stage": "build", "created_at": "2026-11-26T10:00:00Z", "labels": {"a": "b"}},
+        ]);
+        match request.line.contains("cursor=next") {
+            false => Answer::json(200, &json!({"jobs": jobs, "next_cursor": "next"})),
+            true => Answer::json(200, &json!({"jobs": jobs, "next_cursor": null})),
+        }
+    });
+    let output = ask(&fake, &["list", "--all", "--state", "timed_out", "--label", "a=b c"]);
+    assert_eq!(
+        (code(&output), out(&output).lines().count()),
+        (0, 3),
+        "{}",
+        err(&output)
+    );
+    assert!(
+        out(&output)
+            .lines()
+            .nth(1)
+            .unwrap()
+            .starts_with(&format!("{ID}  running     build")),
+        "{}",
+        out(&output)
+    );
+    assert_eq!(
+        fake.lines(),
+        [
+            "GET /v1/jobs?state=timed_out&label=a%3Db+c&limit=100",
+            "GET /v1/jobs?state=timed_out&label=a%3Db+c&cursor=next&limit=100"
+        ]
+    );
+    let output = ask(&fake, &["list", "--limit", "1", "--format", "json"]);
+    assert_eq!(
+        serde_json::from_str::<Value>(&out(&output)).unwrap()["labels"]["a"],
+        "b"
+    );
+}
+
+#[test]
+fn workers_and_queue_are_shown_and_top_prints_once_without_a_terminal() {
+    let fake = Fake::start(|request, _| match request.line.as_str() {
+        "GET /v1/queue" => Answer::json(
+            200,
+            &json!({"waiting": {"high": 0, "normal": 12}, "oldest_s": {"normal": 95.0}, "running": 2}),
+        ),
+        _ => {
+            let card = json!({
+                "name": "w-1", "host": "h", "version": "0.1.0", "slots": 4, "busy": 2, "draining": false,
+                "unfit": "no database\u{1b}", "walls": null, "database_updated_at": null,
+                "started_at": "2026-11-26T10:00:00Z", "seen_at": "2026-11-26T10:00:00Z", "fit": false,
+            });
+            Answer::json(200, &json!({"workers": [card]}))
+        }
+    });
+    let output = ask(&fake, &["top"]);
+    let shown = out(&output);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    for word in [
+        "12 waiting, 2 running; 0 of 1 workers fit, 4 slots",
+        "95 s",
+        "w-1",
+        "2/4",
+        "unfit: no database\\u{1b}",
+    ] {
+        assert!(shown.contains(word), "{word} is not in\n{shown}");
+    }
+    let output = ask(&fake, &["workers", "--format", "json"]);
+    assert_eq!(
+        serde_json::from_str::<Value>(&out(&output)).unwrap()["workers"][0]["host"],
+        "h"
+    );
+}
+
+#[test]
+fn cancel_says_what_became_of_the_wish() {
+    let fake = Fake::start(|_, before| {
+        let states = ["cancelled", "running", "succeeded"];
+        Answer::json(202, &job(states[before], &json!({})))
+    });
+    let answers = ["cancelled", "ends within seconds", "was over: succeeded"];
+    for answer in answers {
+        let output = ask(&fake, &["cancel", ID]);
+        assert_eq!((code(&output), out(&output)), (0, format!("{ID} {answer}\n")));
+    }
+    assert_eq!(fake.lines()[0], format!("POST {PATH}/cancel"));
+}
+
+#[test]
+fn status_is_0_whatever_became_of_the_job() {
+    let fake = Fake::start(|_, before| match before {
+        0 => Answer::json(200, &job("queued", &json!({"queue_position": 4, "labels": {"a": "b"}}))),
+        1 => Answer::json(
+            200,
+            &job("running", &json!({"stage": "scan", "attempt": 2, "worker": "w-9"})),
+        ),
+        _ => Answer::json(
+            200,
+            &job(
+                "errored",
+                &json!({"reason": "internal", "blame": "platform", "message": "Oh."}),
+            ),
+        ),
+    });
+    let expected = [
+        "queued\n  queue  4 before it\n",
+        "running, scan, try 2, worker w-9\n",
+        "errored (internal, our fault",
+    ];
+    for words in expected {
+        let output = ask(&fake, &["status", ID]);
+        assert_eq!(code(&output), 0, "{}", err(&output));
+        assert!(out(&output).contains(words), "{}", out(&output));
+    }
+}
+
+#[test]
+fn the_help_of_each_command_has_an_example() {
+    for command in [
+        "submit", "status", "wait", "logs", "events", "result", "cancel", "list", "workers", "top",
+    ] {
+        let output = seatrial().args([command, "--help"]).output().unwrap();
+        let help = out(&output);
+        assert!(
+            help.contains("Example") && help.contains(&format!("  seatrial {command}")),
+            "{help}"
+        );
+        assert!(
+            help.contains("--server <URL>") && help.contains("[env: SEATRIAL_SERVER"),
+            "{help}"
+        );
+        assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");
+    }
+}
