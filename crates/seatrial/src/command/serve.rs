@@ -41,7 +41,7 @@ pub(crate) async fn serve(config: &Config, args: &ServeArgs) -> Result<u8> {
     } else {
         Some(work(config, &service, &args.worker, asked.clone()).await?)
     };
-    let state = seatrial_server::AppState::new(service.clone(), &config.server)
+    let state = seatrial_server::AppState::new(service.clone(), config.server.clone())
         .context("the server settings cannot be used")?;
     let address = listener.local_addr().context("cannot tell the address")?;
     tracing::info!(listen = %address, ledger = service.ledger.durability().kind, "serving");
