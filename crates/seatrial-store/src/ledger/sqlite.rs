@@ -92,7 +92,7 @@ impl SqliteLedger {
 impl Ledger for SqliteLedger {
     async fn create(&self, job: NewJob) -> Result<Created, LedgerError> {
         self.writer
-            .ask("remember the job", move |turn| jobs::create(turn, job))
+            .ask("remember the job", move |turn| jobs::create(turn, job.clone()))
             .await
     }
 
@@ -116,7 +116,7 @@ impl Ledger for SqliteLedger {
 
     async fn apply(&self, id: JobId, what: Move) -> Result<Result<JobRecord, Refusal>, LedgerError> {
         self.writer
-            .ask("move the job", move |turn| jobs::apply(turn, id, what))
+            .ask("move the job", move |turn| jobs::apply(turn, id, what.clone()))
             .await?
     }
 
@@ -178,7 +178,9 @@ impl Ledger for SqliteLedger {
     async fn beat(&self, card: &WorkerCard, keep: Duration) -> Result<(), LedgerError> {
         let card = card.clone();
         self.writer
-            .ask("note the worker's beat", move |turn| outbox::beat(turn, card, keep))
+            .ask("note the worker's beat", move |turn| {
+                outbox::beat(turn, card.clone(), keep)
+            })
             .await
     }
 
@@ -209,7 +211,7 @@ impl Ledger for SqliteLedger {
 
     async fn delivered(&self, job: JobId, end: DeliveryEnd) -> Result<(), LedgerError> {
         self.writer
-            .ask("note a delivery's end", move |turn| outbox::end(turn, job, end))
+            .ask("note a delivery's end", move |turn| outbox::end(turn, job, end.clone()))
             .await
     }
 
@@ -251,3 +253,6 @@ impl Ledger for SqliteLedger {
         self.budgets
     }
 }
+
+#[cfg(test)]
+mod tests;
