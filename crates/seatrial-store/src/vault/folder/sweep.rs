@@ -17,7 +17,7 @@ use crate::vault::{BlobName, Ttl, seal};
 
 /// One sweep looks at so many jobs and no more: some seconds on a slow disk. The next one goes on there.
 const MOST_JOBS: usize = 20_000;
-/// Nobody writes one file for so long: whoever did is gone.
+/// Nobody writes one file for so long, nor makes a folder so long before its first file: whoever did is gone.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(3600);
 
 pub(super) fn sweep(inner: &Inner, old: Duration, limit: usize) -> Result<Vec<JobId>, Errno> {
@@ -63,6 +63,7 @@ fn tend(shard: &OwnedFd, short: &str, ttl: &Ttl, now: SystemTime) -> Result<Opti
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None), // gone, or not ours
         Err(error) => return Err(error),
     };
+    let idle = age(&rustix::fs::fstat(&folder)?, now); // before we change it
     let mut oldest = None;
     for name in names(&folder)? {
         let stat = match rustix::fs::statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -80,6 +81,9 @@ fn tend(shard: &OwnedFd, short: &str, ttl: &Ttl, now: SystemTime) -> Result<Opti
         } else if !name.starts_with(UNFINISHED) {
             oldest = oldest.max(Some(age));
         }
+    }
+    if oldest.is_some() || idle <= WRITTEN_WITHIN {
+        return Ok(oldest);
     }
     // Fails while there is something in it, which is right. A write that wanted it makes it again.
     match remove(shard, short, AtFlags::REMOVEDIR) {

@@ -91,7 +91,7 @@ impl VaultRig for Rig {
     }
 
     async fn age(&self, by: Duration) {
-        for path in self.paths().into_iter().filter(|path| path.is_file()) {
+        for path in self.paths() {
             let written = fs::metadata(&path).unwrap().modified().unwrap();
             set_written(&path, written - by);
         }
@@ -99,8 +99,7 @@ impl VaultRig for Rig {
 }
 
 fn set_written(path: &Path, at: SystemTime) {
-    let file = fs::File::options().append(true).open(path).unwrap();
-    file.set_modified(at).unwrap();
+    fs::File::open(path).unwrap().set_modified(at).unwrap();
 }
 
 #[tokio::test]
@@ -272,6 +271,8 @@ async fn nothing_is_lost_while_others_sweep_and_erase() {
         }
     }
     vault.erase(erased).await.unwrap();
+    assert_eq!(rig.paths().len(), 200, "somebody may want them still");
+    rig.age(Duration::from_secs(3601)).await;
     vault.sweep(Duration::from_secs(3600), 10).await.unwrap();
     assert_eq!(rig.paths(), Vec::<PathBuf>::new());
 }
