@@ -5,10 +5,12 @@
 
 mod certificates;
 mod guard;
+mod rabbit;
 mod redis;
 
 pub use self::{
     certificates::Certificates,
     guard::{Guarded, free_port},
+    rabbit::RabbitServer,
     redis::RedisServer,
 };

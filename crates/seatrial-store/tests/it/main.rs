@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "a test says what it could not check")]
 
 mod memory;
+mod rabbitmq;
 mod redis;
 mod sqlite;
 mod vault;
