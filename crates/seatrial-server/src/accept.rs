@@ -26,12 +26,8 @@ pub(crate) fn pick<'a>(headers: &HeaderMap, offered: &[&'a str]) -> Result<&'a s
             best = Some((quality, media_type));
         }
     }
-    best.map(|(_, media_type)| media_type).ok_or_else(|| {
-        Problem::new(
-            Code::NotAcceptable,
-            format!("It can be had as {}.", offered.join(", ")),
-        )
-    })
+    best.map(|(_, media_type)| media_type)
+        .ok_or_else(|| Problem::new(Code::NotAcceptable, format!("It can be had as {}.", offered.join(", "))))
 }
 
 struct Range<'a> {
@@ -71,7 +67,11 @@ mod tests {
 
     use super::*;
 
-    const OFFERED: [&str; 3] = ["application/json", "application/sarif+json", "text/plain; charset=utf-8"];
+    const OFFERED: [&str; 3] = [
+        "application/json",
+        "application/sarif+json",
+        "text/plain; charset=utf-8",
+    ];
 
     fn picked(accept: Option<&'static str>) -> Option<&'static str> {
         let mut headers = HeaderMap::new();
@@ -87,9 +87,16 @@ mod tests {
         assert_eq!(picked(Some("*/*")), Some(OFFERED[0]));
         assert_eq!(picked(Some("application/sarif+json")), Some(OFFERED[1]));
         assert_eq!(picked(Some("text/*")), Some(OFFERED[2]));
-        assert_eq!(picked(Some("application/json;q=0.2, text/plain;q=0.9")), Some(OFFERED[2]));
+        assert_eq!(
+            picked(Some("application/json;q=0.2, text/plain;q=0.9")),
+            Some(OFFERED[2])
+        );
         assert_eq!(picked(Some("*/*, application/json;q=0")), Some(OFFERED[1]));
         assert_eq!(picked(Some("image/png")), None);
-        assert_eq!(picked(Some("garbage")), Some(OFFERED[0]), "what cannot be read says nothing");
+        assert_eq!(
+            picked(Some("garbage")),
+            Some(OFFERED[0]),
+            "what cannot be read says nothing"
+        );
     }
 }

@@ -86,10 +86,9 @@ pub(crate) async fn wait(
     let Some(_place) = state.long_place() else {
         return Ok((record, None));
     };
-    let mut going = state.going();
     let now = tokio::select! {
         now = read::settled(state.service(), record.id, patience) => now?,
-        _ = going.wait_for(|going| *going) => state.service().ledger.get(record.id).await?,
+        () = state.gone() => state.service().ledger.get(record.id).await?,
     };
     Ok((now.unwrap_or(record), Some(patience)))
 }

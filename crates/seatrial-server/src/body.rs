@@ -44,8 +44,13 @@ enum Cut {
 impl Meter {
     /// For a body of at most `max` bytes.
     pub(crate) fn new(state: &AppState, headers: &HeaderMap, max: u64) -> Result<Self, Problem> {
-        let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-        if length.and_then(|length| length.parse::<u64>().ok()).is_some_and(|length| length > max) {
+        let length = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok());
+        if length
+            .and_then(|length| length.parse::<u64>().ok())
+            .is_some_and(|length| length > max)
+        {
             return Err(too_large(max));
         }
         Ok(Self {
@@ -73,7 +78,11 @@ impl Meter {
             return Ok(());
         }
         let more = u32::try_from(wanted - count.kib).map_err(|_| Cut::NoMemory)?;
-        let permit = self.memory.clone().try_acquire_many_owned(more).map_err(|_| Cut::NoMemory)?;
+        let permit = self
+            .memory
+            .clone()
+            .try_acquire_many_owned(more)
+            .map_err(|_| Cut::NoMemory)?;
         match &mut count.held {
             Some(held) => held.merge(permit),
             None => count.held = Some(permit),
@@ -124,10 +133,7 @@ fn too_large(max: u64) -> Problem {
 }
 
 /// Ends reading when the body's time is over.
-pub(crate) async fn in_time<T>(
-    state: &AppState,
-    read: impl Future<Output = Result<T, Problem>>,
-) -> Result<T, Problem> {
+pub(crate) async fn in_time<T>(state: &AppState, read: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
     let patience = state.config().body_time;
     tokio::time::timeout(patience, read).await.unwrap_or_else(|_| {
         Err(Problem::new(

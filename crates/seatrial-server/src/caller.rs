@@ -53,7 +53,9 @@ pub(crate) fn of(settings: &Checked, request: &Request) -> Result<Caller, Proble
     if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Problem::new(
             Code::CallerUnknown,
-            format!("The server in front must say who calls, once, in the header {header}: 1 to {MAX_NAME} visible ASCII characters."),
+            format!(
+                "The server in front must say who calls, once, in the header {header}: 1 to {MAX_NAME} visible ASCII characters."
+            ),
         ));
     }
     Ok(Caller {

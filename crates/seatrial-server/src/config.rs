@@ -195,7 +195,10 @@ pub(crate) fn checked(config: ServerConfig) -> Result<Checked, BadConfig> {
     for text in &config.caller.peers {
         let network = Network::parse(text);
         peers.push(network.ok_or_else(|| {
-            BadConfig::new("caller.peers", format!("'{}' is not an address or a network", text.escape_debug()))
+            BadConfig::new(
+                "caller.peers",
+                format!("'{}' is not an address or a network", text.escape_debug()),
+            )
         })?);
     }
     let mut origins = Vec::new();
@@ -203,7 +206,10 @@ pub(crate) fn checked(config: ServerConfig) -> Result<Checked, BadConfig> {
         origins.push(origin(text).ok_or_else(|| {
             BadConfig::new(
                 "cors_origins",
-                format!("'{}' is not an origin such as https://ui.example.org", text.escape_debug()),
+                format!(
+                    "'{}' is not an origin such as https://ui.example.org",
+                    text.escape_debug()
+                ),
             )
         })?);
     }
@@ -252,7 +258,10 @@ mod tests {
         assert_eq!(with(|c| c.caller.header = Some("x-caller".into())), "caller.peers");
         assert_eq!(with(|c| c.caller.operators = vec!["ann".into()]), "caller.header");
         assert_eq!(with(|c| c.cors_origins = vec!["*".into()]), "cors_origins");
-        assert_eq!(with(|c| c.cors_origins = vec!["https://a.example/x".into()]), "cors_origins");
+        assert_eq!(
+            with(|c| c.cors_origins = vec!["https://a.example/x".into()]),
+            "cors_origins"
+        );
         assert_eq!(with(|c| c.max_connections = 0), "max_connections");
     }
 }

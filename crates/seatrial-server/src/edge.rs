@@ -170,7 +170,9 @@ fn decorate(response: &mut Response, id: &CorrelationId) {
 /// The job in a path, as far as it is one: nothing else of a path is logged.
 fn job_of(route: Option<&MatchedPath>, path: &str) -> Option<JobId> {
     let route = route?.as_str();
-    let rest = path.strip_prefix("/v1/jobs/").filter(|_| route.starts_with("/v1/jobs/{id}"))?;
+    let rest = path
+        .strip_prefix("/v1/jobs/")
+        .filter(|_| route.starts_with("/v1/jobs/{id}"))?;
     rest.split('/').next()?.parse().ok()
 }
 
@@ -215,7 +217,11 @@ impl Drop for Call {
             bytes = self.sent,
             ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             correlation.id = self.correlation.as_str(),
-            caller = self.caller.as_deref().filter(|name| !name.is_empty()).map(escape_untrusted),
+            caller = self
+                .caller
+                .as_deref()
+                .filter(|name| !name.is_empty())
+                .map(escape_untrusted),
             job.id = self.job.map(tracing::field::display),
             "call"
         );

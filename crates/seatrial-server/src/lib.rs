@@ -56,18 +56,22 @@ pub fn router(state: AppState) -> Router {
         .quality(tower_http::CompressionLevel::Fastest)
         .compress_when(worth_compressing);
     let around = middleware::from_fn_with_state(state.clone(), edge::edge);
-    routes::all()
-        .layer(compression)
-        .layer(cors(&state))
-        .layer(around)
-        .with_state(state)
+    let mut routes = routes::all().layer(compression);
+    if let Some(cors) = cors(&state) {
+        routes = routes.layer(cors);
+    }
+    routes.layer(around).with_state(state)
 }
 
 /// Exact bytes keep their digest, and a stream must not wait in a compressor.
 fn worth_compressing(_: StatusCode, _: Version, headers: &HeaderMap, extensions: &Extensions) -> bool {
     let as_it_is = extensions.get::<edge::Exact>().is_some() || extensions.get::<edge::IsStream>().is_some();
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    let short = length.and_then(|length| length.parse::<u64>().ok()).is_some_and(|length| length < WORTH_COMPRESSING);
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok());
+    let short = length
+        .and_then(|length| length.parse::<u64>().ok())
+        .is_some_and(|length| length < WORTH_COMPRESSING);
     !as_it_is && !short
 }
 
@@ -77,7 +81,13 @@ fn cors(state: &AppState) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
     }
-    let own = ["idempotency-key", "prefer", "x-correlation-id", "traceparent", "last-event-id"];
+    let own = [
+        "idempotency-key",
+        "prefer",
+        "x-correlation-id",
+        "traceparent",
+        "last-event-id",
+    ];
     let requests = own.map(HeaderName::from_static).into_iter().chain([
         header::CONTENT_TYPE,
         header::ACCEPT,

@@ -79,9 +79,15 @@ impl Modify for EverywhereElse {
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.post, &mut item.delete, &mut item.put, &mut item.patch]
-        .into_iter()
-        .flatten()
+    [
+        &mut item.get,
+        &mut item.post,
+        &mut item.delete,
+        &mut item.put,
+        &mut item.patch,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 fn problem_response(what: &str) -> utoipa::openapi::Response {

@@ -42,6 +42,7 @@ impl Query {
         self.errors.push(ProblemError::parameter(name, why));
     }
 
+    #[cfg(test)]
     /// A parameter as text.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
@@ -97,7 +98,7 @@ pub(crate) struct JobPath(pub(crate) JobId);
 /// The job and a name behind it.
 pub(crate) struct NamedPath(pub(crate) JobId, pub(crate) String);
 
-async fn path_value<S: Sync>(parts: &mut Parts, state: &S, wanted: &str) -> Result<String, Problem> {
+async fn path_value<S: Sync + Send>(parts: &mut Parts, state: &S, wanted: &str) -> Result<String, Problem> {
     let params = RawPathParams::from_request_parts(parts, state)
         .await
         .map_err(|_| no_such_job())?;
@@ -105,11 +106,15 @@ async fn path_value<S: Sync>(parts: &mut Parts, state: &S, wanted: &str) -> Resu
     found.map(|(_, value)| value.to_owned()).ok_or_else(no_such_job)
 }
 
-async fn job<S: Sync>(parts: &mut Parts, state: &S) -> Result<JobId, Problem> {
+async fn job<S: Sync + Send>(parts: &mut Parts, state: &S) -> Result<JobId, Problem> {
     let text = path_value(parts, state, "id").await?;
     // One name for each job: an id in other letters is none.
     let id = text.parse().map_err(|_| no_such_job())?;
-    if JobId::to_string(&id) == text { Ok(id) } else { Err(no_such_job()) }
+    if JobId::to_string(&id) == text {
+        Ok(id)
+    } else {
+        Err(no_such_job())
+    }
 }
 
 impl<S: Sync + Send> FromRequestParts<S> for JobPath {
@@ -153,7 +158,11 @@ mod tests {
         query.number("limit", 1, 100);
         query.flag("follow");
         let document = query.finish().unwrap_err().document("c", "/x");
-        let names: Vec<_> = document.errors.iter().filter_map(|error| error.parameter.as_deref()).collect();
+        let names: Vec<_> = document
+            .errors
+            .iter()
+            .filter_map(|error| error.parameter.as_deref())
+            .collect();
         assert_eq!(names, ["labl", "label", "limit", "follow"]);
         assert_eq!((document.status, document.code.as_str()), (400, "bad_parameter"));
     }

@@ -47,7 +47,7 @@ pub struct Problem {
 pub struct ProblemDocument {
     /// A page about this kind of problem, relative to this server.
     #[serde(rename = "type")]
-    #[schema(format = UriReference, examples("/docs/problems#no_such_job"))]
+    #[schema(format = "uri-reference", examples("/docs/problems#no_such_job"))]
     pub kind: String,
     /// The kind in a few words.
     pub title: String,
@@ -57,7 +57,7 @@ pub struct ProblemDocument {
     /// What happened here, for people.
     pub detail: String,
     /// Path of the request.
-    #[schema(format = UriReference)]
+    #[schema(format = "uri-reference")]
     pub instance: String,
     /// The kind, for machines; stable.
     #[schema(value_type = crate::problem::Code)]
@@ -296,7 +296,11 @@ pub(crate) fn absent(what: &str, why: Absent) -> Problem {
     match why {
         Absent::NoJob => no_such_job(),
         Absent::NotReady(record) => {
-            let state = if record.started_at.is_some() { "running" } else { "queued" };
+            let state = if record.started_at.is_some() {
+                "running"
+            } else {
+                "queued"
+            };
             Problem::new(
                 Code::NotReady,
                 format!("The job is {state}: it has no {what} before it is over."),
@@ -313,10 +317,7 @@ pub(crate) fn absent(what: &str, why: Absent) -> Problem {
             problem.reason = outcome.map(|outcome| outcome.reason);
             problem
         }
-        Absent::Expired => Problem::new(
-            Code::Gone,
-            format!("The job had a {what}; it is not kept any more."),
-        ),
+        Absent::Expired => Problem::new(Code::Gone, format!("The job had a {what}; it is not kept any more.")),
         Absent::Failed(error) => error.into(),
     }
 }

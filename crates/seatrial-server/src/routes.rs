@@ -7,17 +7,17 @@ use crate::{
     state::AppState,
 };
 
-pub mod about;
-pub mod analyses;
-pub mod artifacts;
-pub mod docs;
-pub mod events;
-pub mod health;
-pub mod job;
-pub mod jobs;
-pub mod logs;
-pub mod report;
-pub mod result;
+pub(crate) mod about;
+pub(crate) mod analyses;
+pub(crate) mod artifacts;
+pub(crate) mod docs;
+pub(crate) mod events;
+pub(crate) mod health;
+pub(crate) mod job;
+pub(crate) mod jobs;
+pub(crate) mod logs;
+pub(crate) mod report;
+pub(crate) mod result;
 
 /// All endpoints, without what surrounds them.
 pub(crate) fn all() -> Router<AppState> {

@@ -10,7 +10,7 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::Semaphore,
     task::JoinSet,
 };
 use tower::ServiceExt as _;
@@ -53,14 +53,17 @@ pub async fn serve(
         };
         match accepted {
             Ok((place, socket, peer)) => {
-                let connection = connection(app.clone(), socket, peer, config.clone(), state.going());
+                let connection = connection(app.clone(), socket, peer, config.clone(), state.gone());
                 connections.spawn(async move {
                     connection.await;
                     drop(place);
                 });
             }
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a connection was not accepted");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a connection was not accepted"
+                );
                 tokio::time::sleep(BREATH).await;
             }
         }
@@ -83,7 +86,7 @@ async fn connection(
     socket: TcpStream,
     peer: SocketAddr,
     config: ServerConfig,
-    mut going: watch::Receiver<bool>,
+    gone: impl Future<Output = ()>,
 ) {
     // Short answers go out at once.
     let _ = socket.set_nodelay(true);
@@ -100,7 +103,7 @@ async fn connection(
     let mut served = pin!(builder.serve_connection(io, TowerToHyperService::new(service)));
     let ended = tokio::select! {
         ended = &mut served => ended,
-        _ = going.wait_for(|going| *going) => {
+        () = gone => {
             served.as_mut().graceful_shutdown();
             served.await
         }

@@ -53,8 +53,8 @@ impl AppState {
     ///
     /// # Errors
     /// The first setting that cannot be used.
-    pub fn new(service: Service, config: ServerConfig) -> Result<Self, BadConfig> {
-        let settings = checked(config)?;
+    pub fn new(service: Service, config: &ServerConfig) -> Result<Self, BadConfig> {
+        let settings = checked(config.clone())?;
         let policy = &service.settings.policy;
         let toml = policy.to_toml();
         let limits = LimitsDocument::new(&policy.limits, &service.queue, &settings.config);
@@ -122,9 +122,18 @@ impl AppState {
         &self.0.documents
     }
 
-    /// Becomes true when the process goes.
-    pub(crate) fn going(&self) -> watch::Receiver<bool> {
-        self.0.going.subscribe()
+    /// Resolves when the process goes.
+    pub(crate) fn gone(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut going = self.0.going.subscribe();
+        async move {
+            // Dropped here: whoever waits must not hold the lock on the value.
+            let _ = going.wait_for(|going| *going).await.map(drop);
+        }
+    }
+
+    /// The process goes.
+    pub(crate) fn goes(&self) -> bool {
+        *self.0.going.borrow()
     }
 
     /// A place among those that hold a connection for long; `None` when all are taken.

@@ -5,12 +5,12 @@
 //! takes nothing for a while is dropped; it resumes where it was. Jobs never wait for a reader: the task
 //! only ever reads.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::Instrument as _;
 
@@ -22,9 +22,8 @@ const WAITING: usize = 16;
 /// Where a stream's pieces go.
 pub(crate) struct Reader {
     pieces: mpsc::Sender<Bytes>,
-    going: watch::Receiver<bool>,
-    patience: Duration,
-    dropped: Arc<dyn Fn() + Send + Sync>,
+    state: AppState,
+    kind: &'static str,
 }
 
 /// The stream is over: its reader left, did not read, or the process goes.
@@ -41,11 +40,13 @@ pub(crate) enum Turn<T> {
 impl Reader {
     /// Hands a piece over.
     pub(crate) async fn send(&mut self, piece: impl Into<Bytes>) -> Result<(), Over> {
-        match self.pieces.send_timeout(piece.into(), self.patience).await {
+        let patience = self.state.config().write_time;
+        match self.pieces.send_timeout(piece.into(), patience).await {
             Ok(()) => Ok(()),
             Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(Over),
             Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
-                (self.dropped)();
+                tracing::info!(stream = self.kind, "a reader that does not read was dropped");
+                self.state.metrics().stream_dropped(self.kind);
                 Err(Over)
             }
         }
@@ -57,13 +58,8 @@ impl Reader {
             value = what => Ok(Turn::Came(value)),
             () = tokio::time::sleep(silence) => Ok(Turn::Silent),
             () = self.pieces.closed() => Err(Over),
-            _ = self.going.wait_for(|going| *going) => Err(Over),
+            () = self.state.gone() => Err(Over),
         }
-    }
-
-    /// The process goes.
-    pub(crate) fn goes(&self) -> bool {
-        *self.going.borrow()
     }
 }
 
@@ -76,15 +72,10 @@ where
     let place = state.stream_place()?;
     let open = state.metrics().stream(kind);
     let (pieces, taken) = mpsc::channel(WAITING);
-    let metrics = state.metrics().clone();
     let reader = Reader {
         pieces,
-        going: state.going(),
-        patience: state.config().write_time,
-        dropped: Arc::new(move || {
-            tracing::info!(stream = kind, "a reader that does not read was dropped");
-            metrics.stream_dropped(kind);
-        }),
+        state: state.clone(),
+        kind,
     };
     let told = tell(reader);
     let task = async move {
@@ -92,5 +83,7 @@ where
         drop((place, open));
     };
     tokio::spawn(task.in_current_span());
-    Ok(Body::from_stream(ReceiverStream::new(taken).map(Ok::<_, std::convert::Infallible>)))
+    Ok(Body::from_stream(
+        ReceiverStream::new(taken).map(Ok::<_, std::convert::Infallible>),
+    ))
 }

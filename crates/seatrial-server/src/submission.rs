@@ -24,9 +24,9 @@ mod options;
 pub(crate) use self::options::{Options, label};
 
 /// Most input files of a submission.
-pub const MAX_INPUTS: usize = 256;
+pub(crate) const MAX_INPUTS: usize = 256;
 /// Most labels of a submission.
-pub const MAX_LABELS: usize = 64;
+pub(crate) const MAX_LABELS: usize = 64;
 /// Largest JSON of options, in bytes: 64 labels of 63 and 256 bytes, a path, an address, each byte escaped.
 const MAX_OPTIONS: u64 = 192 << 10;
 
@@ -85,7 +85,12 @@ fn kind(headers: &HeaderMap, with_form: bool) -> Result<Kind, Problem> {
         return Err(unsupported("The request does not say what its body is"));
     };
     let essence = value.to_str().unwrap_or_default();
-    let essence = essence.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = essence
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     match essence.as_str() {
         "application/json" => Ok(Kind::Json),
         "text/x-dockerfile" => Ok(Kind::Dockerfile),
@@ -171,6 +176,9 @@ fn object(bytes: &[u8], pointer: &str) -> Result<Map<String, Value>, Problem> {
 }
 
 fn invalid(pointer: &str, why: &str) -> Problem {
-    Problem::new(Code::InvalidSubmission, format!("{}: {why}.", if pointer.is_empty() { "body" } else { pointer }))
-        .with_errors(vec![ProblemError::at(pointer, why)])
+    Problem::new(
+        Code::InvalidSubmission,
+        format!("{}: {why}.", if pointer.is_empty() { "body" } else { pointer }),
+    )
+    .with_errors(vec![ProblemError::at(pointer, why)])
 }

@@ -73,11 +73,7 @@ pub async fn position(service: &Service, record: &JobRecord) -> Result<Option<u6
 ///
 /// # Errors
 /// [`ServiceError`]; bytes whose time to live is over are left out instead.
-pub async fn view_at(
-    service: &Service,
-    record: &JobRecord,
-    position: Option<u64>,
-) -> Result<JobView, ServiceError> {
+pub async fn view_at(service: &Service, record: &JobRecord, position: Option<u64>) -> Result<JobView, ServiceError> {
     let documents = match documents(service, record).await {
         Err(ServiceError::Vault(VaultError::Missing { .. })) => Documents::Gone,
         other => other?,

@@ -63,9 +63,19 @@ fn what_is_kept_is_sorted_owned_by_root_and_has_its_folders() {
     let rewritten = rewrite(&tar, MAX).unwrap();
     assert_eq!(
         listed(&rewritten),
-        ["755 a y", "755 b ", "755 b/c ", "755 b/c/file x", "777 link -> /etc/passwd "]
+        [
+            "755 a y",
+            "755 b ",
+            "755 b/c ",
+            "755 b/c/file x",
+            "777 link -> /etc/passwd "
+        ]
     );
-    assert_eq!(rewrite(&rewritten, MAX).unwrap(), rewritten, "what we wrote is what we would write");
+    assert_eq!(
+        rewrite(&rewritten, MAX).unwrap(),
+        rewritten,
+        "what we wrote is what we would write"
+    );
 }
 
 #[test]
@@ -90,7 +100,15 @@ fn paths_that_lead_out_are_refused_by_name() {
 
 #[test]
 fn links_of_files_devices_pipes_and_unknown_kinds_are_refused() {
-    for kind in [E::Link, E::Char, E::Block, E::Fifo, E::Continuous, E::GNUSparse, E::new(b'Z')] {
+    for kind in [
+        E::Link,
+        E::Char,
+        E::Block,
+        E::Fifo,
+        E::Continuous,
+        E::GNUSparse,
+        E::new(b'Z'),
+    ] {
         let tar = archive(&[(kind, "odd", "a", b"")]);
         assert!(rewrite(&tar, MAX).is_err(), "{kind:?}");
     }
@@ -113,7 +131,13 @@ fn nothing_is_written_through_a_link_or_a_file() {
 fn an_entry_stands_once() {
     let twice = refusal(&[(E::Regular, "a", "", b"1"), (E::Regular, "./a", "", b"2")]);
     assert!(twice.contains("stands twice"), "{twice}");
-    assert!(rewrite(&archive(&[(E::Directory, "a", "", b""), (E::Directory, "a/", "", b"")]), MAX).is_ok());
+    assert!(
+        rewrite(
+            &archive(&[(E::Directory, "a", "", b""), (E::Directory, "a/", "", b"")]),
+            MAX
+        )
+        .is_ok()
+    );
 }
 
 #[test]

@@ -53,7 +53,8 @@ pub(crate) async fn index() -> Response {
 /// The page and its files.
 pub(crate) async fn page(params: RawPathParams) -> Result<Response, Problem> {
     let name = params.iter().next().map_or("", |(_, name)| name);
-    let file = utoipa_swagger_ui::serve(name, SETTINGS.clone()).map_err(|error| Problem::internal(error.to_string()))?;
+    let file =
+        utoipa_swagger_ui::serve(name, SETTINGS.clone()).map_err(|error| Problem::internal(error.to_string()))?;
     let file = file.ok_or_else(|| Problem::new(Code::NotFound, "The documentation has no such file."))?;
     let kind = HeaderValue::from_str(&file.content_type).map_err(Problem::internal)?;
     let headers = [
@@ -85,7 +86,10 @@ pub(crate) async fn problems() -> Response {
          <h1>Problems</h1>\n{rows}</html>\n"
     );
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/html; charset=utf-8"),
+        ),
         (header::CONTENT_SECURITY_POLICY, PAGE_MAY),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ];

@@ -89,7 +89,10 @@ fn answer(body: Body) -> Response {
         (header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         // nginx would collect events before it passes them on.
-        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+        (
+            HeaderName::from_static("x-accel-buffering"),
+            HeaderValue::from_static("no"),
+        ),
     ];
     let mut response = (headers, body).into_response();
     response.extensions_mut().insert(IsStream);

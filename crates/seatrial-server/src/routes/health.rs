@@ -53,7 +53,7 @@ pub(crate) async fn readyz(State(state): State<AppState>) -> Result<Response, Pr
         in_time(async { service.vault.ping().await.map_err(told).ok() }),
         in_time(async { service.ledger.workers().await.map_err(told).ok() }),
     );
-    let going = *state.going().borrow();
+    let going = state.goes();
     let checks = vec![
         Check {
             name: "process".to_owned(),

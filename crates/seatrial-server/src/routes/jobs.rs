@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Most jobs on a page.
-pub const MAX_PAGE: usize = 100;
+pub(crate) const MAX_PAGE: usize = 100;
 /// Jobs on a page when nobody says how many.
 const PAGE: usize = 20;
 /// Longest idempotency key.

@@ -95,7 +95,10 @@ pub(crate) async fn logs(
         };
         return Ok(whole(nothing, None, asked.escape));
     };
-    let kept: u64 = record.logs.get(&stage).map_or(0, |log| log.parts.iter().map(|part| part.bytes).sum());
+    let kept: u64 = record
+        .logs
+        .get(&stage)
+        .map_or(0, |log| log.parts.iter().map(|part| part.bytes).sum());
     let wanted = range::of(&headers);
     let Some(wanted) = wanted else {
         let piece = piece(&state, &record, stage, asked.offset, asked.limit).await?;
@@ -149,7 +152,11 @@ async fn piece(state: &AppState, record: &JobRecord, stage: Stage, offset: u64, 
 }
 
 fn whole(mut piece: LogPiece, stage: Option<Stage>, escape: bool) -> Response {
-    let bytes = if escape { escaped(&mut piece).into() } else { Bytes::from(piece.bytes) };
+    let bytes = if escape {
+        escaped(&mut piece).into()
+    } else {
+        Bytes::from(piece.bytes)
+    };
     let mut response = ([(header::CONTENT_TYPE, TEXT)], Body::from(bytes)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -205,7 +212,10 @@ fn follow(state: &AppState, id: JobId, asked: Asked) -> Result<Response, Problem
     })?;
     let headers = [
         (header::CONTENT_TYPE, TEXT),
-        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+        (
+            HeaderName::from_static("x-accel-buffering"),
+            HeaderValue::from_static("no"),
+        ),
     ];
     let mut response = (headers, body).into_response();
     response.extensions_mut().insert(IsStream);
@@ -234,8 +244,14 @@ async fn tell(state: &AppState, id: JobId, asked: Asked, mut reader: Reader) -> 
         let mut more = false;
         let mut complete = record.outcome().is_some();
         if let Some(stage) = stage {
-            let mut piece = piece(state, &record, stage, offset, asked.limit).await.map_err(|_| Over)?;
-            let text = if asked.escape { escaped(&mut piece).into_bytes() } else { piece.bytes };
+            let mut piece = piece(state, &record, stage, offset, asked.limit)
+                .await
+                .map_err(|_| Over)?;
+            let text = if asked.escape {
+                escaped(&mut piece).into_bytes()
+            } else {
+                piece.bytes
+            };
             complete = piece.complete;
             more = piece.next > offset;
             offset = piece.next;

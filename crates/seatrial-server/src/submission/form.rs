@@ -78,9 +78,12 @@ async fn open(headers: &HeaderMap, meter: &Meter, body: Body) -> Result<Multipar
     }
     // The meter bounds the body; the extractor's own default would be far below our limits.
     DefaultBodyLimit::disable().apply(&mut request);
-    Multipart::from_request(request, &())
-        .await
-        .map_err(|why| Problem::new(Code::Malformed, format!("The form cannot be read: {}.", why.body_text())))
+    Multipart::from_request(request, &()).await.map_err(|why| {
+        Problem::new(
+            Code::Malformed,
+            format!("The form cannot be read: {}.", why.body_text()),
+        )
+    })
 }
 
 /// Takes one part.
@@ -124,7 +127,10 @@ async fn take(state: &AppState, meter: &Meter, parts: &mut Parts, field: Field<'
         _ => {
             let short: String = name.chars().take(64).collect();
             let place = format!("/{}", escape_pointer(&short));
-            return Err(wrong(&place, "there is no such part; send dockerfile, context, inputs, options"));
+            return Err(wrong(
+                &place,
+                "there is no such part; send dockerfile, context, inputs, options",
+            ));
         }
     }
     Ok(())
@@ -151,5 +157,6 @@ fn malformed(meter: &Meter, why: &MultipartError) -> Problem {
 }
 
 fn wrong(pointer: &str, why: &str) -> Problem {
-    Problem::new(Code::InvalidSubmission, format!("{pointer}: {why}.")).with_errors(vec![ProblemError::at(pointer, why)])
+    Problem::new(Code::InvalidSubmission, format!("{pointer}: {why}."))
+        .with_errors(vec![ProblemError::at(pointer, why)])
 }

@@ -60,13 +60,17 @@ impl Options {
                 })
                 .unwrap_or_default(),
             delay: reader
-                .text("delay", "it must be a span of time such as 90s, 15m or 1h 30m", |text| {
-                    let delay = span(text).ok_or_default()?;
-                    if delay > max_delay {
-                        return Err(format!("it is longer than {} s", max_delay.as_secs()));
-                    }
-                    Ok(delay)
-                })
+                .text(
+                    "delay",
+                    "it must be a span of time such as 90s, 15m or 1h 30m",
+                    |text| {
+                        let delay = span(text).ok_or_default()?;
+                        if delay > max_delay {
+                            return Err(format!("it is longer than {} s", max_delay.as_secs()));
+                        }
+                        Ok(delay)
+                    },
+                )
                 .unwrap_or_default(),
             result: reader
                 .text("result", "it must be a path", |text| {
@@ -165,7 +169,10 @@ impl Reader<'_> {
             }
         };
         if object.len() > MAX_LABELS {
-            self.wrong("labels", format!("there are {}; {MAX_LABELS} are allowed", object.len()));
+            self.wrong(
+                "labels",
+                format!("there are {}; {MAX_LABELS} are allowed", object.len()),
+            );
             return labels;
         }
         for (key, value) in object {
@@ -248,7 +255,18 @@ mod tests {
         assert_eq!(span("90s"), Some(Duration::from_secs(90)));
         assert_eq!(span("1h 30m"), Some(Duration::from_secs(5400)));
         assert_eq!(span("250ms"), Some(Duration::from_millis(250)));
-        for bad in ["", "10", "s", "10d", "-1s", "1.5s", "1h  30m", "12345678s", " 1s", "1s "] {
+        for bad in [
+            "",
+            "10",
+            "s",
+            "10d",
+            "-1s",
+            "1.5s",
+            "1h  30m",
+            "12345678s",
+            " 1s",
+            "1s ",
+        ] {
             assert_eq!(span(bad), None, "{bad}");
         }
     }
@@ -265,7 +283,14 @@ mod tests {
     #[test]
     fn an_address_without_secrets_is_taken() {
         assert!(webhook("https://hooks.example/x?y=1").is_ok());
-        for bad in ["", "ftp://x/", "https://", "file:///etc/passwd", "https://u:p@x/", "javascript:1"] {
+        for bad in [
+            "",
+            "ftp://x/",
+            "https://",
+            "file:///etc/passwd",
+            "https://u:p@x/",
+            "javascript:1",
+        ] {
             assert!(webhook(bad).is_err(), "{bad}");
         }
     }

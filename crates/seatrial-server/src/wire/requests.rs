@@ -34,14 +34,17 @@ pub struct JobRequest {
     pub delay: Option<String>,
     /// Where the guest leaves its result; `/data/perf.json` without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(pattern = "^/data(/(?!\\.{1,2}(/|$))[^/\\x00-\\x1f\\x7f-\\x9f]{1,255}){1,16}$", max_length = 1030)]
+    #[schema(
+        pattern = "^/data(/(?!\\.{1,2}(/|$))[^/\\x00-\\x1f\\x7f-\\x9f]{1,255}){1,16}$",
+        max_length = 1030
+    )]
     pub result: Option<String>,
     /// Keep other files of `/data`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<bool>,
     /// Where to send word of the end; refused unless `GET /v1/limits` says that webhooks are on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(format = Uri, max_length = 2048)]
+    #[schema(format = "uri", max_length = 2048)]
     pub webhook: Option<String>,
 }
 
@@ -63,14 +66,17 @@ pub struct JobOptions {
     pub delay: Option<String>,
     /// Where the guest leaves its result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(pattern = "^/data(/(?!\\.{1,2}(/|$))[^/\\x00-\\x1f\\x7f-\\x9f]{1,255}){1,16}$", max_length = 1030)]
+    #[schema(
+        pattern = "^/data(/(?!\\.{1,2}(/|$))[^/\\x00-\\x1f\\x7f-\\x9f]{1,255}){1,16}$",
+        max_length = 1030
+    )]
     pub result: Option<String>,
     /// Keep other files of `/data`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<bool>,
     /// Where to send word of the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(format = Uri, max_length = 2048)]
+    #[schema(format = "uri", max_length = 2048)]
     pub webhook: Option<String>,
 }
 

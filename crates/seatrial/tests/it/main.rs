@@ -16,7 +16,7 @@ mod docker_forms;
 mod docker_lifecycle;
 mod docker_service;
 mod docker_specimens;
+mod fake;
 mod house;
 mod service;
-mod fake;
 mod support;

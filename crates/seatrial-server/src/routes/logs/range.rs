@@ -55,7 +55,15 @@ mod tests {
         assert_eq!(parse("bytes=0-9"), Some(Range::From(0, Some(9))));
         assert_eq!(parse("bytes=5-"), Some(Range::From(5, None)));
         assert_eq!(parse("bytes=-5"), Some(Range::Last(5)));
-        for odd in ["bytes=", "bytes=9-0", "bytes=0-1,3-4", "lines=0-1", "bytes=a-b", "bytes=+1-2", "0-1"] {
+        for odd in [
+            "bytes=",
+            "bytes=9-0",
+            "bytes=0-1,3-4",
+            "lines=0-1",
+            "bytes=a-b",
+            "bytes=+1-2",
+            "0-1",
+        ] {
             assert_eq!(parse(odd), None, "{odd}");
         }
     }

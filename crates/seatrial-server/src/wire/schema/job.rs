@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use utoipa::ToSchema;
 
-use super::{Analysis, ArtifactView, Blame, Dockerfile, Image, JobResult, Priority, Reason, Scan, Stage, State, Usage, Walls};
+use super::{
+    Analysis, ArtifactView, Blame, Dockerfile, Image, JobResult, Priority, Reason, Scan, Stage, State, Usage, Walls,
+};
 
 /// A job, whole.
 #[derive(ToSchema)]

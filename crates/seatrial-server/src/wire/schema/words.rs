@@ -233,6 +233,9 @@ mod tests {
         use seatrial_core::view::{Open, StateWord};
         assert_eq!(to_value(StateWord::Open(Open::Queued)).unwrap(), json!("queued"));
         assert_eq!(to_value(State::Queued).unwrap(), json!("queued"));
-        assert_eq!(to_value(StateWord::Open(Open::Running)).unwrap(), to_value(State::Running).unwrap());
+        assert_eq!(
+            to_value(StateWord::Open(Open::Running)).unwrap(),
+            to_value(State::Running).unwrap()
+        );
     }
 }
