@@ -34,6 +34,7 @@ mod file;
 mod jobs;
 mod lane;
 mod outbox;
+mod position;
 mod queries;
 mod readers;
 mod watcher;
@@ -110,7 +111,9 @@ impl Ledger for SqliteLedger {
     async fn position(&self, id: JobId) -> Result<Option<u64>, LedgerError> {
         let now = self.clock.micros();
         self.readers
-            .ask("count the jobs before", move |db| queries::position(db, id, now))
+            .ask_with_heads("count the jobs before", move |db, heads| {
+                position::position(db, heads, id, now)
+            })
             .await
     }
 

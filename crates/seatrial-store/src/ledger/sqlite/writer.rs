@@ -243,10 +243,11 @@ impl Desk {
             let mut batch = vec![first];
             match self.transact(&mut batch, &mut calls) {
                 Ok(rung) => {
+                    // First, so that no wait that begins after an answer hears of what was answered.
+                    self.ring(rung);
                     for call in batch {
                         call.answer(Ok(()));
                     }
-                    self.ring(rung);
                 }
                 Err(Undone::Spoiled(_)) if batch.len() > 1 => self.one_by_one(batch),
                 Err(Undone::Spoiled(error) | Undone::Unbegun(error)) => refuse(batch, &error),
@@ -262,10 +263,10 @@ impl Desk {
             let mut alone = vec![call];
             match self.transact(&mut alone, &mut none) {
                 Ok(rung) => {
+                    self.ring(rung);
                     for call in alone {
                         call.answer(Ok(()));
                     }
-                    self.ring(rung);
                 }
                 Err(Undone::Spoiled(error)) => refuse(alone, &error),
                 // That took its time; the others need not take it again.
