@@ -253,6 +253,45 @@ async fn eventually<F: Future<Output = Result<(), VaultError>>>(ask: impl Fn() -
     panic!("it never came back");
 }
 
+/// The list of docs/RETENTION.md.
+#[tokio::test]
+async fn few_commands_are_enough() {
+    let manual = include_str!("../../../../../docs/RETENTION.md");
+    let (_, list) = manual.split_once("Commands that a user of it needs: `").unwrap();
+    let (list, _) = list.split_once('`').unwrap();
+    let mut rig = Rig::new(Server::durable());
+    let mut words = vec![
+        "ACL",
+        "SETUSER",
+        "vault",
+        "on",
+        ">secret",
+        "resetchannels",
+        "~{sv}:*",
+        "-@all",
+    ];
+    let allowed: Vec<String> = list.split_whitespace().map(|word| format!("+{word}")).collect();
+    assert!(allowed.len() > 10);
+    words.extend(allowed.iter().map(String::as_str));
+    let () = rig.ask(&words).await;
+    let operator = rig.url.clone();
+    rig.url = operator.replace("127.0.0.1", "vault:secret@127.0.0.1");
+    let vault = rig.vault(Ring::Ours).await;
+    rig.url = operator;
+    let job = JobId::fresh();
+    let wrapped = vault.new_key(job).unwrap();
+    let long = vec![7; PIECE];
+    let blob = vault.put(job, &wrapped, BlobKind::Context, &long).await.unwrap();
+    assert!(vault.get(job, &wrapped, BlobKind::Context, &blob).await.unwrap() == long);
+    vault.put(job, &wrapped, BlobKind::Log, b"a log").await.unwrap();
+    assert_eq!(vault.sweep(Duration::ZERO, 10).await.unwrap(), [job]);
+    vault.delete(job, &blob).await.unwrap();
+    vault.erase(job).await.unwrap();
+    vault.ping().await.unwrap();
+    let left: Vec<String> = rig.ask(&["KEYS", "*"]).await;
+    assert_eq!(left, Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn a_redis_that_may_lose_bytes_is_refused() {
     let forgetful = [
