@@ -20,7 +20,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use redis::{ErrorKind, FromRedisValue, Pipeline, RedisError};
+use redis::{FromRedisValue, Pipeline, RedisError};
 use seatrial_core::{
     id::JobId,
     vault::{BlobKind, VaultError},
@@ -168,11 +168,8 @@ impl BlobStore for Redis {
         }
         let now = self.now().await?;
         let done = self.write_pieces(job, kind, name, now, &pieces).await;
-        if done
-            .as_ref()
-            .is_err_and(|error| matches!(error.kind(), ErrorKind::Server(_)))
-        {
-            // It answers and is full, say: what is there of the blob is in the way of others. Best effort.
+        if done.as_ref().is_err_and(connect::is_answer) {
+            // It is full, say: what is there of the blob is in the way of others. Best effort.
             let _ = self.remove(job, name, pieces.len()).await;
         }
         done.map_err(unreachable(ACTION))

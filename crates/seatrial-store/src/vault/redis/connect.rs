@@ -10,7 +10,7 @@ use std::{
 
 use redis::{
     Client, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo as _, Pipeline, RedisError, RedisResult,
-    TlsCertificates,
+    ServerErrorKind, TlsCertificates,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 
@@ -63,12 +63,20 @@ impl Link {
     }
 }
 
-/// The manager tries again after a lost connection, but keeps a refusal (a wrong password, a server that
-/// was still loading) for ever.
+/// The server took the command and said no: it is full, say.
+pub(super) fn is_answer(error: &RedisError) -> bool {
+    matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
+}
+
+/// The manager tries again after a lost connection, but when a server refuses the first words of a new one
+/// (the password was changed, it is loading) it keeps that refusal for ever.
 fn is_stuck(error: &RedisError) -> bool {
     !matches!(
         error.kind(),
-        ErrorKind::Io | ErrorKind::Server(_) | ErrorKind::UnexpectedReturnType
+        ErrorKind::Io
+            | ErrorKind::Extension
+            | ErrorKind::UnexpectedReturnType
+            | ErrorKind::Server(ServerErrorKind::ResponseError | ServerErrorKind::ExecAbort)
     )
 }
 
@@ -158,7 +166,7 @@ async fn check(link: &Link) -> Result<(), OpenError> {
                     "its Redis may lose bytes: it needs `{name} {wanted}`"
                 )));
             }
-            Err(error) if matches!(error.kind(), ErrorKind::Server(_)) => {
+            Err(error) if is_answer(&error) => {
                 return Err(OpenError::Unfit(format!(
                     "its Redis does not say whether it keeps bytes: allow `CONFIG GET {name}`"
                 )));

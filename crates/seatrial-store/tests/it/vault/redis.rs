@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use ::redis::{Client, FromRedisValue, RedisResult, aio::MultiplexedConnection, cmd};
+use ::redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisResult, aio::MultiplexedConnection, cmd};
 use async_trait::async_trait;
 use seatrial_core::{
     id::JobId,
@@ -12,7 +12,7 @@ use seatrial_core::{
     vault::{BlobKind, Vault, VaultError},
 };
 use seatrial_store::vault::{
-    OpenError, RedisVault, Ttl,
+    BlobStore as _, OpenError, RedisVault, Ttl,
     redis::{Redis, RedisOptions},
 };
 
@@ -37,7 +37,10 @@ impl Rig {
 
     async fn connection(&self) -> MultiplexedConnection {
         let client = Client::open(self.url.as_str()).unwrap();
-        client.get_multiplexed_async_connection().await.unwrap()
+        // Half a second is the default, too short for 8 MiB on a busy machine.
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(30)));
+        let connection = client.get_multiplexed_async_connection_with_config(&config);
+        connection.await.unwrap()
     }
 
     async fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
@@ -175,6 +178,30 @@ async fn a_full_redis_shows_nothing_half_written() {
 }
 
 #[tokio::test]
+async fn a_value_that_somebody_made_long_is_not_fetched_whole() {
+    let rig = Rig::new(Server::durable());
+    let (job, name) = (JobId::fresh(), "01ARZ3NDEKTSV4RRFFQ69G5FAV");
+    rig.plant(job, BlobKind::Log, name, vec![7; 1 << 20]).await;
+    let redis = Redis::connect(&options(&rig.url), Ttl::default()).await.unwrap();
+    let read = redis.read(job, BlobKind::Log, name.parse().unwrap(), 50).await;
+    assert_eq!(read.unwrap().unwrap().len(), 51);
+}
+
+#[tokio::test]
+async fn what_did_not_fit_is_in_nobodys_way() {
+    let settings = [&DURABLE[..], &["--maxmemory", "6mb"]].concat();
+    let rig = Rig::new(Server::start(&settings));
+    let vault = rig.vault(Ring::Ours).await;
+    let job = JobId::fresh();
+    let wrapped = vault.new_key(job).unwrap();
+    // Its shorter second piece is written first, and fits.
+    let end = vault.put(job, &wrapped, BlobKind::Context, &vec![7; PIECE + 100]).await;
+    assert!(end.is_err_and(|error| error.is_transient()));
+    let left: Vec<String> = rig.ask(&["KEYS", "*"]).await;
+    assert_eq!(left, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn blobs_outlive_a_crash_of_redis_and_the_vault_finds_it_again() {
     let rig = Rig::new(Server::durable());
     let vault = rig.vault(Ring::Ours).await;
@@ -195,30 +222,24 @@ async fn blobs_outlive_a_crash_of_redis_and_the_vault_finds_it_again() {
 
 #[tokio::test]
 async fn a_vault_that_was_refused_is_let_in_again() {
-    let rig = Rig::new(Server::durable());
+    let settings = [&DURABLE[..], &["--requirepass", "one"]].concat();
+    let mut rig = Rig::new(Server::start(&settings));
+    rig.url = rig.url.replace("127.0.0.1", ":one@127.0.0.1");
     let vault = rig.vault(Ring::Ours).await;
     let mut operator = rig.connection().await;
-    let config = |value: &str| {
+    let set_password = |password: &str| {
         let mut command = cmd("CONFIG");
-        command.arg("SET").arg("requirepass").arg(value);
-        let mut operator = operator.clone();
-        async move { command.query_async::<()>(&mut operator).await.unwrap() }
+        command.arg("SET").arg("requirepass").arg(password);
+        command
     };
-    config("secret").await;
-    let () = cmd("AUTH").arg("secret").query_async(&mut operator).await.unwrap();
+    let () = set_password("two").query_async(&mut operator).await.unwrap();
     let mut kill = cmd("CLIENT");
     kill.arg("KILL").arg("SKIPME").arg("yes");
     let _: i64 = kill.query_async(&mut operator).await.unwrap();
     for _ in 0..3 {
         assert!(vault.ping().await.is_err_and(|error| error.is_transient()));
     }
-    let () = cmd("CONFIG")
-        .arg("SET")
-        .arg("requirepass")
-        .arg("")
-        .query_async(&mut operator)
-        .await
-        .unwrap();
+    let () = set_password("one").query_async(&mut operator).await.unwrap();
     eventually(|| vault.ping()).await;
 }
 
@@ -230,6 +251,45 @@ async fn eventually<F: Future<Output = Result<(), VaultError>>>(ask: impl Fn() -
         }
     }
     panic!("it never came back");
+}
+
+/// The list of docs/RETENTION.md.
+#[tokio::test]
+async fn few_commands_are_enough() {
+    let manual = include_str!("../../../../../docs/RETENTION.md");
+    let (_, list) = manual.split_once("Commands that a user of it needs: `").unwrap();
+    let (list, _) = list.split_once('`').unwrap();
+    let mut rig = Rig::new(Server::durable());
+    let mut words = vec![
+        "ACL",
+        "SETUSER",
+        "vault",
+        "on",
+        ">secret",
+        "resetchannels",
+        "~{sv}:*",
+        "-@all",
+    ];
+    let allowed: Vec<String> = list.split_whitespace().map(|word| format!("+{word}")).collect();
+    assert!(allowed.len() > 10);
+    words.extend(allowed.iter().map(String::as_str));
+    let () = rig.ask(&words).await;
+    let operator = rig.url.clone();
+    rig.url = operator.replace("127.0.0.1", "vault:secret@127.0.0.1");
+    let vault = rig.vault(Ring::Ours).await;
+    rig.url = operator;
+    let job = JobId::fresh();
+    let wrapped = vault.new_key(job).unwrap();
+    let long = vec![7; PIECE];
+    let blob = vault.put(job, &wrapped, BlobKind::Context, &long).await.unwrap();
+    assert!(vault.get(job, &wrapped, BlobKind::Context, &blob).await.unwrap() == long);
+    vault.put(job, &wrapped, BlobKind::Log, b"a log").await.unwrap();
+    assert_eq!(vault.sweep(Duration::ZERO, 10).await.unwrap(), [job]);
+    vault.delete(job, &blob).await.unwrap();
+    vault.erase(job).await.unwrap();
+    vault.ping().await.unwrap();
+    let left: Vec<String> = rig.ask(&["KEYS", "*"]).await;
+    assert_eq!(left, Vec::<String>::new());
 }
 
 #[tokio::test]
