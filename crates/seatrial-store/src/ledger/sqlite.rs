@@ -34,6 +34,7 @@ mod file;
 mod jobs;
 mod lane;
 mod outbox;
+mod position;
 mod queries;
 mod readers;
 mod watcher;
@@ -92,7 +93,7 @@ impl SqliteLedger {
 impl Ledger for SqliteLedger {
     async fn create(&self, job: NewJob) -> Result<Created, LedgerError> {
         self.writer
-            .ask("remember the job", move |turn| jobs::create(turn, job))
+            .ask("remember the job", move |turn| jobs::create(turn, job.clone()))
             .await
     }
 
@@ -110,13 +111,15 @@ impl Ledger for SqliteLedger {
     async fn position(&self, id: JobId) -> Result<Option<u64>, LedgerError> {
         let now = self.clock.micros();
         self.readers
-            .ask("count the jobs before", move |db| queries::position(db, id, now))
+            .ask_with_heads("count the jobs before", move |db, heads| {
+                position::position(db, heads, id, now)
+            })
             .await
     }
 
     async fn apply(&self, id: JobId, what: Move) -> Result<Result<JobRecord, Refusal>, LedgerError> {
         self.writer
-            .ask("move the job", move |turn| jobs::apply(turn, id, what))
+            .ask("move the job", move |turn| jobs::apply(turn, id, what.clone()))
             .await?
     }
 
@@ -178,7 +181,9 @@ impl Ledger for SqliteLedger {
     async fn beat(&self, card: &WorkerCard, keep: Duration) -> Result<(), LedgerError> {
         let card = card.clone();
         self.writer
-            .ask("note the worker's beat", move |turn| outbox::beat(turn, card, keep))
+            .ask("note the worker's beat", move |turn| {
+                outbox::beat(turn, card.clone(), keep)
+            })
             .await
     }
 
@@ -209,7 +214,7 @@ impl Ledger for SqliteLedger {
 
     async fn delivered(&self, job: JobId, end: DeliveryEnd) -> Result<(), LedgerError> {
         self.writer
-            .ask("note a delivery's end", move |turn| outbox::end(turn, job, end))
+            .ask("note a delivery's end", move |turn| outbox::end(turn, job, end.clone()))
             .await
     }
 
@@ -251,3 +256,6 @@ impl Ledger for SqliteLedger {
         self.budgets
     }
 }
+
+#[cfg(test)]
+mod tests;

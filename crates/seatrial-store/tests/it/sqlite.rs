@@ -1,5 +1,10 @@
 //! The contract of ledgers on SQLite, and what only SQLite can get wrong.
 
+mod agreement;
+mod damage;
+mod file;
+mod time;
+
 use std::{
     path::{Path, PathBuf},
     sync::{

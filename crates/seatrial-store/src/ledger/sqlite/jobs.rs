@@ -315,8 +315,8 @@ fn follow(
             .execute(params![record.id.to_string(), turn.now])?;
     }
     recount(turn, before.map(|before| before.lane), Some(spot.lane));
-    turn.moved.push(record.id);
-    turn.work |= spot.lane.queue().is_some();
+    turn.rung.jobs.push(record.id);
+    turn.rung.work |= spot.lane.queue().is_some();
     Ok(())
 }
 
@@ -429,7 +429,7 @@ pub(super) fn erase(turn: &mut Turn<'_>, id: JobId) -> Result<bool, Fault> {
         .prepare_cached("DELETE FROM deliveries WHERE id = ?")?
         .execute([&name])?;
     recount(turn, Some(held.spot.lane), None);
-    turn.moved.push(id);
+    turn.rung.jobs.push(id);
     Ok(true)
 }
 

@@ -19,8 +19,6 @@ use super::{
 };
 use crate::ledger::stored;
 
-/// A position is counted up to this.
-const FAR_BACK: i64 = 10_000;
 /// Rows that one page of a list looks at: a filter that matches rarely gives short pages.
 const GLANCE: usize = 10_000;
 
@@ -40,40 +38,6 @@ pub(super) fn get(db: &Connection, id: JobId) -> Result<Option<JobRecord>, Fault
 pub(super) fn revision(db: &Connection, id: JobId) -> Result<Option<i64>, Fault> {
     let mut read = db.prepare_cached("SELECT revision FROM jobs WHERE id = ?")?;
     Ok(read.query_row([id.to_string()], |row| row.get(0)).optional()?)
-}
-
-pub(super) fn position(db: &Connection, id: JobId, now: i64) -> Result<Option<u64>, Fault> {
-    let mut read = db.prepare_cached("SELECT seq, lane, rank, not_before FROM jobs WHERE id = ?")?;
-    let found: Option<(i64, Lane, Option<i64>, Option<i64>)> = read
-        .query_row([id.to_string()], |row| {
-            Ok((row.get(0)?, Lane(row.get(1)?), row.get(2)?, row.get(3)?))
-        })
-        .optional()?;
-    let Some((seq, lane, rank, not_before)) = found else {
-        return Ok(None);
-    };
-    let Some(priority) = lane.queue() else {
-        return Ok(None);
-    };
-    let ready = Lane::ready(priority);
-    let tallies = Tallies::read(db)?;
-    let counted = ready.counted().unwrap_or_default();
-    let mut before: i64 = tallies.jobs[..counted].iter().sum();
-    if let Some(rank) = rank {
-        let mut read = db.prepare_cached(
-            "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE schema = ? AND lane = ? AND rank IS NOT NULL
-                                   AND (rank, seq) < (?, ?) LIMIT ?)",
-        )?;
-        before += read.query_row(params![SCHEMA, ready.0, rank, seq, FAR_BACK], |row| {
-            row.get::<_, i64>(0)
-        })?;
-    } else if not_before.is_some_and(|at| at <= now) {
-        // The next claim gives it its place, behind all who have one.
-        before += tallies.jobs[counted];
-    } else {
-        return Ok(None);
-    }
-    Ok(Some(before.clamp(0, FAR_BACK).unsigned_abs()))
 }
 
 /// Whether a claim would find something.

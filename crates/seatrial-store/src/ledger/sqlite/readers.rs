@@ -10,14 +10,17 @@ use rusqlite::Connection;
 use seatrial_core::ledger::LedgerError;
 use tokio::sync::{mpsc, oneshot};
 
-use super::file::{self, Fault};
+use super::{
+    file::{self, Fault},
+    position::Heads,
+};
 
 /// More would wait for the processor, not for the disk.
 const THREADS: usize = 3;
 /// Reads that wait at most; more wait in their own tasks.
 const INBOX: usize = 1_024;
 
-type Read = Box<dyn FnOnce(&Connection) + Send>;
+type Read = Box<dyn FnOnce(&Connection, &mut Heads) + Send>;
 
 /// Takes reads to the threads.
 #[derive(Clone)]
@@ -36,10 +39,11 @@ impl Readers {
             thread::Builder::new()
                 .name(format!("ledger-reader-{n}"))
                 .spawn(move || {
+                    let mut heads = Heads::default();
                     loop {
                         let next = reads.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
                         match next {
-                            Some(read) => read(&db),
+                            Some(read) => read(&db, &mut heads),
                             None => return,
                         }
                     }
@@ -55,13 +59,22 @@ impl Readers {
         action: &'static str,
         read: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, LedgerError> {
+        self.ask_with_heads(action, |db, _| read(db)).await
+    }
+
+    /// The same with what the thread remembers of the queues.
+    pub(super) async fn ask_with_heads<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        read: impl FnOnce(&Connection, &mut Heads) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, LedgerError> {
         let (answer, answered) = oneshot::channel();
-        let task: Read = Box::new(move |db| {
+        let task: Read = Box::new(move |db, heads| {
             if answer.is_closed() {
                 return;
             }
             // Its caller may have gone meanwhile.
-            let _ = answer.send(read(db).map_err(|fault| fault.at(action)));
+            let _ = answer.send(read(db, heads).map_err(|fault| fault.at(action)));
         });
         let gone = || LedgerError::Unreachable {
             action,

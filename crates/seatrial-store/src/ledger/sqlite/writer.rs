@@ -84,17 +84,24 @@ pub(super) struct Turn<'a> {
     pub(super) budgets: Budgets,
     /// Written back at the end.
     pub(super) tallies: Tallies,
+    /// Whom to wake when it is on the disk.
+    pub(super) rung: Rung,
+}
+
+/// What happened in a transaction that others wait for.
+#[derive(Default)]
+pub(super) struct Rung {
     /// Jobs that moved.
-    pub(super) moved: Vec<JobId>,
+    pub(super) jobs: Vec<JobId>,
     /// Work has come.
     pub(super) work: bool,
 }
 
-/// A call: run once in a transaction, then answered once.
+/// A call: run in a transaction, and again alone if a transaction with others failed; answered once.
 trait Call: Send {
     /// Nobody waits for the answer any more.
     fn is_dropped(&self) -> bool;
-    /// Runs; `false` when it must be undone.
+    /// Runs; `false` when it failed.
     fn run(&mut self, turn: &mut Turn<'_>) -> bool;
     /// Answers; `Err` when the transaction did not reach the disk.
     fn answer(self: Box<Self>, committed: Result<(), LedgerError>);
@@ -102,7 +109,7 @@ trait Call: Send {
 
 struct Asked<T, F> {
     action: &'static str,
-    act: Option<F>,
+    act: F,
     outcome: Option<Result<T, LedgerError>>,
     answer: oneshot::Sender<Result<T, LedgerError>>,
 }
@@ -110,17 +117,14 @@ struct Asked<T, F> {
 impl<T, F> Call for Asked<T, F>
 where
     T: Send,
-    F: FnOnce(&mut Turn<'_>) -> Result<T, Fault> + Send,
+    F: FnMut(&mut Turn<'_>) -> Result<T, Fault> + Send,
 {
     fn is_dropped(&self) -> bool {
         self.answer.is_closed()
     }
 
     fn run(&mut self, turn: &mut Turn<'_>) -> bool {
-        let Some(act) = self.act.take() else {
-            return true;
-        };
-        let outcome = act(turn).map_err(|fault| fault.at(self.action));
+        let outcome = (self.act)(turn).map_err(|fault| fault.at(self.action));
         let fine = outcome.is_ok();
         self.outcome = Some(outcome);
         fine
@@ -128,12 +132,24 @@ where
 
     fn answer(self: Box<Self>, committed: Result<(), LedgerError>) {
         let answer = match (committed, self.outcome) {
-            (Ok(()), Some(outcome)) => outcome,
-            (Ok(()), None) => return, // its caller had gone
-            (Err(error), _) => Err(error),
+            (_, Some(Err(own))) => own,
+            (Err(error), _) => error,
+            (Ok(()), Some(Ok(outcome))) => {
+                let _ = self.answer.send(Ok(outcome)); // its caller may have gone
+                return;
+            }
+            (Ok(()), None) => return, // its caller had gone before it was run
         };
-        let _ = self.answer.send(answer); // its caller may have gone
+        let _ = self.answer.send(Err(answer));
     }
+}
+
+/// Why a transaction was not made; nothing of it was done.
+enum Undone {
+    /// It could not even begin.
+    Unbegun(LedgerError),
+    /// A call failed half-way, or the disk did.
+    Spoiled(LedgerError),
 }
 
 /// Takes calls to the thread.
@@ -165,16 +181,17 @@ impl Writer {
         Ok(Self { inbox })
     }
 
-    /// Has something done in a transaction; returns when it is on the disk. `action` as a verb phrase.
+    /// Has something done in a transaction; returns when it is on the disk. `action` as a verb phrase. `act`
+    /// is called again if a transaction of others and it failed.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
         action: &'static str,
-        act: impl FnOnce(&mut Turn<'_>) -> Result<T, Fault> + Send + 'static,
+        act: impl FnMut(&mut Turn<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, LedgerError> {
         let (answer, answered) = oneshot::channel();
         let call = Asked {
             action,
-            act: Some(act),
+            act,
             outcome: None,
             answer,
         };
@@ -224,25 +241,39 @@ impl Desk {
                 },
             };
             let mut batch = vec![first];
-            let end = self.transact(&mut batch, &mut calls);
-            let (committed, moved, work) = match end {
-                Ok((moved, work)) => (Ok(()), moved, work),
-                Err(fault) => {
-                    if !self.db.is_autocommit() {
-                        // It may have been undone by SQLite already; what is left goes with it.
-                        let _ = self.db.execute_batch("ROLLBACK");
+            match self.transact(&mut batch, &mut calls) {
+                Ok(rung) => {
+                    // First, so that no wait that begins after an answer hears of what was answered.
+                    self.ring(rung);
+                    for call in batch {
+                        call.answer(Ok(()));
                     }
-                    (Err(fault), Vec::new(), false)
                 }
-            };
-            for call in batch {
-                call.answer(committed.as_ref().copied().map_err(copy));
+                Err(Undone::Spoiled(_)) if batch.len() > 1 => self.one_by_one(batch),
+                Err(Undone::Spoiled(error) | Undone::Unbegun(error)) => refuse(batch, &error),
             }
-            for id in moved {
-                self.bell.ring_job(id);
-            }
-            if work {
-                self.bell.ring_work();
+        }
+    }
+
+    /// Finds those of a failed batch that can be done, on a full disk for example those that need no room.
+    fn one_by_one(&mut self, batch: Vec<Box<dyn Call>>) {
+        let (_, mut none) = mpsc::channel(1);
+        let mut left = batch.into_iter();
+        while let Some(call) = left.next() {
+            let mut alone = vec![call];
+            match self.transact(&mut alone, &mut none) {
+                Ok(rung) => {
+                    self.ring(rung);
+                    for call in alone {
+                        call.answer(Ok(()));
+                    }
+                }
+                Err(Undone::Spoiled(error)) => refuse(alone, &error),
+                // That took its time; the others need not take it again.
+                Err(Undone::Unbegun(error)) => {
+                    refuse(alone, &error);
+                    return refuse(left.collect(), &error);
+                }
             }
         }
     }
@@ -252,27 +283,51 @@ impl Desk {
         &mut self,
         batch: &mut Vec<Box<dyn Call>>,
         calls: &mut mpsc::Receiver<Box<dyn Call>>,
-    ) -> Result<(Vec<JobId>, bool), LedgerError> {
-        let begin = |fault: Fault| fault.at("begin to write");
+    ) -> Result<Rung, Undone> {
+        let mut undone = self.try_transact(batch, calls);
+        if undone.is_err() && !self.db.is_autocommit() {
+            // SQLite may have undone it already; if this fails too, so does the next begin.
+            let rolled_back = run_cached(&self.db, "ROLLBACK");
+            if let (Err(fault), Err(_)) = (rolled_back, &undone) {
+                undone = Err(Undone::Unbegun(fault.at("undo a failed transaction")));
+            }
+        }
+        undone
+    }
+
+    fn try_transact(
+        &mut self,
+        batch: &mut Vec<Box<dyn Call>>,
+        calls: &mut mpsc::Receiver<Box<dyn Call>>,
+    ) -> Result<Rung, Undone> {
+        let unbegun = |fault: Fault| Undone::Unbegun(fault.at("begin to write"));
+        let spoiled = |fault: Fault| Undone::Spoiled(fault.at("write to the disk"));
         let db = &self.db;
-        run_cached(db, "BEGIN IMMEDIATE").map_err(begin)?;
-        refuse_newer(db).map_err(begin)?;
-        self.others.look(db).map_err(begin)?;
-        let before = Tallies::read(db).map_err(|error| begin(error.into()))?;
-        let changes = db.total_changes();
+        run_cached(db, "BEGIN IMMEDIATE").map_err(unbegun)?;
+        refuse_newer(db).map_err(unbegun)?;
+        self.others.look(db).map_err(unbegun)?;
+        let tallies = Tallies::read(db).map_err(|error| unbegun(error.into()))?;
+        let unchanged = db.total_changes();
         // Never back, whatever the anchor says.
-        let now = self.clock.micros().max(before.seen);
+        let now = self.clock.micros().max(tallies.seen);
         let mut turn = Turn {
             db,
             now,
             budgets: self.budgets,
-            tallies: before,
-            moved: Vec::new(),
-            work: false,
+            tallies,
+            rung: Rung::default(),
         };
         let mut done = 0;
         while done < batch.len() {
-            run_one(&mut *batch[done], &mut turn)?;
+            let call = &mut batch[done];
+            let changes = db.total_changes();
+            if !call.is_dropped() && !call.run(&mut turn) && (db.total_changes() > changes || db.is_autocommit()) {
+                // What it wrote cannot be told from what the others wrote.
+                return Err(Undone::Spoiled(LedgerError::Unreachable {
+                    action: "write",
+                    source: "a call failed half-way".into(),
+                }));
+            }
             done += 1;
             if batch.len() < BATCH
                 && let Ok(next) = calls.try_recv()
@@ -280,39 +335,29 @@ impl Desk {
                 batch.push(next);
             }
         }
-        let commit = |error: rusqlite::Error| Fault::from(error).at("write to the disk");
-        if db.total_changes() > changes {
+        if db.total_changes() > unchanged {
             turn.tallies.seen = now;
-            turn.tallies.write(db).map_err(commit)?;
+            turn.tallies.write(db).map_err(|error| spoiled(error.into()))?;
         }
-        run_cached(db, "COMMIT").map_err(|fault| fault.at("write to the disk"))?;
-        Ok((turn.moved, turn.work))
+        run_cached(db, "COMMIT").map_err(spoiled)?;
+        Ok(turn.rung)
+    }
+
+    fn ring(&self, rung: Rung) {
+        for id in rung.jobs {
+            self.bell.ring_job(id);
+        }
+        if rung.work {
+            self.bell.ring_work();
+        }
     }
 }
 
-/// Runs one call; if it fails, what it did is undone and the others stay.
-fn run_one(call: &mut dyn Call, turn: &mut Turn<'_>) -> Result<(), LedgerError> {
-    if call.is_dropped() {
-        return Ok(());
+/// Tells each that nothing was done.
+fn refuse(batch: Vec<Box<dyn Call>>, error: &LedgerError) {
+    for call in batch {
+        call.answer(Err(copy(error)));
     }
-    let db = turn.db;
-    let fail = |fault: Fault| fault.at("write");
-    run_cached(db, "SAVEPOINT call").map_err(fail)?;
-    let (tallies, moved, work) = (turn.tallies, turn.moved.len(), turn.work);
-    if !call.run(turn) {
-        if db.is_autocommit() {
-            // A full disk, a failed write: SQLite has undone the whole transaction.
-            return Err(LedgerError::Unreachable {
-                action: "write",
-                source: "the transaction was undone, as the disk is full or fails".into(),
-            });
-        }
-        run_cached(db, "ROLLBACK TO call").map_err(fail)?;
-        turn.tallies = tallies;
-        turn.moved.truncate(moved);
-        turn.work = work;
-    }
-    run_cached(db, "RELEASE call").map_err(fail)
 }
 
 impl Others {
