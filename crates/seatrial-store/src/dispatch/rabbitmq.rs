@@ -110,7 +110,7 @@ impl RabbitDispatch {
     pub async fn connect(url: &str, options: RabbitOptions) -> Result<Self, DispatchError> {
         const ACTION: &str = "take its address";
         // No part of the address is repeated: it may hold a password.
-        let mut uri: AMQPUri = url.parse().map_err(|error| failed(ACTION, format!("{error}")))?;
+        let mut uri: AMQPUri = url.parse().map_err(|error: String| failed(ACTION, error))?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
         tls::use_ring();
         let connector = options.tls_ca.as_deref().map(connector).transpose();

@@ -453,6 +453,14 @@ fn client(url: &str, options: &RedisOptions) -> Result<Client, LedgerError> {
     // No part of the address is repeated: it may hold a password.
     let bad = |error: redis::RedisError| LedgerError::Unfit(format!("its address is not one of a Redis: {error}"));
     let info = url.into_connection_info().map_err(bad)?;
+    if matches!(info.addr(), redis::ConnectionAddr::TcpTls { insecure: true, .. }) {
+        return Err(LedgerError::Unfit(
+            "its address asks not to verify the certificate; name the issuer's certificate instead (tls_ca)".to_owned(),
+        ));
+    }
+    // No greeting that users of the access list may not send.
+    let settings = info.redis_settings().clone().set_skip_set_lib_name();
+    let info = info.set_redis_settings(settings);
     tls::use_ring();
     let Some(path) = &options.tls_ca else {
         return Client::open(info).map_err(bad);

@@ -112,12 +112,16 @@ pub(super) async fn schema(link: &Link, keys: &Keys) -> Result<(), LedgerError> 
 
 /// Whether Redis answered that this user may not ask for it.
 fn is_denied(error: &LedgerError) -> bool {
-    server_code(error) == Some("NOPERM")
+    server_code(error).as_deref() == Some("NOPERM")
 }
 
-fn server_code(error: &LedgerError) -> Option<&str> {
+/// The first word of what Redis answered instead of doing it.
+fn server_code(error: &LedgerError) -> Option<String> {
     match error {
-        LedgerError::Unreachable { source, .. } => source.downcast_ref::<RedisError>()?.code(),
+        LedgerError::Unreachable { source, .. } => {
+            let errors = source.downcast_ref::<RedisError>()?.clone().into_server_errors()?;
+            errors.first().map(|(_, error)| error.code().to_owned())
+        }
         LedgerError::Newer { .. } | LedgerError::Broken { .. } | LedgerError::Unfit(_) => None,
     }
 }
@@ -130,9 +134,9 @@ fn refused(error: LedgerError) -> LedgerError {
             .is_some_and(|error| error.kind() == redis::ErrorKind::AuthenticationFailed),
         LedgerError::Newer { .. } | LedgerError::Broken { .. } | LedgerError::Unfit(_) => false,
     };
-    match server_code(&error) {
+    match server_code(&error).as_deref() {
         Some(code @ ("NOPERM" | "NOAUTH" | "WRONGPASS")) => LedgerError::Unfit(format!(
-            "Redis refuses this user ({code}); compare deploy/redis/users.acl and the password in the URL"
+            "Redis refuses this user ({code}); compare deploy/redis/users.acl and the user and password in its address"
         )),
         _ if failed => LedgerError::Unfit("Redis refuses this user's name or password".to_owned()),
         _ => error,

@@ -14,20 +14,21 @@ use seatrial_store::{
     testing::RedisServer,
 };
 
-struct OnRedis {
-    ledgers: [Arc<RedisLedger>; 2],
-    plain: MultiplexedConnection,
-    _server: RedisServer,
+/// Two handles to the ledger of one server, and a connection beside them that may do all.
+pub(super) struct OnRedis {
+    pub(super) ledgers: [Arc<dyn Ledger>; 2],
+    pub(super) plain: MultiplexedConnection,
+    pub(super) _server: RedisServer,
 }
 
 #[async_trait]
 impl Rig for OnRedis {
     fn ledger(&self) -> Arc<dyn Ledger> {
-        Arc::clone(&self.ledgers[0]) as Arc<dyn Ledger>
+        Arc::clone(&self.ledgers[0])
     }
 
     async fn other(&self) -> Arc<dyn Ledger> {
-        Arc::clone(&self.ledgers[1]) as Arc<dyn Ledger>
+        Arc::clone(&self.ledgers[1])
     }
 
     async fn pass(&self, time: Duration) {
@@ -58,7 +59,7 @@ async fn rig() -> OnRedis {
             budgets: BUDGETS,
             ..RedisOptions::default()
         };
-        Arc::new(RedisLedger::connect(&server.url(), options).await.unwrap())
+        Arc::new(RedisLedger::connect(&server.url(), options).await.unwrap()) as Arc<dyn Ledger>
     };
     let client = Client::open(server.url()).unwrap();
     OnRedis {

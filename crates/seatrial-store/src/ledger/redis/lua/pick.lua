@@ -36,7 +36,7 @@ end
 
 -- Nobody has to be woken for what was picked.
 if taken < most then
-  redis.call('DEL', P .. ':wake')
+  redis.call('LTRIM', P .. ':wake', 1, 0)
 end
 
 local again = 0
