@@ -5,6 +5,7 @@ use utoipa::{
     openapi::{
         ContentBuilder, Ref, RefOr, ResponseBuilder, Server,
         path::{Operation, PathItem},
+        schema::{Schema, SchemaType, Type},
     },
 };
 
@@ -62,6 +63,9 @@ impl Modify for EverywhereElse {
         openapi.servers = Some(vec![Server::new("/")]);
         for (path, item) in &mut openapi.paths.paths {
             for operation in operations(item) {
+                for parameter in operation.parameters.iter_mut().flatten() {
+                    parameter.schema = parameter.schema.take().map(without_null);
+                }
                 let mut common = vec![("500", "A defect of ours.")];
                 if path.starts_with("/v1/") {
                     common.push(("400", "The request cannot be read, or a parameter cannot be used."));
@@ -88,6 +92,29 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     ]
     .into_iter()
     .flatten()
+}
+
+/// A parameter that may be left out is left out, and not null.
+fn without_null(schema: RefOr<Schema>) -> RefOr<Schema> {
+    let is_null = |item: &RefOr<Schema>| matches!(item, RefOr::T(Schema::Object(object)) if object.schema_type == SchemaType::Type(Type::Null));
+    match schema {
+        RefOr::T(Schema::Object(mut object)) => {
+            if let SchemaType::Array(types) = &object.schema_type
+                && let [one] = types.iter().filter(|one| **one != Type::Null).collect::<Vec<_>>()[..]
+            {
+                object.schema_type = SchemaType::Type(one.clone());
+            }
+            RefOr::T(Schema::Object(object))
+        }
+        RefOr::T(Schema::OneOf(mut choice)) => {
+            choice.items.retain(|item| !is_null(item));
+            match choice.items.len() {
+                1 => choice.items.remove(0),
+                _ => RefOr::T(Schema::OneOf(choice)),
+            }
+        }
+        other => other,
+    }
 }
 
 fn problem_response(what: &str) -> utoipa::openapi::Response {

@@ -87,13 +87,14 @@ pub struct JobForm {
     #[schema(format = Binary)]
     pub dockerfile: String,
     /// The build context: a tar of folders, plain files and symbolic links, not compressed.
-    #[schema(format = Binary)]
-    pub context: Option<String>,
+    #[schema(format = Binary, required = false)]
+    pub context: String,
     /// Files for the guest, read-only at `/inputs/<file name>`.
-    #[schema(value_type = Option<Vec<String>>, format = Binary, max_items = 256)]
-    pub inputs: Option<Vec<String>>,
+    #[schema(format = Binary, max_items = 256, required = false)]
+    pub inputs: Vec<String>,
     /// What else is asked for, as JSON.
-    pub options: Option<JobOptions>,
+    #[schema(required = false)]
+    pub options: JobOptions,
 }
 
 /// The body of `POST /v1/analyses`.

@@ -84,6 +84,7 @@ pub enum Reason {
     ToolImage,
     BuildMismatch,
     RegistryGone,
+    VaultFailed,
     Internal,
 }
 
@@ -225,7 +226,8 @@ mod tests {
         Ok, Unparsable, FindingsBlock, VulnerabilitiesBlock, Unscannable, BaseRefused, BaseNotFound, BuildFailed,
         BuildTooLarge, ImageRefused, OutOfMemory, TooManyProcesses, ExitCode, CannotStart, NoResult, InvalidResult,
         BuildTime, ScanTime, RunTime, JobTime, Cancelled, QueueTime, WorkersLost, EngineGone, EngineRefused,
-        WallsTooWeak, DatabaseMissing, DatabaseStale, ScannerFailed, ToolImage, BuildMismatch, RegistryGone, Internal
+        WallsTooWeak, DatabaseMissing, DatabaseStale, ScannerFailed, ToolImage, BuildMismatch, RegistryGone, VaultFailed,
+        Internal
     });
 
     #[test]
