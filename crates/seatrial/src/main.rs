@@ -98,6 +98,8 @@ fn log(cli: &Cli, config: &Config) -> Result<()> {
         _ => "warn,seatrial=debug,seatrial_pipeline=debug,seatrial_engine=debug,seatrial_scan=debug",
     };
     let filter = EnvFilter::try_new(level).map_err(|error| anyhow::anyhow!("log.level cannot be used: {error}"))?;
+    // What it says stands in our error too, once and with what to do.
+    let filter = filter.add_directive("rustls_platform_verifier=off".parse()?);
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

@@ -160,8 +160,8 @@ impl<'a> Events<'a> {
         if stream.told || stream.since.elapsed() > GOOD {
             self.fruitless = 0;
             self.paused = Duration::ZERO;
-        } else if failure.is_none() && super::job(self.client, self.job).await?.is_over() {
-            // Nothing more was told, and nothing more will be: its events are not kept any more.
+        } else if failure.is_none() && self.fruitless > 0 && super::job(self.client, self.job).await?.is_over() {
+            // Twice nothing was told, and nothing will be: its events are not kept any more.
             self.over = true;
             return Ok(());
         }

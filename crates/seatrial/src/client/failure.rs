@@ -1,7 +1,7 @@
 //! Why a server did not do what was asked: what happened, whose fault it is, what to do, what it means
 //! for the exit code. Words of a server are escaped before they come near a terminal.
 
-use std::{error::Error, fmt::Write as _, time::Duration};
+use std::{error::Error, fmt::Write as _, io, time::Duration};
 
 use reqwest::{Response, StatusCode, header};
 use seatrial_core::{
@@ -26,6 +26,14 @@ pub(crate) enum Failure {
         /// Where, without a password.
         server: String,
         /// The innermost cause.
+        why: String,
+    },
+    /// Somebody answered, but could not show that it is this server.
+    #[error("the server at {server} cannot be trusted: {why}")]
+    Untrusted {
+        /// Where, without a password.
+        server: String,
+        /// What is wrong with its certificate.
         why: String,
     },
     /// The server said no, in the form that the API promises.
@@ -92,19 +100,18 @@ struct Place {
 impl Failure {
     /// No answer came.
     pub(crate) fn unreachable(server: &str, error: &reqwest::Error) -> Self {
-        let mut cause: &dyn Error = error;
-        while let Some(source) = cause.source() {
-            cause = source;
+        let server = server.to_owned();
+        let cause = innermost(error);
+        if let Some(error @ rustls::Error::InvalidCertificate(_)) = cause.downcast_ref() {
+            let why = short(&error.to_string());
+            return Self::Untrusted { server, why };
         }
         let why = if error.is_timeout() {
             "it did not answer in time".to_owned()
         } else {
             short(&cause.to_string())
         };
-        Self::Unreachable {
-            server: server.to_owned(),
-            why,
-        }
+        Self::Unreachable { server, why }
     }
 
     /// An answer that does not say what it should.
@@ -160,7 +167,7 @@ impl Failure {
             Self::Foreign { status, .. } => {
                 status.is_some_and(|status| matches!(status.as_u16(), 429 | 502 | 503 | 504))
             }
-            Self::Corrupt { .. } => false,
+            Self::Corrupt { .. } | Self::Untrusted { .. } => false,
         }
     }
 
@@ -169,7 +176,7 @@ impl Failure {
         match self {
             Self::Refused(problem) => problem.retry_after,
             Self::Foreign { retry_after, .. } => *retry_after,
-            Self::Unreachable { .. } | Self::Corrupt { .. } => None,
+            Self::Unreachable { .. } | Self::Untrusted { .. } | Self::Corrupt { .. } => None,
         }
     }
 
@@ -177,7 +184,7 @@ impl Failure {
     pub(crate) fn code(&self) -> Option<&str> {
         match self {
             Self::Refused(problem) => Some(&problem.code),
-            Self::Unreachable { .. } | Self::Foreign { .. } | Self::Corrupt { .. } => None,
+            Self::Unreachable { .. } | Self::Untrusted { .. } | Self::Foreign { .. } | Self::Corrupt { .. } => None,
         }
     }
 
@@ -186,7 +193,7 @@ impl Failure {
         match self {
             Self::Refused(problem) => Some(problem.status),
             Self::Foreign { status, .. } => status.map(|status| status.as_u16()),
-            Self::Unreachable { .. } | Self::Corrupt { .. } => None,
+            Self::Unreachable { .. } | Self::Untrusted { .. } | Self::Corrupt { .. } => None,
         }
     }
 
@@ -199,9 +206,11 @@ impl Failure {
             Self::Foreign {
                 status: Some(status), ..
             } if status.is_client_error() && *status != StatusCode::TOO_MANY_REQUESTS => crate::USAGE,
-            Self::Refused(_) | Self::Foreign { .. } | Self::Unreachable { .. } | Self::Corrupt { .. } => {
-                Ending::Errored.exit_code()
-            }
+            Self::Refused(_)
+            | Self::Foreign { .. }
+            | Self::Unreachable { .. }
+            | Self::Untrusted { .. }
+            | Self::Corrupt { .. } => Ending::Errored.exit_code(),
         }
     }
 
@@ -213,6 +222,12 @@ impl Failure {
                 let _ = writeln!(
                     out,
                     "  help: start one with `seatrial serve`, or name another with --server or SEATRIAL_SERVER"
+                );
+            }
+            Self::Untrusted { .. } => {
+                let _ = writeln!(
+                    out,
+                    "  help: SSL_CERT_FILE names a PEM file with the authority that you trust, if it is your own"
                 );
             }
             Self::Refused(problem) => problem.explain(&mut out),
@@ -343,6 +358,20 @@ impl Problem {
             "internal" => "give the correlation id to the server's operator",
             _ => return None,
         })
+    }
+}
+
+/// Where a chain of causes begins. An I/O error gives out the source of what it holds instead of what it
+/// holds, so that is looked at first.
+fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    let mut cause = error;
+    loop {
+        let held = cause.downcast_ref::<io::Error>().and_then(|error| error.get_ref());
+        cause = match (held, cause.source()) {
+            (Some(held), _) => held,
+            (None, Some(source)) => source,
+            (None, None) => return cause,
+        };
     }
 }
 

@@ -49,12 +49,21 @@ async fn story(client: &Client, args: &LogsArgs) -> Result<()> {
 /// The bytes of one stage.
 async fn output(client: &Client, args: &LogsArgs, stage: Stage) -> Result<()> {
     let mut sink = Sink::new();
-    log::read(client, args.id, stage, args.offset, args.follow, |bytes| {
+    let read = log::read(client, args.id, stage, args.offset, args.follow, |bytes| {
         sink.write(bytes)
     })
-    .await?;
+    .await;
     sink.finish();
-    Ok(())
+    match read {
+        // Whoever read us has enough.
+        Err(error) if is_broken_pipe(&error) => Ok(()),
+        read => read,
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let error: Option<&std::io::Error> = error.downcast_ref();
+    error.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// Standard output: raw where a program reads, line by line and escaped where a person does.

@@ -75,10 +75,9 @@ pub(crate) enum Waited {
 
 /// Waits for a job's end, or for an interrupt, which ends the waiting alone.
 pub(crate) async fn wait(cli: &Cli, client: &Client, show: &Show, job: &Job) -> Result<Waited, Failure> {
-    let result = tokio::select! {
-        biased; // whoever sees our first request may interrupt us already
-        () = interrupt() => Ok(Waited::Interrupted),
-        result = follow::to_the_end(client, job, show, !cli.quiet) => result.map(|job| Waited::Over(Box::new(job))),
+    let result = match unless_interrupted(follow::to_the_end(client, job, show, !cli.quiet)).await {
+        Some(result) => result.map(|job| Waited::Over(Box::new(job))),
+        None => Ok(Waited::Interrupted),
     };
     show.finish();
     let id = job.view.id;
@@ -96,6 +95,16 @@ pub(crate) async fn wait(cli: &Cli, client: &Client, show: &Show, job: &Job) -> 
         }
     }
     result
+}
+
+/// What a work becomes, or `None` when an interrupt came first. Whoever waits once must work in here from
+/// then on: the process does not end by itself any more.
+pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased; // whoever sees our first request may interrupt us already
+        () = interrupt() => None,
+        done = work => Some(done),
+    }
 }
 
 async fn interrupt() {

@@ -63,9 +63,11 @@ pub(crate) async fn run(cli: &Cli, args: &SubmitArgs) -> Result<u8> {
         OutputFormat::Text => remote::print_end(cli, &job, Some((&args.dockerfile, &text))),
     }
     if let Some(folder) = &args.output {
-        remote::write_output(&client, folder, &job)
-            .await
-            .context("the job ended, but its output could not be fetched")?;
+        let Some(written) = remote::unless_interrupted(remote::write_output(&client, folder, &job)).await else {
+            let _ = writeln!(std::io::stderr(), "Interrupted: {} is not whole.", folder.display());
+            return Ok(remote::INTERRUPTED);
+        };
+        written.context("the job ended, but its output could not be fetched")?;
     }
     Ok(remote::exit_code(&job))
 }

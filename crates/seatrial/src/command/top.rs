@@ -53,8 +53,7 @@ pub(crate) async fn run(cli: &Cli, args: &TopArgs) -> Result<u8> {
                 .take()
                 .map(|failure: Failure| format!("\nas of before: {failure}")),
         );
-        bar.set_message(lines.join("\n"));
-        bar.tick();
+        bar.set_message(lines.join("\n")); // draws too
         tokio::select! {
             _ = tokio::signal::ctrl_c() => break,
             turn = async {

@@ -14,12 +14,13 @@ pub(crate) async fn run(cli: &Cli, args: &WaitArgs) -> Result<u8> {
     let mut code = 0;
     for id in &args.ids {
         let (client, show) = remote::waiting_client(cli, &args.server, "", args.format)?;
-        let job = match client::job(&client, *id).await {
-            Ok(job) => job,
-            Err(failure) => {
+        let job = match remote::unless_interrupted(client::job(&client, *id)).await {
+            Some(Ok(job)) => job,
+            Some(Err(failure)) => {
                 show.finish();
                 return Err(failure.into());
             }
+            None => return Ok(remote::INTERRUPTED),
         };
         let job = match remote::wait(cli, &client, &show, &job).await? {
             Waited::Over(job) => job,

@@ -290,6 +290,35 @@ fn waiting_survives_a_lost_connection_and_tells_nothing_twice() {
 }
 
 #[test]
+fn waiting_for_several_ends_with_the_first_that_did_not_succeed() {
+    let ids = [1, 2, 3].map(|number| format!("job_01KAZ{number:021}"));
+    let [first, second, _] = ids.clone();
+    let fake = Fake::start(move |request, _| {
+        if request.line.ends_with("/events") {
+            return Answer::new(204, "text/plain", "");
+        }
+        let id = request.line.split_once("jobs/").unwrap().1;
+        let state = match id {
+            id if id == first => "succeeded",
+            id if id == second => "timed_out",
+            _ => "failed",
+        };
+        Answer::json(
+            200,
+            &job(
+                state,
+                &json!({"id": id, "reason": "ok", "blame": "guest", "message": "M."}),
+            ),
+        )
+    });
+    let output = ask(&fake, &["wait", "--quiet", &ids[0], &ids[1], &ids[2]]);
+    assert_eq!((code(&output), err(&output)), (4, String::new()));
+    let shown = out(&output);
+    let endings: Vec<&str> = shown.lines().filter(|line| line.contains("M.")).collect();
+    assert_eq!(endings.len(), 3, "{shown}");
+}
+
+#[test]
 fn events_are_resumed_and_kept_as_they_came() {
     let fake = Fake::start(|request, _| failing(&request.line, request.header("last-event-id")));
     let output = ask(&fake, &["events", ID, "--format", "json"]);
