@@ -386,8 +386,7 @@ impl JobRecord {
     /// It is over, and a worker held it then: that try is in neither count.
     #[must_use]
     pub fn settled_in_a_try(&self) -> bool {
-        matches!(&self.state, JobState::Settled(outcome) if self.token.0 > 0 && outcome.message.is_empty())
-            && self.token.0 > u64::from(self.losses + self.failures)
+        self.outcome().is_some() && self.token.0 > u64::from(self.losses + self.failures)
     }
 
     /// The only place where a stored job moves. `now` is the ledger's clock.

@@ -1,5 +1,10 @@
 //! An Engine and a scanner in memory, for tests of the pipeline: they do what a script says and
-//! write down what was asked of them. Never part of a product build (feature `testing`).
+//! write down what was asked of them. Contracts of seams that have several adapters stand in modules
+//! of their own. Never part of a product build (feature `testing`).
+
+pub mod ledger;
+
+pub mod vault;
 
 use std::{
     collections::{BTreeSet, VecDeque},

@@ -10,6 +10,7 @@ mod context;
 mod progress;
 mod show;
 mod verdict;
+mod wiring;
 
 use std::{io::IsTerminal as _, process::ExitCode};
 
@@ -69,6 +70,9 @@ fn start(cli: &Cli) -> Result<u8> {
 async fn dispatch(cli: &Cli, config: &Config) -> Result<u8> {
     match &cli.command {
         Command::Run(args) => command::run::run(cli, config, args).await,
+        Command::Serve(args) => command::serve::serve(config, args).await,
+        Command::Worker(args) => command::serve::worker(config, args).await,
+        Command::Keys(what) => command::keys::run(what),
         Command::Submit(args) => command::submit::run(cli, args).await,
         Command::Status(args) => command::status::run(cli, args).await,
         Command::Wait(args) => command::wait::run(cli, args).await,

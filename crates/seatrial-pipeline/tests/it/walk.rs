@@ -74,7 +74,7 @@ fn ports(fake: &Fake) -> Ports {
 }
 
 /// The config that the built image must have, or the walk stops with a mismatch.
-fn fake() -> Fake {
+pub(crate) fn fake() -> Fake {
     let fake = Fake::default();
     fake.script().built_config = Some(ImageConfig {
         cmd: vec!["true".into()],

@@ -128,7 +128,7 @@ async fn trial(config: &Config, case: &Case, show: Arc<Show>) -> Outcome {
 }
 
 /// Imports the configured fixture when it is asked for and newer than the one in force.
-async fn fixture(
+pub(crate) async fn fixture(
     config: &Config,
     engine: &seatrial_engine::DockerEngine,
     kind: DatabaseKind,

@@ -1,0 +1,3 @@
+//! The contract of ledgers on a real Redis, and what only this ledger promises.
+
+mod contract;
