@@ -234,13 +234,20 @@ impl Client {
 /// One job.
 pub(crate) async fn job(client: &Client, id: JobId) -> Result<Job, Failure> {
     let request = client.request(Method::GET, &["jobs", &id.to_string()], &[]);
-    client.document(&request).await
+    this_job(client, id, client.document(&request).await?)
 }
 
 /// Asks for a job's end.
 pub(crate) async fn cancel(client: &Client, id: JobId) -> Result<Job, Failure> {
     let request = client.request(Method::POST, &["jobs", &id.to_string(), "cancel"], &[]);
-    client.document(&request).await
+    this_job(client, id, client.document(&request).await?)
+}
+
+fn this_job(client: &Client, id: JobId, job: Job) -> Result<Job, Failure> {
+    if job.view.id == id {
+        return Ok(job);
+    }
+    Err(client.foreign(format!("asked for {id}, it tells of {}", job.view.id)))
 }
 
 /// Workers that live.

@@ -11,6 +11,7 @@
 
 mod cli;
 mod client;
+mod client_submit;
 mod docker_examples;
 mod docker_forms;
 mod docker_lifecycle;
