@@ -15,7 +15,12 @@ use seatrial_store::{
         redis::{RedisLedger, RedisOptions},
         sqlite::SqliteLedger,
     },
-    vault::{self, Folder, KeyRing, SealedVault, Ttl},
+    vault::{
+        SealedVault, Ttl,
+        folder::Folder,
+        redis::{Redis, RedisOptions as VaultRedis},
+        ring::KeyRing,
+    },
 };
 
 use crate::{command, config::Config};
@@ -110,13 +115,12 @@ async fn vault(config: &Config, settings: &Settings) -> Result<Arc<dyn Vault>> {
             Ok(Arc::new(SealedVault::new(store, ring)))
         }
         Some(url) => {
-            let options = vault::RedisOptions {
+            let options = VaultRedis {
                 url: url.reveal().to_owned(),
-                tls_ca: at.tls_ca.clone(),
+                ca_file: at.tls_ca.clone(),
                 allow_loss: config.ledger.allow_loss,
-                ..vault::RedisOptions::default()
             };
-            let store = vault::Redis::connect(&options, ttl)
+            let store = Redis::connect(&options, ttl)
                 .await
                 .with_context(|| format!("vault {}", url.redacted()))?;
             Ok(Arc::new(SealedVault::new(store, ring)))
