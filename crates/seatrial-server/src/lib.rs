@@ -31,11 +31,12 @@ pub mod wire;
 
 use axum::{
     Router,
-    http::{Extensions, HeaderMap, HeaderName, Method, StatusCode, Version, header},
+    body::HttpBody,
+    http::{HeaderName, Method, Response, header},
     middleware,
 };
 use tower_http::{
-    compression::CompressionLayer,
+    compression::{CompressionLayer, Predicate},
     cors::{AllowOrigin, CorsLayer},
 };
 
@@ -54,7 +55,7 @@ pub fn router(state: AppState) -> Router {
         .gzip(true)
         .zstd(true)
         .quality(tower_http::CompressionLevel::Fastest)
-        .compress_when(worth_compressing);
+        .compress_when(WorthCompressing);
     let around = middleware::from_fn_with_state(state.clone(), edge::edge);
     let mut routes = routes::all().layer(compression);
     if let Some(cors) = cors(&state) {
@@ -64,15 +65,20 @@ pub fn router(state: AppState) -> Router {
 }
 
 /// Exact bytes keep their digest, and a stream must not wait in a compressor.
-fn worth_compressing(_: StatusCode, _: Version, headers: &HeaderMap, extensions: &Extensions) -> bool {
-    let as_it_is = extensions.get::<edge::Exact>().is_some() || extensions.get::<edge::IsStream>().is_some();
-    let length = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok());
-    let short = length
-        .and_then(|length| length.parse::<u64>().ok())
-        .is_some_and(|length| length < WORTH_COMPRESSING);
-    !as_it_is && !short
+#[derive(Clone, Copy)]
+struct WorthCompressing;
+
+impl Predicate for WorthCompressing {
+    fn should_compress<B: HttpBody>(&self, response: &Response<B>) -> bool {
+        let extensions = response.extensions();
+        let as_it_is = extensions.get::<edge::Exact>().is_some() || extensions.get::<edge::IsStream>().is_some();
+        let short = response
+            .body()
+            .size_hint()
+            .upper()
+            .is_some_and(|bytes| bytes < WORTH_COMPRESSING);
+        !as_it_is && !short
+    }
 }
 
 /// Off without origins: a browser then lets no page of another origin read an answer.

@@ -5,12 +5,13 @@
 //! takes nothing for a while is dropped; it resumes where it was. Jobs never wait for a reader: the task
 //! only ever reads.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::Instrument as _;
 
@@ -52,11 +53,11 @@ impl Reader {
         }
     }
 
-    /// Waits for something, at most as long as the stream may be silent.
-    pub(crate) async fn wait<T>(&mut self, what: impl Future<Output = T>, silence: Duration) -> Result<Turn<T>, Over> {
+    /// Waits for something, at most until the stream has been silent for too long.
+    pub(crate) async fn wait<T>(&mut self, what: impl Future<Output = T>, until: Instant) -> Result<Turn<T>, Over> {
         tokio::select! {
             value = what => Ok(Turn::Came(value)),
-            () = tokio::time::sleep(silence) => Ok(Turn::Silent),
+            () = sleep_until(until) => Ok(Turn::Silent),
             () = self.pieces.closed() => Err(Over),
             () = self.state.gone() => Err(Over),
         }

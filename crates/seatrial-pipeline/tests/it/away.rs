@@ -98,6 +98,7 @@ impl Ledger for Away {
         self.inner.work_may_wait().await;
     }
     async fn stats(&self) -> Result<Stats, LedgerError> {
+        self.there()?;
         self.inner.stats().await
     }
     async fn beat(&self, card: &WorkerCard, keep: Duration) -> Result<(), LedgerError> {
@@ -109,6 +110,7 @@ impl Ledger for Away {
         self.inner.leave(worker).await
     }
     async fn workers(&self) -> Result<Vec<WorkerCard>, LedgerError> {
+        self.there()?;
         self.inner.workers().await
     }
     async fn deliveries(&self, limit: usize, hold: Duration) -> Result<Vec<Delivery>, LedgerError> {

@@ -10,6 +10,7 @@ use axum::{
 };
 use seatrial_core::record::{JobRecord, News, NewsBody};
 use seatrial_pipeline::service::{ServiceError, read};
+use tokio::time::Instant;
 
 use crate::{
     caller::Caller,
@@ -104,6 +105,8 @@ async fn tell(state: &AppState, record: JobRecord, mut after: u64, mut reader: R
     let service = state.service();
     let silence = state.config().heart_beat;
     reader.send("retry: 2000\n\n").await?;
+    // A look that finds nothing is no sign of life for the reader: the ledger wakes us now and then.
+    let mut silent_until = Instant::now() + silence;
     loop {
         let mut moved = service.ledger.moved(record.id);
         // Polled once before the look: it listens from then on, and a move in between is not missed.
@@ -113,6 +116,7 @@ async fn tell(state: &AppState, record: JobRecord, mut after: u64, mut reader: R
         for one in &news {
             after = one.seq;
             reader.send(frame(one).ok_or(Over)?).await?;
+            silent_until = Instant::now() + silence;
             if matches!(one.body, NewsBody::Settled { .. }) {
                 return Ok(());
             }
@@ -121,10 +125,11 @@ async fn tell(state: &AppState, record: JobRecord, mut after: u64, mut reader: R
             tokio::task::yield_now().await;
             continue;
         }
-        match reader.wait(moved, silence).await? {
+        match reader.wait(moved, silent_until).await? {
             Turn::Came(()) => {}
             Turn::Silent => {
                 reader.send(": heart-beat\n\n").await?;
+                silent_until = Instant::now() + silence;
                 // Forgotten meanwhile: nothing will come any more.
                 if service.ledger.get(record.id).await.is_ok_and(|record| record.is_none()) {
                     return Ok(());

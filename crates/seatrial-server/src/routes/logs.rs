@@ -11,6 +11,7 @@ use axum::{
 use bytes::Bytes;
 use seatrial_core::{finding::escape_untrusted, id::JobId, job::Stage, record::JobRecord};
 use seatrial_pipeline::service::read::{self, LogPiece};
+use tokio::time::Instant;
 
 use crate::{
     caller::Caller,
@@ -267,7 +268,7 @@ async fn tell(state: &AppState, id: JobId, asked: Asked, mut reader: Reader) -> 
             continue;
         }
         // Nothing is said while nothing comes: a log has no place for a heart-beat.
-        match reader.wait(moved, state.config().heart_beat).await? {
+        match reader.wait(moved, Instant::now() + state.config().heart_beat).await? {
             Turn::Came(()) | Turn::Silent => {}
         }
     }

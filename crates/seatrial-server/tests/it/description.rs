@@ -215,7 +215,7 @@ fn a_missing_and_an_unknown_field_are_seen() {
     assert_eq!(differs("Report", &value), ["/artifact_blobs: is not described"]);
     value.as_object_mut().unwrap().remove("artifact_blobs");
     value["usage"]["run"].as_object_mut().unwrap().remove("cpu_s");
-    assert_eq!(differs("Report", &value), ["/usage/run: cpu_s is missing"]);
+    assert_eq!(differs("Report", &value), ["/usage/run: \"cpu_s\" is missing"]);
 }
 
 #[test]

@@ -160,6 +160,10 @@ async fn a_process_that_goes_ends_streams_and_takes_nothing_more() {
     let read = timeout(LONG, events.read(&mut seen)).await.unwrap().unwrap();
     assert!(read > 0);
     let mut idle = server.connect().await;
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    assert!(timeout(LONG, idle.read(&mut seen)).await.unwrap().unwrap() > 0);
     let begun = Instant::now();
     server.stop.take().unwrap().send(()).unwrap();
     let mut rest = Vec::new();
