@@ -13,7 +13,7 @@ use figment::{
 };
 use serde::{Deserialize, Serialize};
 
-pub(crate) use service::{DispatchAt, LedgerAt, Queue, VaultAt, Worker};
+pub(crate) use service::{DispatchAt, LedgerAt, Queue, SecretUrl, VaultAt, Worker};
 
 /// The whole tree.
 #[derive(Clone, Debug, Serialize, Deserialize)]
