@@ -1,6 +1,6 @@
 # Two commands on a fresh machine: `make demo` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup lint clean-dev
+.PHONY: help demo test up chaos setup lint clean-dev
 
 # `make demo PROFILE=dev` builds faster; SEATRIAL=FILE takes a binary that is there already.
 PROFILE ?= release
@@ -16,6 +16,13 @@ test: setup ## All tests, those on a real Engine with a real scanner included
 	cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
 	cargo nextest run --workspace --locked
 	cargo test --workspace --locked --doc --quiet
+
+up: ## The whole service here until Ctrl-C: API, two workers, Redis, RabbitMQ
+	cargo xtask up --profile '$(PROFILE)' $(if $(SEATRIAL),--seatrial '$(SEATRIAL)')
+
+MINUTES ?= 0.5
+chaos: ## The queue in a storm of killed processes and servers; prints a table
+	cargo xtask chaos --minutes '$(MINUTES)' $(if $(SEATRIAL),--seatrial '$(SEATRIAL)')
 
 setup: ## What tests need: an Engine of our own, images, a fixture database, a configuration
 	cargo xtask setup

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     dev::{self, Dev},
     engine::{self, Engine},
-    images, sh,
+    images, packages, sh,
 };
 
 /// Engine, images and configuration; builds the product and runs the first example.
@@ -120,6 +120,20 @@ fn real_database(dev: &Dev, engine: &Engine, product: &dyn Fn(&Path) -> Command)
     }
 }
 
+/// A binary of the product: the one that is there, else a new one.
+pub(crate) fn binary(built: Option<&Path>, profile: &str) -> Result<PathBuf> {
+    if let Some(path) = built {
+        return path
+            .canonicalize()
+            .with_context(|| format!("cannot find {}", path.display()));
+    }
+    sh::run(cargo().args(["build", "--locked", "--package", "seatrial", "--profile", profile]))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| dev::workspace().join("target"), PathBuf::from);
+    Ok(target
+        .join(if profile == "dev" { "debug" } else { profile })
+        .join("seatrial"))
+}
+
 /// The cargo that runs us.
 pub(crate) fn cargo() -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -130,6 +144,8 @@ pub(crate) fn cargo() -> Command {
 
 /// Everything that tests need: our own Engine, never another one.
 pub(crate) fn setup(dev: &Dev) -> Result<()> {
+    use packages::{OPENSSL, RABBITMQ, REDIS, SETPRIV};
+    packages::need(&[REDIS, RABBITMQ, OPENSSL, SETPRIV], "tests of the service")?;
     let engine = engine::up(dev)?;
     if !engine.own {
         bail!("tests run on our own Engine only");

@@ -6,14 +6,17 @@
 )]
 
 mod bench;
+mod chaos;
 mod demo;
 mod dev;
 mod engine;
 mod fixture;
+mod fleet;
 mod images;
 mod layers;
 mod packages;
 mod sh;
+mod up;
 
 use std::path::PathBuf;
 
@@ -63,6 +66,36 @@ enum Task {
         #[arg(long, default_value_t = 7)]
         rounds: usize,
     },
+    /// The whole service on this machine until it is interrupted: API, workers, Redis, RabbitMQ.
+    Up {
+        /// Cargo profile to build with.
+        #[arg(long, default_value = "release")]
+        profile: String,
+        /// A binary that is there already, instead of building one.
+        #[arg(long, value_name = "FILE")]
+        seatrial: Option<PathBuf>,
+    },
+    /// The queue under a storm of killed and stopped processes and servers; prints a table.
+    Chaos {
+        /// How long each storm lasts.
+        #[arg(long, default_value_t = 0.5)]
+        minutes: f64,
+        /// Under what; all when empty.
+        #[arg(long, value_enum)]
+        under: Vec<chaos::Under>,
+        /// Workers.
+        #[arg(long, default_value_t = 4)]
+        workers: usize,
+        /// The same seed does the same things.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Cargo profile to build with.
+        #[arg(long, default_value = "dev")]
+        profile: String,
+        /// A binary that is there already, instead of building one.
+        #[arg(long, value_name = "FILE")]
+        seatrial: Option<PathBuf>,
+    },
     /// Check the house rules: arrows between crates, long files, a reason for each dependency.
     Layers,
     /// Stop our Engine and remove the dev folder.
@@ -97,6 +130,26 @@ fn main() -> Result<()> {
         }
         Task::FixtureDb { folder } => fixture::write(&folder),
         Task::Bench { rounds } => bench::run(&dev?, rounds.max(1)),
+        Task::Up { profile, seatrial } => up::run(&dev?, seatrial.as_deref(), &profile),
+        Task::Chaos {
+            minutes,
+            mut under,
+            workers,
+            seed,
+            profile,
+            seatrial,
+        } => {
+            if under.is_empty() {
+                under = vec![chaos::Under::Sqlite, chaos::Under::Redis, chaos::Under::Rabbitmq];
+            }
+            let asked = chaos::Asked {
+                under,
+                seconds: (minutes * 60.0).clamp(5.0, 86_400.0) as u64,
+                workers: workers.clamp(1, 32),
+                seed,
+            };
+            chaos::run(seatrial.as_deref(), &profile, &asked)
+        }
         Task::Layers => layers::check(),
         Task::Clean => {
             let dev = dev?;

@@ -8,7 +8,7 @@
 //! # Whose fault
 //! What a guest does is data ([`BuildEnd`], [`RunEnd`]); an [`EngineError`] is never the guest's.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -251,7 +251,7 @@ pub enum RunExit {
 }
 
 /// What was used. A value that could not be measured is `None`, never 0.
-#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Usage {
     /// Wall time, in seconds (our clock, from start to end).
     pub wall_s: Option<f64>,
@@ -266,7 +266,7 @@ pub struct Usage {
     /// Bytes in `/data` at exit (holder, statfs).
     pub data_bytes: Option<u64>,
     /// Where each value came from: `{"cpu_s": "cgroup v1 cpuacct.usage"}`.
-    pub sources: BTreeMap<&'static str, String>,
+    pub sources: BTreeMap<Cow<'static, str>, String>,
 }
 
 /// The walls that stood around a guest, as the Engine told them before the start: part of the result.

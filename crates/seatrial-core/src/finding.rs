@@ -127,10 +127,10 @@ pub struct Rule {
 }
 
 /// One rule at one place.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Finding {
     /// The rule's id.
-    pub rule: &'static str,
+    pub rule: Cow<'static, str>,
     /// The rule's own level, or what the policy made of it.
     pub level: Level,
     /// 1-based line of `span.start`.

@@ -243,6 +243,8 @@ pub enum Reason {
     QueueTime,
     /// Workers were lost while they held it, more often than it may be tried.
     WorkersLost,
+    /// The vault cannot give back what was submitted.
+    VaultFailed,
     /// The Engine cannot be reached or went away.
     EngineGone,
     /// The Engine refused what we asked.

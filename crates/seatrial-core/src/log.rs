@@ -38,6 +38,12 @@ impl BoundedLog {
         self.lock().total
     }
 
+    /// Bytes of the first half from an offset on: they only grow, so they can be told while more comes.
+    #[must_use]
+    pub fn head_after(&self, offset: usize) -> Vec<u8> {
+        self.lock().head.get(offset..).unwrap_or_default().to_vec()
+    }
+
     /// What is kept, with a mark where bytes were left out.
     #[must_use]
     pub fn contents(&self) -> Vec<u8> {

@@ -90,7 +90,7 @@ pub struct Vulnerability {
 }
 
 /// A secret in the image. The secret itself is never kept.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, serde::Deserialize)]
 pub struct Secret {
     /// The scanner's rule.
     pub rule: String,
@@ -103,7 +103,7 @@ pub struct Secret {
 }
 
 /// What the scanner says of the Dockerfile. Informs only.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, serde::Deserialize)]
 pub struct Misconfiguration {
     /// `DS-0002`.
     pub id: String,

@@ -4,6 +4,8 @@
 
 pub mod ledger;
 
+pub mod vault;
+
 use std::{
     collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -1,6 +1,6 @@
 //! The job as users see it: the document of the API and of `seatrial run --format json`.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,10 +12,11 @@ use crate::{
     id::{CorrelationId, JobId},
     job::{Blame, Ending, Reason, Stage},
     scanner::{DatabaseKind, Misconfiguration, Secret, Vulnerability},
+    vault::BlobRef,
 };
 
 /// `queued`, `running` or how it ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum StateWord {
     /// Not yet over.
@@ -25,7 +26,7 @@ pub enum StateWord {
 }
 
 /// The two states of a job that is not over.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Open {
     /// Waiting.
@@ -35,7 +36,7 @@ pub enum Open {
 }
 
 /// The job document.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct JobView {
     /// Its id.
     pub id: JobId,
@@ -89,6 +90,36 @@ pub struct JobView {
     pub log_tail: Vec<String>,
 }
 
+/// What became of a job, whole: lies sealed in the vault when it is over, for it holds guest bytes.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// One sentence.
+    pub message: String,
+    /// What to do.
+    pub remedy: Option<String>,
+    /// What the judge said.
+    pub analysis: AnalysisView,
+    /// What the scanner said; `None` when it did not get that far.
+    pub scan: Option<ScanView>,
+    /// The built image; `None` when none was built.
+    pub image: Option<ImageView>,
+    /// What each stage used.
+    pub usage: BTreeMap<Stage, Usage>,
+    /// How long each stage took, in milliseconds.
+    pub timings_ms: BTreeMap<Stage, u64>,
+    /// Walls that stood around the run; `None` when nothing ran.
+    pub walls: Option<Walls>,
+    /// The result, parsed when it is JSON.
+    pub result: Option<ResultView>,
+    /// Other files of `/data`.
+    pub artifacts: Vec<ArtifactView>,
+    /// Where their bytes are, by name.
+    #[serde(default)]
+    pub artifact_blobs: BTreeMap<String, BlobRef>,
+    /// The last lines of the stage that ended it, escaped.
+    pub log_tail: Vec<String>,
+}
+
 /// The Dockerfile, by digest.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DockerfileView {
@@ -99,22 +130,22 @@ pub struct DockerfileView {
 }
 
 /// What the judge said.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct AnalysisView {
     /// `pass` or `deny`.
-    pub verdict: &'static str,
+    pub verdict: Cow<'static, str>,
     /// All findings, by place.
     pub findings: Vec<Finding>,
     /// How many of each level.
     pub counts: BTreeMap<Level, usize>,
     /// Rules that block, each once.
-    pub blocking: Vec<&'static str>,
+    pub blocking: Vec<Cow<'static, str>>,
     /// Waived findings, with the waiver's words.
     pub waived: Vec<WaivedView>,
 }
 
 /// A finding that a waiver of the operator lets pass.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WaivedView {
     /// The rule.
     pub rule: String,
@@ -127,7 +158,7 @@ pub struct WaivedView {
 }
 
 /// What the scanner said.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ScanView {
     /// Vulnerabilities by severity.
     pub counts: BTreeMap<Severity, usize>,
@@ -158,7 +189,7 @@ pub struct ScanView {
 }
 
 /// The built image.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ImageView {
     /// Its id.
     pub id: Digest,
@@ -173,7 +204,7 @@ pub struct ImageView {
 }
 
 /// One base.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BaseView {
     /// Completed name.
     pub name: String,
@@ -184,7 +215,7 @@ pub struct BaseView {
 }
 
 /// The result.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ResultView {
     /// Path in the guest.
     pub path: String,
@@ -197,7 +228,7 @@ pub struct ResultView {
 }
 
 /// Another file of `/data`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ArtifactView {
     /// Its name, escaped.
     pub name: String,

@@ -301,7 +301,10 @@ mod tests {
     fn the_text_alone_shows_what_no_base_can_change() {
         let rules = |text: &str| {
             let parsed = parse::parse(text.as_bytes());
-            findings(&parsed).iter().map(|finding| finding.rule).collect::<Vec<_>>()
+            findings(&parsed)
+                .iter()
+                .map(|finding| finding.rule.to_string())
+                .collect::<Vec<_>>()
         };
         assert_eq!(rules("FROM a\nADD https://x/y /z\nUSER ${FROM_BASE:?}\n"), ["ST090"]);
         assert_eq!(rules("FROM a\nRUN true\n"), [""; 0]);

@@ -83,7 +83,7 @@ pub(crate) async fn build(
     usage.wall_s = Some(began.elapsed().as_secs_f64());
     usage
         .sources
-        .insert("wall_s", "from creating the builder to its end".to_owned());
+        .insert("wall_s".into(), "from creating the builder to its end".to_owned());
     let Some(report) = report else {
         return ended_without_report(inner, &container, usage).await;
     };

@@ -186,7 +186,7 @@ impl Guest for Loaded {
         if usage.wall_s.is_none() {
             usage.wall_s = Some(began.elapsed().as_secs_f64());
             usage.sources.insert(
-                "wall_s",
+                "wall_s".into(),
                 "from the start of the container to the end of its output".to_owned(),
             );
         }

@@ -165,9 +165,9 @@ impl Report {
             sources: std::collections::BTreeMap::new(),
         };
         let mut sources = std::collections::BTreeMap::new();
-        sources.insert("wall_s", "our init in the container".to_owned());
+        sources.insert("wall_s".into(), "our init in the container".to_owned());
         if usage.cpu_s.is_some() {
-            sources.insert("cpu_s", source("cpu_src"));
+            sources.insert("cpu_s".into(), source("cpu_src"));
         }
         for (key, measured) in [
             ("memory_peak", usage.memory_peak),
@@ -175,7 +175,7 @@ impl Report {
             ("pids_events", usage.pids_events),
         ] {
             if measured.is_some() {
-                sources.insert(key, source("mem_src"));
+                sources.insert(key.into(), source("mem_src"));
             }
         }
         Usage { sources, ..usage }

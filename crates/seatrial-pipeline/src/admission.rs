@@ -52,7 +52,7 @@ pub fn admit(policy: &Policy, text: &[u8], now: Timestamp) -> Admitted {
         )
         .with_remedy("Make it smaller: put programs into the build context and COPY them.");
         let analysis = AnalysisView {
-            verdict: "deny",
+            verdict: "deny".into(),
             ..AnalysisView::default()
         };
         return Admitted {
@@ -84,7 +84,7 @@ pub fn admit(policy: &Policy, text: &[u8], now: Timestamp) -> Admitted {
 /// Judges findings that only the resolve stage could make, and adds them to the evidence.
 #[must_use]
 pub fn reject(case: &Case, findings: Vec<Finding>) -> Outcome {
-    let rules: BTreeSet<&str> = findings.iter().map(|finding| finding.rule).collect();
+    let rules: BTreeSet<&str> = findings.iter().map(|finding| &*finding.rule).collect();
     let first = findings
         .first()
         .map(|finding| format!(" Line {}: {}.", finding.line, finding.message.trim_end_matches('.')))
@@ -126,7 +126,11 @@ fn denial(judgement: &Judgement, unparsable: bool) -> Outcome {
         .blamed_on(Blame::Guest)
         .with_remedy("Correct the places that are shown; `docker build --check` reads files in the same way.");
     }
-    let rules: BTreeSet<&str> = judgement.blocking.iter().map(|blocked| blocked.finding.rule).collect();
+    let rules: BTreeSet<&str> = judgement
+        .blocking
+        .iter()
+        .map(|blocked| &*blocked.finding.rule)
+        .collect();
     let places: Vec<String> = judgement
         .blocking
         .iter()
@@ -162,11 +166,15 @@ pub fn view(judgement: &Judgement) -> AnalysisView {
     for finding in &judgement.findings {
         *counts.entry(finding.level).or_default() += 1;
     }
-    let blocking: BTreeSet<&'static str> = judgement.blocking.iter().map(|blocked| blocked.finding.rule).collect();
+    let blocking: BTreeSet<_> = judgement
+        .blocking
+        .iter()
+        .map(|blocked| blocked.finding.rule.clone())
+        .collect();
     AnalysisView {
         verdict: match judgement.verdict {
-            policy::Verdict::Pass => "pass",
-            policy::Verdict::Deny => "deny",
+            policy::Verdict::Pass => "pass".into(),
+            policy::Verdict::Deny => "deny".into(),
         },
         findings: judgement.findings.clone(),
         counts,
@@ -175,7 +183,7 @@ pub fn view(judgement: &Judgement) -> AnalysisView {
             .waived
             .iter()
             .map(|(finding, waiver)| WaivedView {
-                rule: finding.rule.to_owned(),
+                rule: finding.rule.to_string(),
                 reason: waiver.reason.clone(),
                 owner: waiver.owner.clone(),
                 expires: waiver.expires.to_string(),

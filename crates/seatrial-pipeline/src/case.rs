@@ -14,6 +14,7 @@ use seatrial_core::{
     job::{Event, JobState, Stage, Token},
     log::{BoundedLog, LogSink},
     progress::{Progress, Watch},
+    record::JobRecord,
     scanner::Scanner,
     view::{ArtifactView, ImageView, ResultView, ScanView},
 };
@@ -182,11 +183,8 @@ impl Case {
         settings: Settings,
     ) -> Self {
         let created_at = Timestamp::now();
-        let limits = &settings.policy.limits;
-        // The bounds of all stages, each try anew. An Engine that is slow between them ends at this.
-        let ours = RESOLVE_TIME + LOAD_TIME + COLLECT_TIME;
-        let one_try = limits.build.time + limits.scan.time + limits.run.time + ours;
-        let deadline_at = created_at + one_try * settings.attempts.max(1);
+        // An Engine that is slow between the stages ends at this.
+        let deadline_at = created_at + settings.longest_trial();
         Self {
             id,
             correlation_id,
@@ -196,6 +194,22 @@ impl Case {
             created_at,
             deadline_at,
             state: Mutex::new(JobState::admitted()),
+            evidence: Mutex::default(),
+        }
+    }
+
+    /// A stored job in the hands of a worker: its times are the ledger's.
+    #[must_use]
+    pub fn stored(record: &JobRecord, submission: Submission, admitted: Admitted, settings: Settings) -> Self {
+        Self {
+            id: record.id,
+            correlation_id: record.correlation_id.clone(),
+            submission,
+            admitted,
+            settings,
+            created_at: record.created_at,
+            deadline_at: record.deadline_at,
+            state: Mutex::new(record.state.clone()),
             evidence: Mutex::default(),
         }
     }

@@ -8,5 +8,6 @@ pub mod case;
 pub mod fault;
 pub mod query;
 pub mod result;
+pub mod service;
 pub mod stage;
 pub mod worker;

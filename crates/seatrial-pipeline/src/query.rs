@@ -1,9 +1,10 @@
-//! The job as users see it, put together from the case and its end.
+//! The job as users see it: put together from a case and its end, or from a stored record.
 
 use seatrial_core::{
     finding::escape_untrusted,
-    job::{Ending, Outcome, Stage},
-    view::{DockerfileView, JobView, StateWord},
+    job::{Ending, JobState, Outcome, Stage},
+    record::JobRecord,
+    view::{AnalysisView, DockerfileView, JobView, Open, Report, StateWord},
 };
 
 use crate::case::Case;
@@ -11,17 +12,17 @@ use crate::case::Case;
 /// Lines of log that a job document carries.
 const TAIL: usize = 20;
 
-/// The document of a settled job.
+/// What became of a case, whole.
 #[must_use]
-pub fn view(case: &Case, outcome: &Outcome) -> JobView {
+pub fn report(case: &Case, outcome: &Outcome) -> Report {
     let evidence = case.evidence();
     let mut analysis = case.admitted.analysis.clone();
     if !evidence.late_findings.is_empty() {
-        analysis.verdict = "deny";
+        analysis.verdict = "deny".into();
         for finding in &evidence.late_findings {
             *analysis.counts.entry(finding.level).or_default() += 1;
             if !analysis.blocking.contains(&finding.rule) {
-                analysis.blocking.push(finding.rule);
+                analysis.blocking.push(finding.rule.clone());
             }
             analysis.findings.push(finding.clone());
         }
@@ -35,6 +36,27 @@ pub fn view(case: &Case, outcome: &Outcome) -> JobView {
         (Ending::Succeeded, _) | (_, None) => Vec::new(),
         (_, Some(log)) => log.last_lines(TAIL).iter().map(|line| escape_untrusted(line)).collect(),
     };
+    Report {
+        message: escape_untrusted(&outcome.message),
+        remedy: outcome.remedy.as_deref().map(escape_untrusted),
+        analysis,
+        scan: evidence.scan.clone(),
+        image: evidence.image.clone(),
+        usage: evidence.usage.clone(),
+        timings_ms: evidence.timings_ms.clone(),
+        walls: evidence.walls.clone(),
+        result: evidence.result.clone(),
+        artifacts: evidence.artifacts.clone(),
+        artifact_blobs: std::collections::BTreeMap::new(),
+        log_tail,
+    }
+}
+
+/// The document of a settled case.
+#[must_use]
+pub fn view(case: &Case, outcome: &Outcome) -> JobView {
+    let report = report(case, outcome);
+    let evidence = case.evidence();
     JobView {
         id: case.id,
         state: StateWord::Ended(outcome.ending),
@@ -42,8 +64,8 @@ pub fn view(case: &Case, outcome: &Outcome) -> JobView {
         attempt: evidence.attempts,
         reason: Some(outcome.reason),
         blame: Some(outcome.blame),
-        message: Some(escape_untrusted(&outcome.message)),
-        remedy: outcome.remedy.as_deref().map(escape_untrusted),
+        message: Some(report.message),
+        remedy: report.remedy,
         queue_position: None,
         created_at: case.created_at,
         started_at: evidence.started_at,
@@ -55,14 +77,80 @@ pub fn view(case: &Case, outcome: &Outcome) -> JobView {
             digest: case.admitted.digest,
             bytes: case.admitted.bytes,
         },
-        analysis,
-        scan: evidence.scan.clone(),
-        image: evidence.image.clone(),
-        usage: evidence.usage.clone(),
-        timings_ms: evidence.timings_ms.clone(),
-        walls: evidence.walls.clone(),
-        result: evidence.result.clone(),
-        artifacts: evidence.artifacts.clone(),
-        log_tail,
+        analysis: report.analysis,
+        scan: report.scan,
+        image: report.image,
+        usage: report.usage,
+        timings_ms: report.timings_ms,
+        walls: report.walls,
+        result: report.result,
+        artifacts: report.artifacts,
+        log_tail: report.log_tail,
+    }
+}
+
+/// What the vault holds of a stored job's documents, as far as it could be read.
+#[derive(Clone, Debug)]
+pub enum Documents {
+    /// It is over.
+    Report(Box<Report>),
+    /// It is not over, or ended before a worker could write a report.
+    Admission(Box<AnalysisView>),
+    /// Their time to live is over.
+    Gone,
+}
+
+/// The document of a stored job.
+#[must_use]
+pub fn stored_view(record: &JobRecord, documents: Documents, queue_position: Option<u64>) -> JobView {
+    let (state, attempt) = match &record.state {
+        // The number of tries made so far; the first has not begun.
+        JobState::Queued { attempt } => (StateWord::Open(Open::Queued), attempt.saturating_sub(1)),
+        JobState::Running { attempt, .. } => (StateWord::Open(Open::Running), *attempt),
+        JobState::Settled(outcome) => (
+            StateWord::Ended(outcome.ending),
+            record.losses + record.failures + u32::from(record.settled_in_a_try()),
+        ),
+    };
+    let outcome = record.outcome();
+    let mut report = match documents {
+        Documents::Report(report) => *report,
+        Documents::Admission(analysis) => Report {
+            analysis: *analysis,
+            ..Report::default()
+        },
+        Documents::Gone => Report::default(),
+    };
+    // A reaper's end has its words in the record: it knows nothing of the guest.
+    if let Some(outcome) = outcome.filter(|outcome| !outcome.message.is_empty()) {
+        report.message = outcome.message.clone();
+        report.remedy = outcome.remedy.clone();
+    }
+    JobView {
+        id: record.id,
+        state,
+        stage: record.stage,
+        attempt,
+        reason: outcome.map(|outcome| outcome.reason),
+        blame: outcome.map(|outcome| outcome.blame),
+        message: outcome.map(|_| report.message),
+        remedy: report.remedy,
+        queue_position,
+        created_at: record.created_at,
+        started_at: record.started_at,
+        finished_at: record.finished_at,
+        deadline_at: record.deadline_at,
+        correlation_id: record.correlation_id.clone(),
+        labels: record.labels.clone(),
+        dockerfile: record.dockerfile.clone(),
+        analysis: report.analysis,
+        scan: report.scan,
+        image: report.image,
+        usage: report.usage,
+        timings_ms: report.timings_ms,
+        walls: report.walls,
+        result: report.result,
+        artifacts: report.artifacts,
+        log_tail: report.log_tail,
     }
 }

@@ -24,10 +24,9 @@ const TIDY: std::time::Duration = std::time::Duration::from_secs(20);
 /// and removed before this returns.
 pub async fn work(ports: &Ports, case: &Case, cancel: impl Future<Output = ()>) -> Outcome {
     let mut cancel = std::pin::pin!(cancel);
-    let parsed = match &case.admitted.verdict {
-        Verdict::Deny(outcome) => return settle(case, None, (**outcome).clone()),
-        Verdict::Pass(parsed) => parsed,
-    };
+    if let Verdict::Deny(outcome) = &case.admitted.verdict {
+        return settle(case, None, (**outcome).clone());
+    }
     case.evidence().started_at = Some(Timestamp::now());
     let left = case.deadline_at.duration_since(Timestamp::now());
     let mut deadline = std::pin::pin!(tokio::time::sleep(left.try_into().unwrap_or_default()));
@@ -37,31 +36,22 @@ pub async fn work(ports: &Ports, case: &Case, cancel: impl Future<Output = ()>) 
         let token = Token(u64::from(number));
         case.on(Event::Claimed(token));
         case.evidence().attempts = number;
-        let walk = Walk {
-            ports,
-            case,
-            attempt: AttemptId { job: case.id, number },
-            token,
-        };
         let turn = tokio::select! {
             biased;
             () = &mut cancel => Err(Outcome::cancelled().into()),
             () = &mut deadline => Err(late().into()),
-            end = walk_through(&walk, parsed) => end,
+            end = attempt(ports, case, number, token) => end,
         };
         match turn {
             Ok(()) => {
-                break Outcome::new(
-                    Ending::Succeeded,
-                    Reason::Ok,
-                    Blame::Nobody,
-                    "The image was built, scanned and run; its result is valid.",
-                );
+                break succeeded();
             }
             Err(Stop::Settled(outcome)) => break *outcome,
             Err(Stop::Host(fault)) if fault.is_transient() && number < case.settings.attempts => {
                 tracing::warn!(job.id = %case.id, correlation.id = case.correlation_id.as_str(), attempt = number, error = &fault as &dyn std::error::Error, "a fault of ours; the job is tried again");
-                walk.note(format!("{} Trying again.", fault.outcome().message));
+                ports.watch.tell(Progress::Note {
+                    text: format!("{} Trying again.", fault.outcome().message),
+                });
                 ports.engine.tidy(TIDY).await;
                 case.on(Event::Released);
             }
@@ -75,8 +65,38 @@ pub async fn work(ports: &Ports, case: &Case, cancel: impl Future<Output = ()>) 
     settle(case, Some(Token(u64::from(number))), outcome)
 }
 
+/// One try of a case, from its claim to its result. Dropping it ends it: what it had started is handed over
+/// to the janitor.
+///
+/// # Errors
+/// [`Stop`]: the job's end, or a fault of ours.
+pub async fn attempt(ports: &Ports, case: &Case, number: u32, token: Token) -> Result<(), Stop> {
+    let parsed = match &case.admitted.verdict {
+        Verdict::Deny(outcome) => return Err((**outcome).clone().into()),
+        Verdict::Pass(parsed) => parsed,
+    };
+    let walk = Walk {
+        ports,
+        case,
+        attempt: AttemptId { job: case.id, number },
+        token,
+    };
+    walk_through(&walk, parsed).await
+}
+
+/// How a job ends when its walk came to its end.
+#[must_use]
+pub fn succeeded() -> Outcome {
+    Outcome::new(
+        Ending::Succeeded,
+        Reason::Ok,
+        Blame::Nobody,
+        "The image was built, scanned and run; its result is valid.",
+    )
+}
+
 /// Each stage has a bound of its own; what goes on beside them has this one.
-fn late() -> Outcome {
+pub(crate) fn late() -> Outcome {
     Outcome::timed_out(
         Reason::JobTime,
         "The job was not over at its deadline, though each stage was within its limit.",

@@ -70,11 +70,11 @@ pub fn judge(policy: &Policy, findings: &[Finding], now: Timestamp) -> Judgement
             ..finding.clone()
         };
         judgement.findings.push(finding.clone());
-        let fixed = is_fixed_rule(finding.rule);
+        let fixed = is_fixed_rule(&finding.rule);
         let covering = policy
             .waivers
             .iter()
-            .filter(|waiver| !fixed && waiver.covers(finding.rule, &finding.message));
+            .filter(|waiver| !fixed && waiver.covers(&finding.rule, &finding.message));
         let (holding, expired): (Vec<_>, Vec<_>) = covering.partition(|waiver| waiver.holds_on(today));
         if let Some(waiver) = holding.first() {
             judgement.waived.push((finding, (*waiver).clone()));
@@ -101,17 +101,17 @@ pub fn judge(policy: &Policy, findings: &[Finding], now: Timestamp) -> Judgement
 }
 
 fn level_under(policy: &Policy, finding: &Finding) -> Option<Level> {
-    if is_fixed_rule(finding.rule) {
+    if is_fixed_rule(&finding.rule) {
         return Some(Level::Error);
     }
-    match policy.analysis.levels.get(finding.rule) {
+    match policy.analysis.levels.get(&*finding.rule) {
         Some(set) => set.level(),
         None => Some(finding.level),
     }
 }
 
 fn what_would_change_it(policy: &Policy, finding: &Finding, ran_out: Option<&Waiver>) -> String {
-    let rule = finding.rule;
+    let rule = &*finding.rule;
     let remedy = finding.remedy.trim_end_matches('.');
     if is_fixed_rule(rule) {
         return format!("{remedy}. No policy can allow it: what was not understood was not judged.");
@@ -140,7 +140,7 @@ mod tests {
 
     fn finding(rule: &'static str, level: Level, message: &str) -> Finding {
         Finding {
-            rule,
+            rule: rule.into(),
             level,
             line: 1,
             column: 1,

@@ -1,8 +1,9 @@
-//! Ledgers: the one truth about jobs, in memory or in a file.
+//! Ledgers: the one truth about jobs, in memory, in a file or in Redis.
 //!
 //! Each passes the contract in `seatrial_core::testing::ledger`.
 
 pub mod memory;
+pub mod redis;
 pub mod sqlite;
 
 mod bell;

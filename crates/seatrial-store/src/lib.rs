@@ -1,3 +1,8 @@
 //! Everything that remembers: ledgers, dispatch, vaults.
 
+pub mod dispatch;
 pub mod ledger;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod tls;
+pub mod vault;

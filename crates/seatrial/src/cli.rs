@@ -1,5 +1,7 @@
 //! The command line: what can be asked, in clap's words.
 
+pub(crate) mod client;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -36,7 +38,10 @@ Exit codes:
   4  timed out        a limit of time ran out
   5  cancelled        somebody asked for the end
   6  errored          our fault or an upstream's: Engine, scanner, database
-  7  expired          it waited too long";
+  7  expired          it waited too long
+
+`submit --wait` and `wait` exit with the job's code. 6 also says that the server cannot be reached, and
+130 that the waiting was interrupted: the job goes on.";
 
 /// When to colour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -54,6 +59,33 @@ pub(crate) enum When {
 pub(crate) enum Command {
     /// The whole trial: judge, build, scan, run, and print the result with the evidence.
     Run(Box<RunArgs>),
+    /// The service: API and worker in one process, on a data folder; no other server is needed.
+    Serve(ServeArgs),
+    /// A worker alone: takes jobs from the ledger, listens on nothing.
+    Worker(WorkerArgs),
+    /// Key rings of the vault.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Hand a Dockerfile to a server and print the job's id.
+    Submit(Box<client::SubmitArgs>),
+    /// Say where a job is, or how it ended.
+    Status(client::StatusArgs),
+    /// Wait for jobs and exit as they ended.
+    Wait(client::WaitArgs),
+    /// Show what a job's stages wrote, or its whole story.
+    Logs(client::LogsArgs),
+    /// Show what happened to a job.
+    Events(client::EventsArgs),
+    /// Fetch a job's result: the exact bytes.
+    Result(client::ResultArgs),
+    /// Ask for a job's end.
+    Cancel(client::CancelArgs),
+    /// List jobs, the newest first.
+    List(client::ListArgs),
+    /// List the workers of a server.
+    Workers(client::WorkersArgs),
+    /// Watch queue and workers.
+    Top(client::TopArgs),
     /// Judge Dockerfiles without building anything: no Engine is needed.
     Analyze(AnalyzeArgs),
     /// Show how a Dockerfile is read, instruction by instruction.
@@ -131,6 +163,72 @@ fn key_value(text: &str) -> Result<(String, String), String> {
         return Err("a value is at most 256 bytes without control characters".to_owned());
     }
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// How to serve.
+#[derive(Args, Debug)]
+pub(crate) struct ServeArgs {
+    /// Take submissions only: workers run elsewhere. No Docker is needed then.
+    #[arg(long)]
+    pub(crate) no_worker: bool,
+    #[command(flatten)]
+    pub(crate) worker: WorkerArgs,
+}
+
+/// How to work.
+#[derive(Args, Debug)]
+pub(crate) struct WorkerArgs {
+    /// Policy file instead of the configured one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Accept the fixture database: it says nothing about real vulnerabilities.
+    #[arg(long)]
+    pub(crate) fixture_db: bool,
+    /// What does a try; `noop` measures the queue alone.
+    #[arg(long, value_enum, default_value_t = ExecutorKind::Walk, hide = true)]
+    pub(crate) executor: ExecutorKind,
+    /// How long a `noop` try takes.
+    #[arg(long, value_parser = seatrial_core::limits::human_duration::parse, default_value = "0s", hide = true)]
+    pub(crate) noop_takes: std::time::Duration,
+    /// A `noop` try tells its stages too.
+    #[arg(long, hide = true)]
+    pub(crate) noop_stages: bool,
+}
+
+/// What does a try.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum ExecutorKind {
+    /// The trial.
+    Walk,
+    /// Nothing.
+    Noop,
+}
+
+/// About key rings.
+#[derive(Subcommand, Debug)]
+pub(crate) enum KeysCommand {
+    /// Make a key ring with one key. Every process of the service needs a copy of it.
+    New {
+        /// The file; must not be there yet.
+        file: PathBuf,
+    },
+    /// Add a key that seals from now on; the others still open what they sealed.
+    Rotate {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Remove a key. What it sealed cannot be opened any more.
+    Retire {
+        /// The file.
+        file: PathBuf,
+        /// The key's id.
+        id: String,
+    },
+    /// List the ids of the keys.
+    List {
+        /// The file.
+        file: PathBuf,
+    },
 }
 
 /// How files are judged.

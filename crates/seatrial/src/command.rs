@@ -1,13 +1,26 @@
 //! One file a command.
 
 pub(crate) mod analyze;
+pub(crate) mod cancel;
 pub(crate) mod config;
 pub(crate) mod db;
 pub(crate) mod doctor;
+pub(crate) mod events;
+pub(crate) mod keys;
+pub(crate) mod list;
+pub(crate) mod logs;
 pub(crate) mod parse;
 pub(crate) mod policy;
+mod remote;
+pub(crate) mod result;
 pub(crate) mod rules;
 pub(crate) mod run;
+pub(crate) mod serve;
+pub(crate) mod status;
+pub(crate) mod submit;
+pub(crate) mod top;
+pub(crate) mod wait;
+pub(crate) mod workers;
 
 use std::{
     io::{Read as _, Write as _},

@@ -2,6 +2,8 @@
 //!
 //! Unknown keys are errors, wherever they stand: a misspelt wall is no wall.
 
+mod service;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -10,6 +12,8 @@ use figment::{
     providers::{Env, Format, Serialized, Toml},
 };
 use serde::{Deserialize, Serialize};
+
+pub(crate) use service::{DispatchAt, LedgerAt, Queue, SecretUrl, VaultAt, Worker};
 
 /// The whole tree.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,6 +33,18 @@ pub(crate) struct Config {
     pub(crate) run: Run,
     /// Our own log.
     pub(crate) log: Log,
+    /// Where the service remembers jobs.
+    pub(crate) ledger: LedgerAt,
+    /// Where the service keeps guests' bytes.
+    pub(crate) vault: VaultAt,
+    /// Who tells workers that there is work.
+    pub(crate) dispatch: DispatchAt,
+    /// Bounds of the queue.
+    pub(crate) queue: Queue,
+    /// The HTTP edge.
+    pub(crate) server: seatrial_server::ServerConfig,
+    /// How a worker works.
+    pub(crate) worker: Worker,
 }
 
 /// Where the Engine is.
@@ -124,6 +140,12 @@ impl Default for Config {
                 format: LogFormat::Text,
                 level: "warn".to_owned(),
             },
+            ledger: LedgerAt::default(),
+            vault: VaultAt::default(),
+            dispatch: DispatchAt::default(),
+            queue: Queue::default(),
+            server: seatrial_server::ServerConfig::default(),
+            worker: Worker::default(),
         }
     }
 }
@@ -159,6 +181,7 @@ pub(crate) fn load(file: Option<&Path>) -> Result<Config> {
     if config.run.attempts == 0 || config.run.attempts > 10 {
         bail!("run.attempts is {}; it must be 1 to 10", config.run.attempts);
     }
+    service::validate(&config)?;
     if !config.data_dir.is_absolute() {
         bail!("data_dir is {}; it must be an absolute path", config.data_dir.display());
     }

@@ -3,12 +3,14 @@
 #![expect(clippy::print_stderr, reason = "a command line speaks on its streams")]
 
 mod cli;
+mod client;
 mod command;
 mod config;
 mod context;
 mod progress;
 mod show;
 mod verdict;
+mod wiring;
 
 use std::{io::IsTerminal as _, process::ExitCode};
 
@@ -18,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     cli::{Cli, Command, ConfigCommand, When},
+    client::Failure,
     config::{Config, LogFormat},
 };
 
@@ -26,6 +29,8 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // TLS of every client in this process. It fails only if somebody chose a provider before us.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     match cli.color {
         When::Auto => {}
         When::Always => anstream::ColorChoice::Always.write_global(),
@@ -33,10 +38,16 @@ fn main() -> ExitCode {
     }
     match start(&cli) {
         Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(USAGE)
-        }
+        Err(error) => match error.downcast_ref::<Failure>() {
+            Some(failure) => {
+                eprint!("{}", failure.explain());
+                ExitCode::from(failure.exit_code())
+            }
+            None => {
+                eprintln!("error: {error:#}");
+                ExitCode::from(USAGE)
+            }
+        },
     }
 }
 
@@ -59,6 +70,19 @@ fn start(cli: &Cli) -> Result<u8> {
 async fn dispatch(cli: &Cli, config: &Config) -> Result<u8> {
     match &cli.command {
         Command::Run(args) => command::run::run(cli, config, args).await,
+        Command::Serve(args) => command::serve::serve(config, args).await,
+        Command::Worker(args) => command::serve::worker(config, args).await,
+        Command::Keys(what) => command::keys::run(what),
+        Command::Submit(args) => command::submit::run(cli, args).await,
+        Command::Status(args) => command::status::run(cli, args).await,
+        Command::Wait(args) => command::wait::run(cli, args).await,
+        Command::Logs(args) => command::logs::run(cli, args).await,
+        Command::Events(args) => command::events::run(cli, args).await,
+        Command::Result(args) => command::result::run(cli, args).await,
+        Command::Cancel(args) => command::cancel::run(cli, args).await,
+        Command::List(args) => command::list::run(cli, args).await,
+        Command::Workers(args) => command::workers::run(cli, args).await,
+        Command::Top(args) => command::top::run(cli, args).await,
         Command::Analyze(args) => command::analyze::run(cli, config, args),
         Command::Parse(args) => command::parse::run(args),
         Command::Rules(args) => command::rules::run(args),
@@ -78,6 +102,8 @@ fn log(cli: &Cli, config: &Config) -> Result<()> {
         _ => "warn,seatrial=debug,seatrial_pipeline=debug,seatrial_engine=debug,seatrial_scan=debug",
     };
     let filter = EnvFilter::try_new(level).map_err(|error| anyhow::anyhow!("log.level cannot be used: {error}"))?;
+    // What it says stands in our error too, once and with what to do.
+    let filter = filter.add_directive("rustls_platform_verifier=off".parse()?);
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

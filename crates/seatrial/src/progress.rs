@@ -111,7 +111,8 @@ impl Watch for Show {
     }
 }
 
-fn sentence(news: &Progress) -> String {
+/// News in one line, escaped.
+pub(crate) fn sentence(news: &Progress) -> String {
     match news {
         Progress::StageStarted { stage } => format!("{stage} ..."),
         Progress::StageFinished { stage, millis } => format!("{stage} done in {:.2} s", seconds(*millis)),

@@ -5,4 +5,6 @@
 //! Dockerfile can drive the terminal of whoever reads about it.
 
 pub(crate) mod findings;
+pub(crate) mod news;
 pub(crate) mod rules;
+pub(crate) mod table;

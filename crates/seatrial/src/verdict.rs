@@ -32,16 +32,20 @@ pub(crate) fn text(job: &JobView, quiet: bool) -> String {
     if ending != Ending::Succeeded {
         let _ = write!(out, " ({reason}, {})", blame(job.blame));
     }
-    let _ = writeln!(out, ": {}", job.message.as_deref().unwrap_or_default());
+    // A document of a server may be anything: escaping what is escaped already changes nothing.
+    let message = job.message.as_deref().unwrap_or_default();
+    let _ = writeln!(out, ": {}", escape_untrusted(message));
     if let Some(remedy) = &job.remedy {
-        let _ = writeln!(out, "  help: {remedy}");
+        let _ = writeln!(out, "  help: {}", escape_untrusted(remedy));
     }
     if let Some(result) = &job.result {
         if !quiet {
             let _ = writeln!(
                 out,
                 "  result {} ({} bytes, {})",
-                result.path, result.bytes, result.sha256
+                escape_untrusted(&result.path),
+                result.bytes,
+                result.sha256
             );
         }
         let _ = writeln!(out, "{}", escape_untrusted(&result.value.to_string()));
@@ -72,17 +76,17 @@ fn evidence(out: &mut String, job: &JobView) {
         let _ = writeln!(
             out,
             "  walls  {}, {}, network {}, {}, {} root, user {}",
-            walls.runtime,
+            escape_untrusted(&walls.runtime),
             if walls.user_namespace {
                 "user namespace"
             } else {
                 "NO user namespace"
             },
-            walls.network,
+            escape_untrusted(&walls.network),
             // Whole digests are for the document; a line should fit on a screen.
-            walls.seccomp.split(" sha256:").next().unwrap_or_default(),
+            escape_untrusted(walls.seccomp.split(" sha256:").next().unwrap_or_default()),
             if walls.read_only_root { "read-only" } else { "WRITABLE" },
-            walls.user,
+            escape_untrusted(&walls.user),
         );
     }
     for (stage, usage) in &job.usage {
@@ -101,19 +105,20 @@ fn evidence(out: &mut String, job: &JobView) {
         );
     }
     for artifact in &job.artifacts {
+        let name = escape_untrusted(&artifact.name);
         match (&artifact.skipped, artifact.bytes) {
             (Some(why), _) => {
-                let _ = writeln!(out, "  left   {}: {why}", artifact.name);
+                let _ = writeln!(out, "  left   {name}: {}", escape_untrusted(why));
             }
             (None, bytes) => {
-                let _ = writeln!(out, "  kept   {} ({} bytes)", artifact.name, bytes.unwrap_or_default());
+                let _ = writeln!(out, "  kept   {name} ({} bytes)", bytes.unwrap_or_default());
             }
         }
     }
     if !job.log_tail.is_empty() {
         let _ = writeln!(out, "  last lines of the log:");
         for line in &job.log_tail {
-            let _ = writeln!(out, "  | {line}");
+            let _ = writeln!(out, "  | {}", escape_untrusted(line));
         }
     }
 }
@@ -135,7 +140,8 @@ fn scanned(out: &mut String, scan: &ScanView) {
     let _ = writeln!(
         out,
         "  scan   {counts}; {} packages, {os}; {}",
-        scan.packages, scan.scanner
+        scan.packages,
+        escape_untrusted(&scan.scanner)
     );
     let made = scan.database_updated_at.strftime("%Y-%m-%d");
     let _ = match scan.database_kind {

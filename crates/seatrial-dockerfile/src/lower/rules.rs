@@ -131,7 +131,7 @@ pub(super) fn at(parsed: &Parsed, rule: &'static Rule, mut span: Span, message: 
         None => message,
     };
     Finding {
-        rule: rule.id,
+        rule: Cow::Borrowed(rule.id),
         level: rule.level,
         line,
         column,

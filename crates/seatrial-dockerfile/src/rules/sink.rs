@@ -123,7 +123,7 @@ impl<'a> Sink<'a> {
             .map(|draft| {
                 let (line, column) = places.of(draft.span.start);
                 Finding {
-                    rule: draft.rule,
+                    rule: Cow::Borrowed(draft.rule),
                     level: draft.level,
                     line,
                     column,

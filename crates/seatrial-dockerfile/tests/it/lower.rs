@@ -110,7 +110,7 @@ fn what_multiplies_is_refused_once_and_not_worked_through() {
         many("EXPOSE", |at| format!("{} ", at + 1)),
     ] {
         let found = lowered(&parse(text.as_bytes())).unwrap_err();
-        let rules: Vec<&str> = found.iter().map(|finding| finding.rule).collect();
+        let rules: Vec<&str> = found.iter().map(|finding| &*finding.rule).collect();
         assert_eq!(rules, ["ST095"], "{}", &text[..60]);
     }
 }

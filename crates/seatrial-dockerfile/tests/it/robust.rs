@@ -54,7 +54,7 @@ proptest! {
         let text = pieces.concat();
         let parsed = parse(text.as_bytes());
         let findings = rules::analyze(text.as_bytes(), &parsed, &Context { allowed: &|_| false });
-        prop_assert!(findings.iter().map(|finding| (finding.span, finding.rule)).is_sorted());
+        prop_assert!(findings.iter().map(|finding| (finding.span, &finding.rule)).is_sorted());
         for finding in &findings {
             prop_assert!(text.get(finding.span.range()).is_some(), "{finding:?}");
             prop_assert_eq!((finding.line, finding.column), parsed.position(finding.span.start));

@@ -47,7 +47,9 @@ async fn collect_within(walk: &Walk<'_>, data: &dyn DataVolume) -> Result<Collec
     let listing = data.list().await?;
     if let Some(usage) = walk.case.evidence().usage.get_mut(&Stage::Run) {
         usage.data_bytes = listing.used_bytes;
-        usage.sources.insert("data_bytes", "statfs of /data at exit".to_owned());
+        usage
+            .sources
+            .insert("data_bytes".into(), "statfs of /data at exit".to_owned());
     }
     let bytes = match data.read(path.relative(), max).await? {
         ReadEnd::Bytes(bytes) => bytes,

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::{
     admission,
-    case::{RESOLVE_TIME, Walk},
+    case::{RESOLVE_TIME, Settings, Walk},
     fault::Stop,
 };
 
@@ -68,8 +68,7 @@ async fn resolve_within(walk: &Walk<'_>, parsed: &Parsed) -> Result<Resolved, St
     let (engine, database) = tokio::try_join!(async { ports.engine.probe().await.map_err(Stop::from) }, async {
         ports.scanner.database().await.map_err(Stop::from)
     },)?;
-    walls_suffice(rules, &engine)?;
-    database_suffices(walk, &database)?;
+    fit(&walk.case.settings, &engine, &database)?;
 
     let wanted = lower::base_references(parsed).map_err(|findings| rejected(walk, findings))?;
     let mut bases: Vec<BaseImage> = Vec::new();
@@ -150,6 +149,16 @@ fn rejected(walk: &Walk<'_>, findings: Vec<seatrial_core::finding::Finding>) -> 
     admission::reject(walk.case, findings).into()
 }
 
+/// Whether an Engine and a database may be used at all: asked before each trial, and by a worker before it
+/// takes one.
+///
+/// # Errors
+/// [`Stop::Settled`] says what is missing.
+pub fn fit(settings: &Settings, engine: &EngineFacts, database: &Database) -> Result<(), Stop> {
+    walls_suffice(&settings.policy, engine)?;
+    database_suffices(settings, database)
+}
+
 fn walls_suffice(rules: &policy::Policy, engine: &EngineFacts) -> Result<(), Stop> {
     let missing = [
         (!engine.memory_limit, "memory limits"),
@@ -170,8 +179,7 @@ fn walls_suffice(rules: &policy::Policy, engine: &EngineFacts) -> Result<(), Sto
     .into())
 }
 
-fn database_suffices(walk: &Walk<'_>, database: &Database) -> Result<(), Stop> {
-    let settings = &walk.case.settings;
+fn database_suffices(settings: &Settings, database: &Database) -> Result<(), Stop> {
     policy::database_fresh(
         &settings.policy,
         database,

@@ -1,4 +1,6 @@
 //! The walk on fakes with faults: who is asked what, and how a job ends.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod away;
+mod service;
 mod walk;

@@ -74,7 +74,7 @@ fn ports(fake: &Fake) -> Ports {
 }
 
 /// The config that the built image must have, or the walk stops with a mismatch.
-fn fake() -> Fake {
+pub(crate) fn fake() -> Fake {
     let fake = Fake::default();
     fake.script().built_config = Some(ImageConfig {
         cmd: vec!["true".into()],
@@ -104,7 +104,7 @@ async fn a_rejected_text_asks_the_engine_for_nothing() {
         (Ending::Rejected, Reason::FindingsBlock)
     );
     assert!(fake.script().asked.is_empty(), "{:?}", fake.script().asked);
-    assert!(view.analysis.blocking.contains(&"ST003"));
+    assert!(view.analysis.blocking.contains(&"ST003".into()));
 }
 
 #[tokio::test]

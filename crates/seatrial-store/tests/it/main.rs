@@ -1,6 +1,10 @@
-//! Contracts, on each store.
+//! Stores against their contracts, and what is particular to each of them.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::print_stderr, reason = "a test says what it could not check")]
 
 mod memory;
+mod rabbitmq;
+mod redis;
 mod sqlite;
+mod vault;

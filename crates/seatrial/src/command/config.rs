@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 
 use crate::config::Config;
 
-/// Prints the tree as TOML. It holds no secret yet; what will be one has no way to print itself.
+/// Prints the tree as TOML. Secrets have no way to print themselves.
 pub(crate) fn show(config: &Config) -> Result<u8> {
     super::print(&toml::to_string_pretty(config).context("cannot write the configuration")?);
     Ok(0)

@@ -128,7 +128,7 @@ async fn trial(config: &Config, case: &Case, show: Arc<Show>) -> Outcome {
 }
 
 /// Imports the configured fixture when it is asked for and newer than the one in force.
-async fn fixture(
+pub(crate) async fn fixture(
     config: &Config,
     engine: &seatrial_engine::DockerEngine,
     kind: DatabaseKind,
@@ -185,7 +185,7 @@ fn submission(policy: &Policy, args: &RunArgs) -> Result<Submission> {
     })
 }
 
-fn inputs(paths: &[PathBuf], max: u64) -> Result<BTreeMap<String, Arc<[u8]>>> {
+pub(super) fn inputs(paths: &[PathBuf], max: u64) -> Result<BTreeMap<String, Arc<[u8]>>> {
     let mut inputs = BTreeMap::new();
     let mut total = 0;
     for path in paths {
@@ -209,7 +209,7 @@ fn inputs(paths: &[PathBuf], max: u64) -> Result<BTreeMap<String, Arc<[u8]>>> {
 }
 
 /// Makes the folder, or accepts an empty one: nothing of anybody's is overwritten.
-fn new_folder(folder: &Path) -> Result<()> {
+pub(super) fn new_folder(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     if fs::read_dir(folder)
         .with_context(|| format!("cannot read the folder {}", folder.display()))?
@@ -249,7 +249,7 @@ fn write_output(folder: &Path, case: &Case, job: &JobView) -> Result<()> {
     Ok(())
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = fs::File::options()
         .write(true)
         .create_new(true)

@@ -83,7 +83,7 @@ fn one(path: &str, text: &[u8], finding: &Finding) -> String {
         .annotation(AnnotationKind::Primary.span(excerpt.start..excerpt.end));
     let group: Group<'_> = style
         .primary_title(message(&finding.message))
-        .id(finding.rule)
+        .id(&*finding.rule)
         .element(place)
         .element(source)
         .element(Style::HELP.message(message(&finding.remedy)));
@@ -197,7 +197,7 @@ mod tests {
         let before = &text[..start];
         let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         Finding {
-            rule: "ST003",
+            rule: "ST003".into(),
             level: Level::Error,
             line: before.iter().filter(|byte| **byte == b'\n').count() + 1,
             column: String::from_utf8_lossy(&before[line_start..]).chars().count() + 1,

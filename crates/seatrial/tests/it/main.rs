@@ -10,8 +10,14 @@
 )]
 
 mod cli;
+mod client;
+mod client_submit;
 mod docker_examples;
 mod docker_forms;
 mod docker_lifecycle;
+mod docker_service;
 mod docker_specimens;
+mod fake;
+mod house;
+mod service;
 mod support;

@@ -137,7 +137,7 @@ fn characters_that_deceive_are_seen_and_those_of_languages_are_not() {
     let found = analyze(bytes, &crate::parse(bytes), &Context { allowed: &|_| true });
     let kinds: Vec<_> = found
         .iter()
-        .map(|finding| (finding.rule, finding.span.range()))
+        .map(|finding| (&*finding.rule, finding.span.range()))
         .collect();
     assert_eq!(kinds, [("ST040", 17..18), ("ST013", 17..19)]);
 }
@@ -228,7 +228,10 @@ fn findings_stand_in_the_order_of_their_places_and_are_bounded() {
         "ENV http_proxy=a SEATRIAL_X=b BUILDKIT_X=c\n".repeat(900)
     );
     let found = judged(&text);
-    let places: Vec<_> = found.iter().map(|finding| (finding.span, finding.rule)).collect();
+    let places: Vec<_> = found
+        .iter()
+        .map(|finding| (finding.span, finding.rule.clone()))
+        .collect();
     assert!(places.is_sorted());
     assert_eq!(found.iter().filter(|finding| finding.rule == "ST014").count(), 101);
     let long = format!("FROM {}/x\n", "y".repeat(60_000));

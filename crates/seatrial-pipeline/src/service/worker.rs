@@ -1,0 +1,262 @@
+//! The worker: takes jobs under a lease, never more than it has free slots, and works each to its end.
+//!
+//! # Liveness
+//! The loop waits for one of a closed set of turns. Each job is a task of its own that beats for its lease; a
+//! task that panics stops beating, so its job comes back when the lease runs out.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use seatrial_core::{
+    dispatch::Ticket,
+    id::JobId,
+    ledger::{Claim, WorkerCard},
+    record::JobRecord,
+};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+use tracing::Instrument as _;
+
+use super::Service;
+
+pub mod executor;
+mod recorder;
+mod trial;
+
+use executor::{Executor, Fitness};
+
+/// What a worker is.
+#[derive(Clone, Debug)]
+pub struct WorkerSettings {
+    /// Unique for each process: a name that lives on would speak for the dead.
+    pub name: String,
+    /// The host, for people.
+    pub host: String,
+    /// Jobs at a time, at least 1.
+    pub slots: usize,
+    /// How long a job is held without a beat. A worker that dies gives its jobs back after it; a ledger
+    /// that is away for longer than 3/5 of it costs the trials under way.
+    pub lease: Duration,
+    /// How long a draining worker lets its jobs go on before it hands them back.
+    pub drain: Duration,
+    /// First wait before a job is tried again; doubles with each failure, up to a minute.
+    pub back_off: Duration,
+}
+
+/// What a worker is asked to do.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Phase {
+    /// Take work.
+    #[default]
+    Work,
+    /// Take no more; finish what is there or hand it back.
+    Drain,
+    /// Hand back what is there, at once.
+    Leave,
+}
+
+/// Between two beats of the worker itself, for the registry.
+const BEAT: Duration = Duration::from_secs(3);
+/// The registry forgets a worker that was silent for so long.
+const SILENT: Duration = Duration::from_secs(12);
+/// Between two looks at Engine, walls and database.
+const CHECK: Duration = Duration::from_secs(30);
+/// Longest wait for an answer about fitness: an Engine that does not answer is not fit.
+const CHECK_TIME: Duration = Duration::from_secs(20);
+/// Longest wait without a look at the ledger, whatever the wake-up calls say.
+const LOOK: Duration = Duration::from_secs(2);
+
+enum Turn {
+    /// Asked to go.
+    Phase,
+    /// A job's task ended.
+    Ended(Result<JobId, tokio::task::JoinError>),
+    /// Tell the registry.
+    Beat,
+    /// Look at the Engine.
+    Check,
+    /// There may be work; the ticket that says so, where there is a broker.
+    Work(Option<Box<dyn Ticket>>),
+}
+
+/// Works until it is asked to go and nothing is left to do.
+pub async fn run(
+    service: &Service,
+    executor: Arc<dyn Executor>,
+    settings: &WorkerSettings,
+    mut phase: watch::Receiver<Phase>,
+) {
+    let mut jobs: JoinSet<JobId> = JoinSet::new();
+    let mut fitness = look(&*executor).await;
+    let mut beat = steady(BEAT);
+    let mut check = steady(CHECK);
+    check.reset();
+    let mut look_now = true;
+    let mut ticket: Option<Box<dyn Ticket>> = None;
+    let mut draining = false;
+    let started_at = Timestamp::now();
+    tracing::info!(worker = %settings.name, slots = settings.slots, unfit = fitness.unfit.as_deref(), "worker started");
+    loop {
+        let now = *phase.borrow_and_update();
+        if now != Phase::Work {
+            if !draining {
+                draining = true;
+                beat.reset_immediately();
+                tracing::info!(worker = %settings.name, jobs = jobs.len(), "worker drains");
+            }
+            if jobs.is_empty() {
+                break;
+            }
+        }
+        let free = settings.slots.saturating_sub(jobs.len());
+        let takes = now == Phase::Work && free > 0 && fitness.unfit.is_none();
+        if takes && look_now {
+            // Never dropped half way: what was claimed for us is ours to work on.
+            let claimed = claim(service, settings, free).await;
+            look_now = !claimed.is_empty();
+            for (record, sent) in claimed {
+                start(service, &executor, settings, record, sent, &phase, &mut jobs);
+            }
+            if let Some(ticket) = ticket.take() {
+                ticket.done().await;
+            }
+            continue;
+        }
+        let turn = tokio::select! {
+            biased;
+            _ = phase.changed(), if now != Phase::Leave => Turn::Phase,
+            Some(ended) = jobs.join_next() => Turn::Ended(ended),
+            _ = beat.tick() => Turn::Beat,
+            _ = check.tick() => Turn::Check,
+            found = wait_for_work(service), if takes => Turn::Work(found),
+        };
+        match turn {
+            Turn::Phase => {}
+            Turn::Work(found) => {
+                ticket = found;
+                look_now = true;
+            }
+            Turn::Ended(Ok(id)) => {
+                tracing::debug!(job.id = %id, "job left the worker");
+                look_now = true;
+            }
+            Turn::Ended(Err(error)) => {
+                look_now = true;
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a job's task broke; its lease will run out"
+                );
+            }
+            Turn::Check => fitness = look(&*executor).await,
+            Turn::Beat => {
+                let card = card(settings, &fitness, started_at, jobs.len(), now != Phase::Work);
+                if let Ok(Err(error)) = timeout(BEAT, service.ledger.beat(&card, SILENT)).await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the worker's beat failed");
+                }
+            }
+        }
+    }
+    // Forgotten after a while in any case.
+    let _ = timeout(BEAT, service.ledger.leave(&settings.name)).await;
+    tracing::info!(worker = %settings.name, "worker stopped");
+}
+
+fn steady(period: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Waits for a sign of work, and not for ever: a sign may be lost.
+async fn wait_for_work(service: &Service) -> Option<Box<dyn Ticket>> {
+    let Some(dispatch) = &service.dispatch else {
+        let _ = timeout(LOOK, service.ledger.work_may_wait()).await;
+        return None;
+    };
+    match timeout(LOOK, dispatch.take()).await {
+        Ok(Ok(ticket)) => Some(ticket),
+        Ok(Err(error)) => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "no ticket could be taken; the ledger is looked at"
+            );
+            tokio::time::sleep(LOOK).await;
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// Gives a job a task of its own.
+fn start(
+    service: &Service,
+    executor: &Arc<dyn Executor>,
+    settings: &WorkerSettings,
+    record: JobRecord,
+    claimed: Instant,
+    phase: &watch::Receiver<Phase>,
+    jobs: &mut JoinSet<JobId>,
+) {
+    let span = tracing::info_span!(
+        "job", job.id = %record.id, correlation.id = record.correlation_id.as_str(), attempt = record.token.0,
+    );
+    let trial = trial::Trial {
+        service: service.clone(),
+        executor: executor.clone(),
+        settings: settings.clone(),
+        record,
+        claimed,
+        phase: phase.clone(),
+    };
+    jobs.spawn(async move { trial.run().await }.instrument(span));
+}
+
+async fn claim(service: &Service, settings: &WorkerSettings, slots: usize) -> Vec<(JobRecord, Instant)> {
+    let claim = Claim {
+        worker: settings.name.clone(),
+        slots,
+        lease: settings.lease,
+    };
+    let sent = Instant::now();
+    match service.ledger.claim(&claim).await {
+        Ok(records) => records.into_iter().map(|record| (record, sent)).collect(),
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "no work could be claimed");
+            Vec::new()
+        }
+    }
+}
+
+async fn look(executor: &dyn Executor) -> Fitness {
+    timeout(CHECK_TIME, executor.fitness())
+        .await
+        .unwrap_or_else(|_| Fitness {
+            unfit: Some("The Engine gave no answer.".to_owned()),
+            ..Fitness::default()
+        })
+}
+
+fn card(
+    settings: &WorkerSettings,
+    fitness: &Fitness,
+    started_at: Timestamp,
+    busy: usize,
+    draining: bool,
+) -> WorkerCard {
+    WorkerCard {
+        name: settings.name.clone(),
+        host: settings.host.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        slots: settings.slots,
+        busy,
+        draining,
+        unfit: fitness.unfit.clone(),
+        walls: fitness.walls.clone(),
+        database_updated_at: fitness.database_updated_at,
+        started_at,
+        seen_at: None,
+    }
+}

@@ -1,0 +1,405 @@
+//! The service on a ledger and a vault in memory and an Engine that does what a script says. Time is tokio's
+//! and paused, so leases and back-offs pass at once.
+
+use std::{sync::Arc, time::Duration};
+
+use seatrial_core::{
+    engine::EngineError,
+    id::JobId,
+    job::{Ending, JobState, Reason},
+    ledger::Ledger,
+    record::{Budgets, JobRecord, NewsBody, Priority},
+    testing::Fake,
+    vault::BlobKind,
+};
+use seatrial_pipeline::{
+    case::{Settings, Submission},
+    service::{
+        QueueLimits, Service, read,
+        submit::{Request, Submitted, submit},
+        upkeep,
+        worker::{self, Phase, WorkerSettings, executor::Walker},
+    },
+};
+use seatrial_policy::Policy;
+use seatrial_store::{
+    ledger::memory::MemoryLedger,
+    vault::{SealedVault, Ttl, memory::Memory, ring::KeyRing},
+};
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::away::Away;
+
+const DOCKERFILE: &str = "FROM debian:bookworm-slim\nRUN echo unmistakable-marker\nCMD [\"true\"]\n";
+const LEASE: Duration = Duration::from_secs(30);
+
+struct House {
+    service: Service,
+    ledger: Arc<Away>,
+    fake: Fake,
+    bytes: Memory,
+}
+
+impl House {
+    fn new() -> Self {
+        let ledger = Arc::new(Away::new(MemoryLedger::new(Budgets::default())));
+        let settings = Settings {
+            policy: Policy::default(),
+            fixture_database: false,
+            runtime: None,
+            attempts: 2,
+            sbom: false,
+            config_checks: false,
+        };
+        let bytes = Memory::new(Ttl::default());
+        let service = Service {
+            ledger: ledger.clone(),
+            vault: Arc::new(SealedVault::new(bytes.clone(), Arc::new(KeyRing::generate().unwrap()))),
+            dispatch: None,
+            settings: Arc::new(settings),
+            queue: QueueLimits::default(),
+        };
+        let fake = crate::walk::fake();
+        Self {
+            service,
+            ledger,
+            fake,
+            bytes,
+        }
+    }
+
+    async fn submit(&self) -> JobId {
+        match self.try_submit(Request::default()).await {
+            Submitted::New(record) => record.id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn try_submit(&self, request: Request) -> Submitted {
+        let submission = Submission {
+            dockerfile: DOCKERFILE.as_bytes().to_vec(),
+            ..Submission::default()
+        };
+        submit(&self.service, submission, request).await.unwrap()
+    }
+
+    /// A worker, and what asks it to go.
+    fn worker(&self, name: &str) -> (JoinHandle<()>, watch::Sender<Phase>) {
+        let (phase, asked) = watch::channel(Phase::Work);
+        let executor = Arc::new(Walker {
+            engine: Arc::new(self.fake.clone()),
+            scanner: Arc::new(self.fake.clone()),
+            settings: self.service.settings.clone(),
+        });
+        let settings = WorkerSettings {
+            name: name.to_owned(),
+            host: "here".to_owned(),
+            slots: 2,
+            lease: LEASE,
+            drain: Duration::from_secs(5),
+            back_off: Duration::from_secs(1),
+        };
+        let service = self.service.clone();
+        let task = tokio::spawn(async move { worker::run(&service, executor, &settings, asked).await });
+        (task, phase)
+    }
+
+    fn upkeep(&self) -> JoinHandle<()> {
+        let service = self.service.clone();
+        tokio::spawn(async move { upkeep::run(&service).await })
+    }
+
+    async fn record(&self, id: JobId) -> JobRecord {
+        self.ledger.get(id).await.unwrap().unwrap()
+    }
+
+    /// The job once it is so; time passes meanwhile.
+    async fn until(&self, id: JobId, is_so: impl Fn(&JobRecord) -> bool) -> JobRecord {
+        for _ in 0..100_000 {
+            if let Ok(Some(record)) = self.ledger.get(id).await
+                && is_so(&record)
+            {
+                return record;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("it never was so: {:?}", self.record(id).await);
+    }
+
+    async fn end(&self, id: JobId) -> (Ending, Reason) {
+        let record = self.until(id, |record| record.outcome().is_some()).await;
+        let outcome = record.outcome().unwrap();
+        (outcome.ending, outcome.reason)
+    }
+
+    async fn events(&self, id: JobId) -> Vec<NewsBody> {
+        let record = self.record(id).await;
+        let news = read::news(&self.service, &record, 0, 1000).await.unwrap();
+        news.into_iter().map(|news| news.body).collect()
+    }
+}
+
+fn is_running(record: &JobRecord) -> bool {
+    matches!(record.state, JobState::Running { .. })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_submitted_job_is_worked_to_its_end_and_its_result_can_be_read() {
+    let house = House::new();
+    let _worker = house.worker("ann");
+    let id = house.submit().await;
+    assert_eq!(house.end(id).await, (Ending::Succeeded, Reason::Ok));
+    let record = house.record(id).await;
+    let view = read::view(&house.service, &record).await.unwrap();
+    assert_eq!(view.result.unwrap().value["perf"], 0.99);
+    let bytes = read::product(&house.service, &record, BlobKind::Result).await.unwrap();
+    assert_eq!(bytes, br#"{"perf": 0.99}"#);
+    let events = house.events(id).await;
+    assert!(matches!(events.first(), Some(NewsBody::Queued { attempt: 1 })));
+    assert!(matches!(
+        events.last(),
+        Some(NewsBody::Settled {
+            state: Ending::Succeeded,
+            ..
+        })
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_byte_of_the_dockerfile_is_in_the_ledger() {
+    let house = House::new();
+    let _worker = house.worker("ann");
+    let id = house.submit().await;
+    house.end(id).await;
+    let record = serde_json::to_string(&house.record(id).await).unwrap();
+    let news = serde_json::to_string(&house.ledger.news(id, 0, 1000).await.unwrap()).unwrap();
+    assert!(!record.contains("unmistakable"), "{record}");
+    assert!(!news.contains("unmistakable"), "{news}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_worker_dies_is_tried_again_by_another() {
+    let house = House::new();
+    house.fake.script().build_hangs = true;
+    let _upkeep = house.upkeep();
+    let (ann, _phase) = house.worker("ann");
+    let id = house.submit().await;
+    house.until(id, is_running).await;
+    ann.abort();
+    house.fake.script().build_hangs = false;
+    let _bob = house.worker("bob");
+    assert_eq!(house.end(id).await, (Ending::Succeeded, Reason::Ok));
+    let record = house.record(id).await;
+    assert_eq!((record.losses, record.failures, record.token.0), (1, 0, 2));
+    assert!(
+        house
+            .events(id)
+            .await
+            .contains(&NewsBody::Lost { worker: "ann".into() })
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_running_job_is_cancelled_within_three_seconds() {
+    let house = House::new();
+    house.fake.script().build_hangs = true;
+    let _worker = house.worker("ann");
+    let id = house.submit().await;
+    house.until(id, is_running).await;
+    let asked = tokio::time::Instant::now();
+    house
+        .ledger
+        .apply(id, seatrial_core::record::Move::Cancel)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(house.end(id).await, (Ending::Cancelled, Reason::Cancelled));
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draining_worker_hands_back_what_it_cannot_finish_and_uses_up_no_attempt() {
+    let house = House::new();
+    house.fake.script().build_hangs = true;
+    let (ann, phase) = house.worker("ann");
+    let id = house.submit().await;
+    house.until(id, is_running).await;
+    phase.send_replace(Phase::Drain);
+    ann.await.unwrap();
+    let record = house.record(id).await;
+    assert_eq!(record.state, JobState::Queued { attempt: 1 });
+    assert_eq!((record.losses, record.failures), (0, 0));
+    assert!(house.ledger.workers().await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draining_worker_finishes_what_it_can_and_takes_nothing_new() {
+    let house = House::new();
+    let (ann, phase) = house.worker("ann");
+    let id = house.submit().await;
+    house.end(id).await;
+    phase.send_replace(Phase::Drain);
+    ann.await.unwrap();
+    let late = house.submit().await;
+    assert_eq!(house.record(late).await.state, JobState::Queued { attempt: 1 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_cannot_beat_ends_its_try_before_the_lease_is_over() {
+    let house = House::new();
+    house.fake.script().build_hangs = true;
+    let (_ann, phase) = house.worker("ann");
+    let id = house.submit().await;
+    house.until(id, is_running).await;
+    let since = tokio::time::Instant::now();
+    house.ledger.away(true);
+    // The try's containers are gone when the worker can leave: it has nothing any more.
+    while house.fake.script().asked.iter().all(|asked| !asked.starts_with("tidy")) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(
+        since.elapsed() <= LEASE * 3 / 5 + Duration::from_secs(1),
+        "{:?}",
+        since.elapsed()
+    );
+    house.ledger.away(false);
+    drop(phase);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_outlives_a_ledger_that_is_away_when_the_job_ends() {
+    let house = House::new();
+    house.ledger.away_at_the_end(true);
+    let _ann = house.worker("ann");
+    let id = house.submit().await;
+    house.until(id, is_running).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(is_running(&house.record(id).await));
+    house.ledger.away_at_the_end(false);
+    assert_eq!(house.end(id).await, (Ending::Succeeded, Reason::Ok));
+    assert_eq!(house.record(id).await.token.0, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_of_ours_is_tried_again_and_ends_the_job_when_it_stays() {
+    let house = House::new();
+    for _ in 0..2 {
+        let gone = EngineError::Unreachable("gone".into());
+        house.fake.script().build_errors.push_back(gone);
+    }
+    let _ann = house.worker("ann");
+    let id = house.submit().await;
+    assert_eq!(house.end(id).await, (Ending::Errored, Reason::EngineGone));
+    let record = house.record(id).await;
+    assert_eq!((record.failures, record.losses), (2, 0));
+    let view = read::view(&house.service, &record).await.unwrap();
+    assert_eq!(view.attempt, 2);
+    assert!(view.message.unwrap().contains("unreachable"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guests_fault_is_not_tried_again() {
+    let house = House::new();
+    house.fake.script().exit = Some(seatrial_core::engine::RunExit::Code(3));
+    let _ann = house.worker("ann");
+    let id = house.submit().await;
+    assert_eq!(house.end(id).await, (Ending::Failed, Reason::ExitCode));
+    assert_eq!(house.record(id).await.token.0, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unfit_worker_takes_nothing_and_says_why() {
+    let house = House::new();
+    house.fake.script().no_database = true;
+    let _ann = house.worker("ann");
+    let id = house.submit().await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(!is_running(&house.record(id).await));
+    let workers = house.ledger.workers().await.unwrap();
+    assert!(workers[0].unfit.as_ref().unwrap().contains("database"), "{workers:?}");
+    house.fake.script().no_database = false;
+    assert_eq!(house.end(id).await, (Ending::Succeeded, Reason::Ok));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_nobody_takes_expires() {
+    let house = House::new();
+    let _upkeep = house.upkeep();
+    let id = house.submit().await;
+    assert_eq!(house.end(id).await, (Ending::Expired, Reason::QueueTime));
+}
+
+#[tokio::test(start_paused = true)]
+async fn asking_again_with_the_same_key_gives_the_same_job_and_leaves_no_bytes_behind() {
+    let house = House::new();
+    let request = Request {
+        idempotency_key: Some("k".to_owned()),
+        ..Request::default()
+    };
+    let Submitted::New(first) = house.try_submit(request.clone()).await else {
+        panic!("not new")
+    };
+    let Submitted::Existing(second) = house.try_submit(request.clone()).await else {
+        panic!("not the same")
+    };
+    assert_eq!(first.id, second.id);
+    let other = Request {
+        priority: Priority::High,
+        ..request
+    };
+    assert!(matches!(house.try_submit(other).await, Submitted::KeyReused));
+    let kept = house.service.vault.sweep(Duration::ZERO, 10).await.unwrap();
+    assert_eq!(kept, [first.id]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_refuses_and_leaves_no_bytes_behind() {
+    let mut house = House::new();
+    house.service.queue.max_waiting = 1;
+    house.submit().await;
+    assert!(matches!(
+        house.try_submit(Request::default()).await,
+        Submitted::Full { waiting: 1 }
+    ));
+    let kept = house.service.vault.sweep(Duration::ZERO, 10).await.unwrap();
+    assert_eq!(kept.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_submission_that_was_tampered_with_ends_the_job_and_is_not_built() {
+    let house = House::new();
+    let id = house.submit().await;
+    let record = house.record(id).await;
+    house
+        .service
+        .vault
+        .delete(id, &record.blobs[&BlobKind::Dockerfile])
+        .await
+        .unwrap();
+    let _ann = house.worker("ann");
+    assert_eq!(house.end(id).await, (Ending::Errored, Reason::VaultFailed));
+    assert!(!house.fake.was_asked("build"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_jobs_and_bytes_without_a_job_are_forgotten() {
+    let house = House::new();
+    let _ann = house.worker("ann");
+    let id = house.submit().await;
+    house.end(id).await;
+    let orphan = JobId::fresh();
+    let key = house.service.vault.new_key(orphan).unwrap();
+    house
+        .service
+        .vault
+        .put(orphan, &key, BlobKind::Dockerfile, b"x")
+        .await
+        .unwrap();
+    let mut service = house.service.clone();
+    service.queue.keep_jobs = Duration::from_secs(60);
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    house.bytes.age(Duration::from_secs(3 * 3600));
+    upkeep::forget(&service).await.unwrap();
+    assert_eq!(house.ledger.get(id).await.unwrap(), None);
+    assert_eq!(house.service.vault.sweep(Duration::ZERO, 10).await.unwrap(), []);
+}

@@ -1,0 +1,267 @@
+//! Settings of the HTTP edge, and their check.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use axum::http::{HeaderName, HeaderValue};
+use seatrial_core::limits::human_duration;
+use serde::{Deserialize, Serialize};
+
+/// The branch `server` of the configuration.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerConfig {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Connections at a time; further ones wait in the system's queue.
+    pub max_connections: usize,
+    /// Event streams, followed logs and waiting requests at a time, together.
+    pub max_streams: usize,
+    /// Bytes of request bodies in memory at a time, all requests together, in MiB.
+    pub max_body_memory_mib: u32,
+    /// Time for a request's head; an idle connection is closed after it too.
+    #[serde(with = "human_duration")]
+    pub head_time: Duration,
+    /// Time for a request's body.
+    #[serde(with = "human_duration")]
+    pub body_time: Duration,
+    /// A reader that takes nothing for so long is dropped.
+    #[serde(with = "human_duration")]
+    pub write_time: Duration,
+    /// Longest `Prefer: wait`.
+    #[serde(with = "human_duration")]
+    pub max_wait: Duration,
+    /// How often an event stream with nothing to say shows that it lives.
+    #[serde(with = "human_duration")]
+    pub heart_beat: Duration,
+    /// Time that open requests have to end when the process goes.
+    #[serde(with = "human_duration")]
+    pub drain_time: Duration,
+    /// Origins whose pages may call the API from a browser: `https://ui.example.org`. None by default.
+    pub cors_origins: Vec<String>,
+    /// Submitters may ask for a call back.
+    pub webhooks: bool,
+    /// Who calls, as a server in front says.
+    pub caller: CallerConfig,
+}
+
+/// How callers are told apart.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CallerConfig {
+    /// The header with the caller's name. Without it all callers are one.
+    pub header: Option<String>,
+    /// Addresses of the servers in front, as `10.0.0.7` or `10.0.0.0/24`. The header is believed from them alone.
+    pub peers: Vec<String>,
+    /// Callers who see everybody's jobs.
+    pub operators: Vec<String>,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            max_connections: 1024,
+            max_streams: 512,
+            max_body_memory_mib: 512,
+            head_time: Duration::from_secs(15),
+            body_time: Duration::from_secs(30),
+            write_time: Duration::from_secs(30),
+            max_wait: Duration::from_secs(60),
+            heart_beat: Duration::from_secs(15),
+            drain_time: Duration::from_secs(10),
+            cors_origins: Vec::new(),
+            webhooks: false,
+            caller: CallerConfig::default(),
+        }
+    }
+}
+
+/// Settings that cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("server.{key}: {why}")]
+pub struct BadConfig {
+    /// Which.
+    pub key: &'static str,
+    /// Why, as a clause.
+    pub why: String,
+}
+
+impl BadConfig {
+    fn new(key: &'static str, why: impl Into<String>) -> Self {
+        Self { key, why: why.into() }
+    }
+}
+
+/// Addresses with the same first bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    fn parse(text: &str) -> Option<Self> {
+        let (address, bits) = text
+            .split_once('/')
+            .map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let address: IpAddr = address.parse().ok()?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Some(most), |bits| bits.parse().ok())?;
+        (bits <= most).then_some(Self { address, bits })
+    }
+
+    pub(crate) fn holds(&self, peer: IpAddr) -> bool {
+        // A socket that listens on both families shows IPv4 peers as mapped addresses.
+        match (self.address, peer.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(peer)) => {
+                let differ = u32::from(network) ^ u32::from(peer);
+                differ.checked_shr(32 - u32::from(self.bits)).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(peer)) => {
+                let differ = u128::from(network) ^ u128::from(peer);
+                differ.checked_shr(128 - u32::from(self.bits)).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Settings in the form in which they are used.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) config: ServerConfig,
+    pub(crate) caller_header: Option<HeaderName>,
+    pub(crate) peers: Vec<Network>,
+    pub(crate) origins: Vec<HeaderValue>,
+}
+
+impl ServerConfig {
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// The first setting that cannot be used.
+    pub fn check(&self) -> Result<(), BadConfig> {
+        checked(self.clone()).map(drop)
+    }
+}
+
+pub(crate) fn checked(config: ServerConfig) -> Result<Checked, BadConfig> {
+    let bounds = [
+        ("max_connections", config.max_connections, 1_000_000),
+        ("max_streams", config.max_streams, 1_000_000),
+        (
+            "max_body_memory_mib",
+            usize::try_from(config.max_body_memory_mib).unwrap_or(usize::MAX),
+            1 << 20,
+        ),
+    ];
+    for (key, value, most) in bounds {
+        if value == 0 || value > most {
+            return Err(BadConfig::new(key, format!("it must be 1 to {most}")));
+        }
+    }
+    let times = [
+        ("head_time", config.head_time),
+        ("body_time", config.body_time),
+        ("write_time", config.write_time),
+        ("heart_beat", config.heart_beat),
+    ];
+    for (key, value) in times {
+        if value.is_zero() {
+            return Err(BadConfig::new(key, "it must be more than 0"));
+        }
+    }
+    let caller_header = config.caller.header.as_deref().map(|name| {
+        HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| BadConfig::new("caller.header", "it is not the name of a header"))
+    });
+    let caller_header = caller_header.transpose()?;
+    if caller_header.is_some() && config.caller.peers.is_empty() {
+        return Err(BadConfig::new(
+            "caller.peers",
+            "name the servers in front: without them nobody's header is believed",
+        ));
+    }
+    if caller_header.is_none() && !(config.caller.peers.is_empty() && config.caller.operators.is_empty()) {
+        return Err(BadConfig::new(
+            "caller.header",
+            "peers and operators mean nothing without it",
+        ));
+    }
+    let mut peers = Vec::new();
+    for text in &config.caller.peers {
+        let network = Network::parse(text);
+        peers.push(network.ok_or_else(|| {
+            BadConfig::new(
+                "caller.peers",
+                format!("'{}' is not an address or a network", text.escape_debug()),
+            )
+        })?);
+    }
+    let mut origins = Vec::new();
+    for text in &config.cors_origins {
+        origins.push(origin(text).ok_or_else(|| {
+            BadConfig::new(
+                "cors_origins",
+                format!(
+                    "'{}' is not an origin such as https://ui.example.org",
+                    text.escape_debug()
+                ),
+            )
+        })?);
+    }
+    Ok(Checked {
+        config,
+        caller_header,
+        peers,
+        origins,
+    })
+}
+
+/// An origin as browsers write it: `*` and `null` would let in everybody.
+fn origin(text: &str) -> Option<HeaderValue> {
+    let url = url::Url::parse(text).ok()?;
+    let plain = matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text;
+    plain.then(|| HeaderValue::from_str(text).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_can_be_used() {
+        ServerConfig::default().check().unwrap();
+    }
+
+    #[test]
+    fn a_network_holds_its_own_addresses_only() {
+        let holds = |network: &str, peer: &str| Network::parse(network).unwrap().holds(peer.parse().unwrap());
+        assert!(holds("10.1.0.0/16", "10.1.2.3") && !holds("10.1.0.0/16", "10.2.2.3"));
+        assert!(holds("127.0.0.1", "127.0.0.1") && !holds("127.0.0.1", "127.0.0.2"));
+        assert!(holds("0.0.0.0/0", "9.9.9.9") && !holds("0.0.0.0/0", "::1"));
+        assert!(holds("fd00::/8", "fd12::1") && holds("::/0", "2001:db8::1"));
+        assert!(holds("10.0.0.7", "::ffff:10.0.0.7"));
+        assert!(Network::parse("10.0.0.0/33").is_none() && Network::parse("x").is_none());
+    }
+
+    #[test]
+    fn settings_that_would_open_the_door_are_refused() {
+        let with = |change: fn(&mut ServerConfig)| {
+            let mut config = ServerConfig::default();
+            change(&mut config);
+            config.check().unwrap_err().key
+        };
+        assert_eq!(with(|c| c.caller.header = Some("x-caller".into())), "caller.peers");
+        assert_eq!(with(|c| c.caller.operators = vec!["ann".into()]), "caller.header");
+        assert_eq!(with(|c| c.cors_origins = vec!["*".into()]), "cors_origins");
+        assert_eq!(
+            with(|c| c.cors_origins = vec!["https://a.example/x".into()]),
+            "cors_origins"
+        );
+        assert_eq!(with(|c| c.max_connections = 0), "max_connections");
+    }
+}

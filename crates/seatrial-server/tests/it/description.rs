@@ -1,0 +1,411 @@
+//! The description is current and honest.
+
+use std::{collections::BTreeMap, path::Path};
+
+use jiff::Timestamp;
+use seatrial_core::{
+    digest::Digest,
+    engine::{Usage, Walls},
+    finding::{Finding, Level, Severity, Span},
+    id::{CorrelationId, JobId},
+    job::{Blame, Ending, Outcome, Reason, Stage},
+    ledger::{Delivery, WorkerCard},
+    record::{News, NewsBody},
+    scanner::{DatabaseKind, Misconfiguration, Secret, Vulnerability},
+    view::{
+        AnalysisView, ArtifactView, BaseView, DockerfileView, ImageView, JobView, Report, ResultView, ScanView,
+        StateWord, WaivedView,
+    },
+};
+use seatrial_server::wire::{
+    JobDocument, WorkerView,
+    requests::{JobOptions, JobRequest},
+};
+use serde_json::{Value, json, to_value};
+
+use crate::{schema::differs, support::House};
+
+/// Refreshed by `SEATRIAL_REFRESH=1 cargo test -p seatrial-server`, or by the example `openapi`.
+#[test]
+fn the_file_is_current() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/openapi.json");
+    let now = seatrial_server::openapi::json();
+    if std::env::var_os("SEATRIAL_REFRESH").is_some() {
+        std::fs::write(&path, &now).unwrap();
+    }
+    let file = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        file == now,
+        "docs/openapi.json is not what the code says; run the tests again with SEATRIAL_REFRESH=1"
+    );
+}
+
+fn digest() -> Digest {
+    Digest::of(b"x")
+}
+
+fn walls() -> Walls {
+    Walls {
+        capabilities: vec!["x".to_owned()],
+        ..Walls::default()
+    }
+}
+
+/// Every field has something in it.
+fn report() -> Report {
+    let vulnerability = Vulnerability {
+        id: "CVE-1-1".to_owned(),
+        package: "p".to_owned(),
+        installed: "1".to_owned(),
+        fixed: Some("2".to_owned()),
+        severity: Severity::Unknown,
+        title: "t".to_owned(),
+        target: "x".to_owned(),
+        kept_from_base: false,
+    };
+    Report {
+        message: "m".to_owned(),
+        remedy: Some("r".to_owned()),
+        analysis: AnalysisView {
+            verdict: "deny".into(),
+            findings: vec![Finding {
+                rule: "ST003".into(),
+                level: Level::Warn,
+                line: 1,
+                column: 1,
+                span: Span::new(0, 1),
+                message: "m".to_owned(),
+                remedy: "r".into(),
+            }],
+            counts: BTreeMap::from([(Level::Warn, 1)]),
+            blocking: vec!["ST003".into()],
+            waived: vec![WaivedView {
+                rule: "ST016".to_owned(),
+                reason: "r".to_owned(),
+                owner: "o".to_owned(),
+                expires: "2999-01-01".to_owned(),
+            }],
+        },
+        scan: Some(ScanView {
+            counts: BTreeMap::from([(Severity::Critical, 1)]),
+            blocking: vec![vulnerability.clone()],
+            secrets: vec![Secret {
+                rule: "r".to_owned(),
+                severity: Severity::Low,
+                path: "p".to_owned(),
+                line: 1,
+            }],
+            vulnerabilities: vec![vulnerability],
+            misconfigurations: vec![Misconfiguration {
+                id: "DS-0001".to_owned(),
+                severity: Severity::Medium,
+                message: "m".to_owned(),
+                line: Some(1),
+            }],
+            os: Some("debian 12".to_owned()),
+            packages: 1,
+            scanner: "s".to_owned(),
+            scanner_image: "i".to_owned(),
+            database_kind: DatabaseKind::Real,
+            database_updated_at: Timestamp::UNIX_EPOCH,
+            database_sha256: "0".to_owned(),
+            sbom_sha256: Some(digest()),
+        }),
+        image: Some(ImageView {
+            id: digest(),
+            base_layers: 1,
+            new_layers: 1,
+            new_bytes: 1,
+            bases: vec![BaseView {
+                name: "n".to_owned(),
+                id: digest(),
+                repo_digest: Some("sha256:0".to_owned()),
+            }],
+        }),
+        usage: BTreeMap::from([(
+            Stage::Run,
+            Usage {
+                wall_s: Some(1.0),
+                cpu_s: Some(0.5),
+                memory_peak: Some(1),
+                oom_events: Some(0),
+                pids_events: Some(0),
+                data_bytes: Some(1),
+                sources: BTreeMap::from([("cpu_s".into(), "rusage".to_owned())]),
+            },
+        )]),
+        timings_ms: BTreeMap::from([(Stage::Build, 7)]),
+        walls: Some(walls()),
+        result: Some(ResultView {
+            path: "/data/perf.json".to_owned(),
+            value: json!({"perf": [1, null]}),
+            sha256: digest(),
+            bytes: 1,
+        }),
+        artifacts: vec![ArtifactView {
+            name: "n".to_owned(),
+            bytes: Some(1),
+            sha256: Some(digest()),
+            skipped: Some("s".to_owned()),
+        }],
+        artifact_blobs: BTreeMap::new(),
+        log_tail: vec!["l".to_owned()],
+    }
+}
+
+fn view(report: Report) -> JobView {
+    JobView {
+        id: JobId::fresh(),
+        state: StateWord::Ended(Ending::TimedOut),
+        stage: Some(Stage::Collect),
+        attempt: 1,
+        reason: Some(Reason::RunTime),
+        blame: Some(Blame::Quota),
+        message: Some("m".to_owned()),
+        remedy: Some("r".to_owned()),
+        queue_position: Some(1),
+        created_at: Timestamp::UNIX_EPOCH,
+        started_at: Some(Timestamp::UNIX_EPOCH),
+        finished_at: Some(Timestamp::UNIX_EPOCH),
+        deadline_at: Timestamp::UNIX_EPOCH,
+        correlation_id: CorrelationId::accept_or_fresh("c"),
+        labels: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
+        dockerfile: DockerfileView {
+            digest: digest(),
+            bytes: 1,
+        },
+        analysis: report.analysis,
+        scan: report.scan,
+        image: report.image,
+        usage: report.usage,
+        timings_ms: report.timings_ms,
+        walls: report.walls,
+        result: report.result,
+        artifacts: report.artifacts,
+        log_tail: report.log_tail,
+    }
+}
+
+#[tokio::test]
+async fn a_full_document_is_described() {
+    let house = House::new();
+    let path = house.submit().await;
+    let mut record = house.record(&path).await;
+    record.webhook = Some("https://x.example/".to_owned());
+    record.worker = Some("w".to_owned());
+    let delivery = Delivery {
+        job: record.id,
+        tries: 3,
+        dead: true,
+        last_error: Some("e".to_owned()),
+    };
+    let document = JobDocument::new(&record, view(report()), Some(delivery));
+    let value = to_value(&document).unwrap();
+    assert_eq!(differs("JobDocument", &value), [""; 0]);
+    let mut plain = to_value(report()).unwrap();
+    plain.as_object_mut().unwrap().remove("artifact_blobs");
+    assert_eq!(differs("Report", &plain), [""; 0]);
+    let read: JobDocument = serde_json::from_value(value.clone()).unwrap();
+    assert_eq!(to_value(read).unwrap(), value, "a client reads it back without loss");
+}
+
+#[test]
+fn a_missing_and_an_unknown_field_are_seen() {
+    let mut value = to_value(report()).unwrap();
+    assert_eq!(differs("Report", &value), ["/artifact_blobs: is not described"]);
+    value.as_object_mut().unwrap().remove("artifact_blobs");
+    value["usage"]["run"].as_object_mut().unwrap().remove("cpu_s");
+    assert_eq!(differs("Report", &value), ["/usage/run: \"cpu_s\" is missing"]);
+}
+
+#[test]
+fn a_full_worker_is_described() {
+    let card = WorkerCard {
+        name: "n".to_owned(),
+        host: "h".to_owned(),
+        version: "1".to_owned(),
+        slots: 1,
+        busy: 0,
+        draining: false,
+        unfit: Some("u".to_owned()),
+        walls: Some(walls()),
+        database_updated_at: Some(Timestamp::UNIX_EPOCH),
+        started_at: Timestamp::UNIX_EPOCH,
+        seen_at: Some(Timestamp::UNIX_EPOCH),
+    };
+    assert_eq!(differs("Worker", &to_value(WorkerView::new(card)).unwrap()), [""; 0]);
+}
+
+#[test]
+fn every_kind_of_event_is_described() {
+    let outcome = Outcome::cancelled();
+    let bodies = [
+        NewsBody::Queued { attempt: 1 },
+        NewsBody::Claimed {
+            worker: "w".to_owned(),
+            attempt: 1,
+        },
+        NewsBody::StageStarted { stage: Stage::Scan },
+        NewsBody::StageFinished {
+            stage: Stage::Scan,
+            millis: 1,
+        },
+        NewsBody::BuildStep {
+            step: 1,
+            of: 2,
+            text: "t".to_owned(),
+        },
+        NewsBody::Note { text: "t".to_owned() },
+        NewsBody::Log {
+            stage: Stage::Run,
+            total: 1,
+        },
+        NewsBody::Lost { worker: "w".to_owned() },
+        NewsBody::Faulted {
+            reason: Reason::EngineGone,
+            again_at: None,
+        },
+        NewsBody::Faulted {
+            reason: Reason::EngineGone,
+            again_at: Some(Timestamp::UNIX_EPOCH),
+        },
+        NewsBody::HandedBack { worker: "w".to_owned() },
+        NewsBody::CancelRequested,
+        NewsBody::Settled {
+            state: outcome.ending,
+            reason: outcome.reason,
+            blame: outcome.blame,
+        },
+    ];
+    for body in bodies {
+        let news = News {
+            seq: 1,
+            at: Timestamp::UNIX_EPOCH,
+            body,
+        };
+        let value = to_value(news).unwrap();
+        assert_eq!(differs("News", &value), [""; 0], "{value}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_request_types_write_is_what_the_server_reads() {
+    let house = House::new();
+    let request = JobRequest {
+        dockerfile: crate::support::DOCKERFILE.to_owned(),
+        labels: Some(BTreeMap::from([("a".to_owned(), "b".to_owned())])),
+        priority: Some(seatrial_core::record::Priority::Low),
+        delay: Some("10s".to_owned()),
+        result: Some("/data/x/y.json".to_owned()),
+        artifacts: Some(true),
+        webhook: None,
+    };
+    let value = to_value(&request).unwrap();
+    assert_eq!(differs("JobRequest", &value), [""; 0]);
+    let answer = house.post_json("/v1/jobs", &[], &value).await;
+    assert_eq!(answer.json()["priority"], "low", "{}", answer.text());
+    let mut nulls = json!({"dockerfile": crate::support::DOCKERFILE});
+    for name in ["labels", "priority", "delay", "result", "artifacts", "webhook"] {
+        nulls[name] = Value::Null;
+    }
+    assert_eq!(differs("JobRequest", &nulls), [""; 0]);
+    assert_eq!(house.post_json("/v1/jobs", &[], &nulls).await.status.as_u16(), 202);
+    assert_eq!(
+        differs("JobOptions", &to_value(JobOptions::default()).unwrap()),
+        [""; 0]
+    );
+}
+
+#[tokio::test]
+async fn the_page_shows_the_description_with_its_own_assets_only() {
+    let house = House::new();
+    let index = house.get("/docs").await;
+    assert_eq!((index.status.as_u16(), index.header("location")), (308, "/docs/"));
+    let page = house.get("/docs/").await;
+    assert_eq!(page.header("content-type"), "text/html");
+    let policy = page.header("content-security-policy");
+    assert!(
+        policy.contains("script-src 'self';") && policy.contains("default-src 'none'"),
+        "{policy}"
+    );
+    let text = page.text();
+    assert!(!text.contains("http://") && !text.contains("https://"), "{text}");
+    for part in text.split(['"', '\'']).filter(|part| part.starts_with("./")) {
+        let asset = house.get(&format!("/docs/{}", part.trim_start_matches("./"))).await;
+        assert_eq!(asset.status.as_u16(), 200, "{part}");
+    }
+    let script = text.split("<script").skip(1).all(|script| script.contains("src="));
+    assert!(script, "a script in the page would not run under its policy");
+    let start = house.get("/docs/swagger-initializer.js").await;
+    assert!(start.text().contains("/openapi.json"), "{}", start.text());
+    assert_eq!(house.get("/docs/none.js").await.problem(), "not_found");
+    assert_eq!(house.get("/docs/..%2f..%2fCargo.toml").await.problem(), "not_found");
+}
+
+#[tokio::test]
+async fn every_problem_has_its_place_on_the_page() {
+    let house = House::new();
+    let page = house.get("/docs/problems").await.text();
+    for code in seatrial_server::problem::Code::ALL {
+        assert!(page.contains(&format!("id=\"{}\"", code.facts().code)));
+    }
+}
+
+/// Prometheus' own judge, where it is installed: CI has it.
+#[tokio::test]
+async fn the_metrics_keep_prometheus_conventions() {
+    let house = House::new();
+    let path = house.submit().await;
+    house.get(&path).await;
+    house.get("/v1/nothing/x").await;
+    let answer = house.get("/metrics").await;
+    assert_eq!(
+        answer.header("content-type"),
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
+    let text = answer.text();
+    for line in [
+        "seatrial_http_requests_total{method=\"POST\",route=\"/v1/jobs\",status=\"2xx\"} 1",
+        "seatrial_http_requests_total{method=\"GET\",route=\"/v1/jobs/{id}\",status=\"2xx\"} 1",
+        "seatrial_http_requests_total{method=\"GET\",route=\"unknown\",status=\"4xx\"} 1",
+        "seatrial_queue_jobs_waiting{priority=\"normal\"} 1",
+        "seatrial_submissions_total{outcome=\"queued\"} 1",
+        "seatrial_workers{fit=\"true\"} 0",
+        "seatrial_ledger_up 1",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    house.ledger.away(true);
+    let away = house.get("/metrics").await.text();
+    assert!(
+        away.contains("seatrial_ledger_up 0") && !away.contains("seatrial_queue_jobs_waiting{"),
+        "{away}"
+    );
+    promtool(&text);
+}
+
+fn promtool(page: &str) {
+    use std::{
+        io::Write as _,
+        process::{Command, Stdio},
+    };
+    let started = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut promtool = match started {
+        Ok(promtool) => promtool,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && std::env::var_os("CI").is_none() => return,
+        Err(error) => panic!("promtool cannot be run: {error}"),
+    };
+    promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+    let end = promtool.wait_with_output().unwrap();
+    let said = [end.stdout, end.stderr].concat();
+    assert!(
+        end.status.success() && said.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&said)
+    );
+}

@@ -1,0 +1,3 @@
+//! Message brokers in front of a ledger.
+
+pub mod rabbitmq;

@@ -1,0 +1,199 @@
+//! `seatrial serve` and `seatrial worker`: the processes of the service.
+
+use std::{io::Write as _, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use seatrial_core::engine::Engine as _;
+use seatrial_engine::DockerEngine;
+use seatrial_pipeline::service::{
+    Service, upkeep,
+    worker::{
+        self, Phase, WorkerSettings,
+        executor::{Executor, Noop},
+    },
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinHandle,
+};
+
+use crate::{
+    cli::{ExecutorKind, ServeArgs, WorkerArgs},
+    config::Config,
+    wiring::{self, Role},
+};
+
+/// Between two looks for what dead siblings left on the Engine.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// API and, unless it is told otherwise, one worker in one process.
+pub(crate) async fn serve(config: &Config, args: &ServeArgs) -> Result<u8> {
+    let settings = wiring::settings(config, args.worker.policy.as_deref(), args.worker.fixture_db)?;
+    let listener = tokio::net::TcpListener::bind(config.server.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.server.listen))?;
+    let service = wiring::service(config, settings, Role::Api).await?;
+    let (phase, asked) = phases()?;
+    let upkeep = keep_up(&service);
+    let working = if args.no_worker {
+        None
+    } else {
+        Some(work(config, &service, &args.worker, asked.clone()).await?)
+    };
+    let state = seatrial_server::AppState::new(service.clone(), &config.server)
+        .context("the server settings cannot be used")?;
+    let address = listener.local_addr().context("cannot tell the address")?;
+    tracing::info!(listen = %address, ledger = service.ledger.durability().kind, "serving");
+    let _ = writeln!(
+        std::io::stderr(),
+        "Seatrial serves http://{address} (documentation at http://{address}/docs). Ctrl-C ends it in order."
+    );
+    let mut leaving = asked.clone();
+    let shutdown = async move {
+        let _ = leaving.wait_for(|phase| *phase != Phase::Work).await;
+    };
+    let served = seatrial_server::serve(listener, state, config.server.clone(), shutdown).await;
+    // Also when serving failed: the worker hands its jobs back.
+    phase.send_if_modified(|phase| {
+        let changed = *phase == Phase::Work;
+        if changed {
+            *phase = Phase::Drain;
+        }
+        changed
+    });
+    if let Some(working) = working {
+        working.await.context("the worker broke")?;
+    }
+    upkeep.abort();
+    served.context("the server ended")?;
+    Ok(0)
+}
+
+/// A worker alone: it listens on nothing.
+pub(crate) async fn worker(config: &Config, args: &WorkerArgs) -> Result<u8> {
+    if config.worker.listen.is_some() {
+        bail!("worker.listen is set, and this version has no port for a worker yet");
+    }
+    let settings = wiring::settings(config, args.policy.as_deref(), args.fixture_db)?;
+    let service = wiring::service(config, settings, Role::Worker).await?;
+    let (_phase, asked) = phases()?;
+    let upkeep = keep_up(&service);
+    let working = work(config, &service, args, asked).await?;
+    working.await.context("the worker broke")?;
+    upkeep.abort();
+    Ok(0)
+}
+
+fn keep_up(service: &Service) -> JoinHandle<()> {
+    let service = service.clone();
+    tokio::spawn(async move { upkeep::run(&service).await })
+}
+
+/// Starts a worker's loop.
+async fn work(
+    config: &Config,
+    service: &Service,
+    args: &WorkerArgs,
+    asked: watch::Receiver<Phase>,
+) -> Result<JoinHandle<()>> {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "host".to_owned(), |name| name.trim().to_owned());
+    let (executor, engine, slots): (Arc<dyn Executor>, Option<Arc<DockerEngine>>, usize) = match args.executor {
+        ExecutorKind::Walk => {
+            let (walker, engine) = wiring::walker(config, service.settings.clone()).await?;
+            let slots = match config.worker.slots {
+                Some(slots) => slots,
+                None => slots(service, &engine).await?,
+            };
+            (Arc::new(walker), Some(engine), slots)
+        }
+        ExecutorKind::Noop => {
+            let noop = Noop {
+                takes: args.noop_takes,
+                stages: args.noop_stages,
+            };
+            (Arc::new(noop), None, config.worker.slots.unwrap_or(8))
+        }
+    };
+    let settings = WorkerSettings {
+        name: worker_name(&host),
+        host,
+        slots,
+        lease: config.worker.lease,
+        drain: config.worker.drain,
+        back_off: config.worker.back_off,
+    };
+    let service = service.clone();
+    Ok(tokio::spawn(async move {
+        let sweeping = engine.clone().map(|engine| tokio::spawn(sweep(engine)));
+        worker::run(&service, executor, &settings, asked).await;
+        if let Some(sweeping) = sweeping {
+            sweeping.abort();
+        }
+        if let Some(engine) = engine {
+            engine.tidy(Duration::from_secs(20)).await;
+        }
+    }))
+}
+
+/// `host-` and 8 random characters: a name is never used twice.
+fn worker_name(host: &str) -> String {
+    let random = seatrial_core::id::JobId::fresh().short();
+    let host: String = host
+        .chars()
+        .filter(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(*letter))
+        .take(64)
+        .collect();
+    format!("{host}-{}", &random[random.len() - 8..])
+}
+
+/// As many jobs as processors and memory of the Engine's host carry, at least one: a job's largest stages are
+/// a build beside a scanner that waits.
+async fn slots(service: &Service, engine: &DockerEngine) -> Result<usize> {
+    let facts = engine.probe().await.context("the container engine gave no answer")?;
+    let limits = &service.settings.policy.limits;
+    let memory = limits.build.memory.as_u64() + limits.scan.memory.as_u64();
+    let by_memory = facts.memory / memory.max(1);
+    let by_cpus = facts.cpus.max(1);
+    Ok(usize::try_from(by_memory.min(by_cpus)).unwrap_or(1).clamp(1, 64))
+}
+
+async fn sweep(engine: Arc<DockerEngine>) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    loop {
+        ticks.tick().await;
+        match engine.sweep().await {
+            Ok(swept) if swept == seatrial_core::engine::Swept::default() => {}
+            Ok(swept) => tracing::info!(
+                containers = swept.containers,
+                volumes = swept.volumes,
+                images = swept.images,
+                "removed what dead processes had left"
+            ),
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the sweep failed"),
+        }
+    }
+}
+
+/// The first interrupt or SIGTERM drains, the second leaves at once.
+fn phases() -> Result<(Arc<watch::Sender<Phase>>, watch::Receiver<Phase>)> {
+    let (phase, asked) = watch::channel(Phase::Work);
+    let phase = Arc::new(phase);
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    tokio::spawn({
+        let phase = phase.clone();
+        async move {
+            for next in [Phase::Drain, Phase::Leave] {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                tracing::info!(phase = ?next, "asked to stop");
+                phase.send_replace(next);
+            }
+        }
+    });
+    Ok((phase, asked))
+}
