@@ -106,6 +106,7 @@ fn cors(state: &AppState) -> Option<CorsLayer> {
         "x-log-complete",
         "x-log-stage",
         "content-digest",
+        "repr-digest",
         "idempotent-replay",
         "preference-applied",
     ];
