@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     dev::{self, Dev},
     engine::{self, Engine},
-    images, sh,
+    images, packages, sh,
 };
 
 /// Engine, images and configuration; builds the product and runs the first example.
@@ -144,6 +144,8 @@ pub(crate) fn cargo() -> Command {
 
 /// Everything that tests need: our own Engine, never another one.
 pub(crate) fn setup(dev: &Dev) -> Result<()> {
+    use packages::{OPENSSL, RABBITMQ, REDIS, SETPRIV};
+    packages::need(&[REDIS, RABBITMQ, OPENSSL, SETPRIV], "tests of the service")?;
     let engine = engine::up(dev)?;
     if !engine.own {
         bail!("tests run on our own Engine only");

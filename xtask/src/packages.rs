@@ -18,7 +18,9 @@ pub(crate) const PYTHON: Tool = tool("python3", "python3");
 pub(crate) const REDIS: Tool = tool("redis-server", "redis-server");
 pub(crate) const RABBITMQ: Tool = tool("rabbitmq-server", "rabbitmq-server");
 pub(crate) const FAKETIME: Tool = tool("faketime", "faketime");
-pub(crate) const PROMTOOL: Tool = tool("promtool", "prometheus");
+/// Tests make certificates with it, and step down from root with the other.
+pub(crate) const OPENSSL: Tool = tool("openssl", "openssl");
+pub(crate) const SETPRIV: Tool = tool("setpriv", "util-linux");
 pub(crate) const SETSID: Tool = tool("setsid", "util-linux");
 pub(crate) const IP: Tool = tool("ip", "iproute2");
 pub(crate) const IPTABLES: Tool = tool("iptables", "iptables");

@@ -140,7 +140,7 @@ mod tests {
 
     fn finding(rule: &'static str, level: Level, message: &str) -> Finding {
         Finding {
-            rule,
+            rule: rule.into(),
             level,
             line: 1,
             column: 1,

@@ -1,6 +1,6 @@
 //! The HTTP edge: what `docs/openapi.json` describes, on the use cases of `seatrial_pipeline::service`.
 //!
-//! [`router`] is the whole API without a socket; [`serve`] puts it on one. A call goes through
+//! [`router`] is the whole API without a socket; [`serve()`] puts it on one. A call goes through
 //! `edge` (correlation, caller, log line, problems), compression, and the handler of its
 //! route. Handlers call use cases and nothing else; only [`problem`] knows status codes of errors.
 //!

@@ -1,6 +1,6 @@
 //! From the configuration to the parts of the service.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use seatrial_core::{dispatch::Dispatch, ledger::Ledger, record::Budgets, scanner::DatabaseKind, vault::Vault};
@@ -15,10 +15,23 @@ use seatrial_store::{
         redis::{RedisLedger, RedisOptions},
         sqlite::SqliteLedger,
     },
-    vault::{self, Folder, KeyRing, SealedVault, Ttl},
+    vault::{
+        SealedVault, Ttl,
+        folder::Folder,
+        redis::{Redis, RedisOptions as VaultRedis},
+        ring::KeyRing,
+    },
 };
 
-use crate::{command, config::Config};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    command,
+    config::{Config, SecretUrl},
+};
+
+/// How long a process waits at its start for a ledger that gives no answer.
+const AWAY: Duration = Duration::from_secs(30);
 
 /// Which process asks: it decides what a missing right means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,14 +92,29 @@ async fn ledger(config: &Config, role: Role) -> Result<Arc<dyn Ledger>> {
                 tls_ca: at.tls_ca.clone(),
                 ..RedisOptions::default()
             };
-            let ledger = RedisLedger::connect(url.reveal(), options)
-                .await
-                .with_context(|| format!("ledger {}", url.redacted()))?;
-            return Ok(Arc::new(ledger));
+            return Ok(Arc::new(redis_ledger(url, options).await?));
         }
     };
     let ledger = SqliteLedger::open(&path, budgets).with_context(|| format!("ledger {}", path.display()))?;
     Ok(Arc::new(ledger))
+}
+
+/// A ledger that restarts just now is waited for; one that cannot be used is an error at once.
+async fn redis_ledger(url: &SecretUrl, options: RedisOptions) -> Result<RedisLedger> {
+    let until = Instant::now() + AWAY;
+    loop {
+        match RedisLedger::connect(url.reveal(), options.clone()).await {
+            Ok(ledger) => return Ok(ledger),
+            Err(error) if error.is_transient() && Instant::now() < until => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the ledger gives no answer yet"
+                );
+                sleep(Duration::from_secs(1)).await;
+            }
+            Err(error) => return Err(error).with_context(|| format!("ledger {}", url.redacted())),
+        }
+    }
 }
 
 async fn vault(config: &Config, settings: &Settings) -> Result<Arc<dyn Vault>> {
@@ -110,13 +138,12 @@ async fn vault(config: &Config, settings: &Settings) -> Result<Arc<dyn Vault>> {
             Ok(Arc::new(SealedVault::new(store, ring)))
         }
         Some(url) => {
-            let options = vault::RedisOptions {
+            let options = VaultRedis {
                 url: url.reveal().to_owned(),
-                tls_ca: at.tls_ca.clone(),
+                ca_file: at.tls_ca.clone(),
                 allow_loss: config.ledger.allow_loss,
-                ..vault::RedisOptions::default()
             };
-            let store = vault::Redis::connect(&options, ttl)
+            let store = Redis::connect(&options, ttl)
                 .await
                 .with_context(|| format!("vault {}", url.redacted()))?;
             Ok(Arc::new(SealedVault::new(store, ring)))

@@ -48,7 +48,19 @@ impl Client {
         Ok(job["id"].as_str().map(str::to_owned))
     }
 
+    /// Asks, and asks again while a part of the service comes back.
     fn get(&self, path: &str) -> Result<(u16, String)> {
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            match self.get_once(path) {
+                Ok(answer) if answer.0 != 503 || Instant::now() >= until => return Ok(answer),
+                Err(error) if Instant::now() >= until => return Err(error),
+                _ => std::thread::sleep(Duration::from_millis(200)),
+            }
+        }
+    }
+
+    fn get_once(&self, path: &str) -> Result<(u16, String)> {
         let mut answer = self.agent.get(format!("{}{path}", self.base)).call()?;
         Ok((answer.status().as_u16(), answer.body_mut().read_to_string()?))
     }
@@ -138,7 +150,7 @@ pub(crate) fn all(client: &Client, ids: &BTreeSet<String>, bound: Duration) -> R
     let until = Instant::now() + bound;
     for id in ids {
         let state = loop {
-            let job = client.job(id).or_else(|_| client.job(id))?;
+            let job = client.job(id)?;
             let Some(job) = job else {
                 counts.lost += 1;
                 eprintln!("{id} was acknowledged and is not there");

@@ -1,4 +1,5 @@
 use super::*;
+use crate::job::{Ending, Reason};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + second).unwrap()

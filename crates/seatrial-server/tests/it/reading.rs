@@ -60,6 +60,19 @@ async fn the_result_is_the_exact_bytes_with_their_digest() {
         assert_eq!(without_bytes.header("content-digest"), "");
         assert_eq!(without_bytes.header("repr-digest"), answer.header("repr-digest"));
     }
+    // Long enough to be worth compressing, and sent as it is.
+    let long = format!("[{}1]", "1, ".repeat(2000));
+    let path = over(
+        &house,
+        succeeded(),
+        &Report::default(),
+        &[(BlobKind::Result, long.as_bytes())],
+    )
+    .await;
+    let answer = house
+        .get_with(&format!("{path}/result"), &[("accept-encoding", "gzip, zstd")])
+        .await;
+    assert_eq!((answer.header("content-encoding"), answer.text()), ("", long));
 }
 
 #[tokio::test]

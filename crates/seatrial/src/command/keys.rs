@@ -1,7 +1,7 @@
 //! `seatrial keys`: key rings of the vault.
 
 use anyhow::{Context as _, Result};
-use seatrial_store::vault::KeyRing;
+use seatrial_store::vault::ring::KeyRing;
 
 use crate::cli::KeysCommand;
 

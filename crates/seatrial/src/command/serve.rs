@@ -41,7 +41,7 @@ pub(crate) async fn serve(config: &Config, args: &ServeArgs) -> Result<u8> {
     } else {
         Some(work(config, &service, &args.worker, asked.clone()).await?)
     };
-    let state = seatrial_server::AppState::new(service.clone(), config.server.clone())
+    let state = seatrial_server::AppState::new(service.clone(), &config.server)
         .context("the server settings cannot be used")?;
     let address = listener.local_addr().context("cannot tell the address")?;
     tracing::info!(listen = %address, ledger = service.ledger.durability().kind, "serving");
@@ -97,7 +97,8 @@ async fn work(
     args: &WorkerArgs,
     asked: watch::Receiver<Phase>,
 ) -> Result<JoinHandle<()>> {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "host".to_owned(), |name| name.trim().to_owned());
     let (executor, engine, slots): (Arc<dyn Executor>, Option<Arc<DockerEngine>>, usize) = match args.executor {
         ExecutorKind::Walk => {
             let (walker, engine) = wiring::walker(config, service.settings.clone()).await?;

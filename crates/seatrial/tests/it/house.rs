@@ -189,11 +189,15 @@ impl House {
         (answer.status().as_u16(), answer.text().unwrap_or_default())
     }
 
-    /// A job's document.
+    /// A job's document; a part of the service that restarts is waited for.
     pub(crate) fn job(&self, base: &str, id: &str) -> Value {
-        let (status, text) = self.get(&format!("{base}/v1/jobs/{id}"));
-        assert_eq!(status, 200, "{text}");
-        serde_json::from_str(&text).unwrap()
+        let mut answer = (503, String::new());
+        until(&format!("{id} can be read"), Duration::from_secs(60), || {
+            answer = self.get(&format!("{base}/v1/jobs/{id}"));
+            answer.0 != 503
+        });
+        assert_eq!(answer.0, 200, "{}", answer.1);
+        serde_json::from_str(&answer.1).unwrap()
     }
 
     /// The job when it is over.
