@@ -25,6 +25,7 @@ use crate::{
     caller::{self, Caller},
     correlation::{self, CORRELATION, single},
     problem::{Code, Problem},
+    routes::result::CONTENT_DIGEST,
     state::AppState,
 };
 
@@ -97,6 +98,9 @@ pub(crate) async fn edge(State(state): State<AppState>, mut request: Request, ne
         if call.method == Method::HEAD {
             *response.body_mut() = Body::empty();
         }
+    }
+    if call.method == Method::HEAD {
+        response.headers_mut().remove(CONTENT_DIGEST);
     }
     decorate(&mut response, &id);
     call.status = response.status();

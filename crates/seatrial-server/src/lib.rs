@@ -1,4 +1,4 @@
-//! The HTTP edge: `docs/API.md` on the use cases of `seatrial_pipeline::service`.
+//! The HTTP edge: what `docs/openapi.json` describes, on the use cases of `seatrial_pipeline::service`.
 //!
 //! [`router`] is the whole API without a socket; [`serve()`] puts it on one. A call goes through
 //! `edge` (correlation, caller, log line, problems), compression, and the handler of its
@@ -106,6 +106,7 @@ fn cors(state: &AppState) -> Option<CorsLayer> {
         "x-log-complete",
         "x-log-stage",
         "content-digest",
+        "repr-digest",
         "idempotent-replay",
         "preference-applied",
     ];

@@ -10,6 +10,9 @@ use seatrial_core::{finding::escape_untrusted, id::JobId};
 
 use crate::problem::{Code, Problem, ProblemError, no_such_job};
 
+/// Largest number that the API takes: what others call an `int64`.
+pub(crate) const MAX_NUMBER: u64 = u64::MAX / 2;
+
 /// The parameters of a query, each at most once, all of them known.
 pub(crate) struct Query {
     values: BTreeMap<&'static str, String>,

@@ -23,7 +23,7 @@ use crate::{
     path = "/v1/jobs/{id}/artifacts",
     tag = "jobs",
     operation_id = "listJobArtifacts",
-    params(("id" = String, Path, description = "The job.", pattern = "^job_[0-9A-HJKMNP-TV-Z]{26}$")),
+    params(("id" = String, Path, description = "The job.", pattern = "^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$")),
     responses(
         (status = 200, description = "The files.", body = schema::ArtifactList),
         (status = 404, description = "There is no such job, or it ended before there could be files.", body = ProblemDocument, content_type = "application/problem+json"),
@@ -63,7 +63,7 @@ pub(crate) async fn list(
     tag = "jobs",
     operation_id = "getJobArtifact",
     params(
-        ("id" = String, Path, description = "The job.", pattern = "^job_[0-9A-HJKMNP-TV-Z]{26}$"),
+        ("id" = String, Path, description = "The job.", pattern = "^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$"),
         ("name" = String, Path, description = "The file.", pattern = "^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$"),
     ),
     responses(

@@ -16,10 +16,11 @@ use crate::{
     caller::Caller,
     correlation::single,
     edge::IsStream,
-    params::{JobPath, Query},
+    params::{JobPath, MAX_NUMBER, Query},
     problem::{Code, Problem, ProblemDocument, ProblemError, absent},
     state::AppState,
     stream::{self, Over, Reader, Turn},
+    wire::schema,
 };
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -39,12 +40,12 @@ const BATCH: usize = 100;
     tag = "jobs",
     operation_id = "followJob",
     params(
-        ("id" = String, Path, description = "The job.", pattern = "^job_[0-9A-HJKMNP-TV-Z]{26}$"),
+        ("id" = String, Path, description = "The job.", pattern = "^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$"),
         ("after" = Option<u64>, Query, description = "Only events after this number. `Last-Event-ID` overrules it.", minimum = 0),
         ("Last-Event-ID" = Option<u64>, Header, description = "The last event that the caller has seen."),
     ),
     responses(
-        (status = 200, description = "Events; `data` of each is a News document.", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "Events. The schema is that of each; its `data` is a News document.", body = schema::Event, content_type = "text/event-stream"),
         (status = 204, description = "The job is over and nothing comes after that event: do not reconnect."),
         (status = 404, description = "There is no such job.", body = ProblemDocument, content_type = "application/problem+json"),
     ),
@@ -73,13 +74,13 @@ pub(crate) async fn events(
 
 fn after(headers: &HeaderMap, uri: &Uri) -> Result<u64, Problem> {
     let mut query = Query::parse(uri, &["after"]);
-    let after = query.number("after", 0, u64::MAX - 1);
+    let after = query.number("after", 0, MAX_NUMBER);
     query.finish()?;
     if !headers.contains_key(LAST_EVENT_ID) {
         return Ok(after.unwrap_or(0));
     }
     let last = single(headers, &LAST_EVENT_ID).unwrap_or_default();
-    last.parse().ok().filter(|last| *last < u64::MAX).ok_or_else(|| {
+    last.parse().ok().filter(|last| *last <= MAX_NUMBER).ok_or_else(|| {
         let why = "Last-Event-ID must be the number of an event.";
         Problem::at(Code::Malformed, ProblemError::parameter("Last-Event-ID", why))
     })

@@ -25,7 +25,7 @@ use crate::{
     tag = "jobs",
     operation_id = "getJob",
     params(
-        ("id" = String, Path, description = "The job.", pattern = "^job_[0-9A-HJKMNP-TV-Z]{26}$"),
+        ("id" = String, Path, description = "The job.", pattern = "^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$"),
         ("If-None-Match" = Option<String>, Header, description = "Versions that the caller holds."),
         ("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds, at most 60, for the end of the job."),
     ),
@@ -61,7 +61,7 @@ pub(crate) async fn show(
     path = "/v1/jobs/{id}/cancel",
     tag = "jobs",
     operation_id = "cancelJob",
-    params(("id" = String, Path, description = "The job.", pattern = "^job_[0-9A-HJKMNP-TV-Z]{26}$")),
+    params(("id" = String, Path, description = "The job.", pattern = "^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$")),
     responses(
         (status = 202, description = "The job as it is now: over, or with `cancel_requested`.", body = schema::JobDocument),
         (status = 404, description = "There is no such job.", body = ProblemDocument, content_type = "application/problem+json"),
@@ -90,7 +90,7 @@ pub(crate) async fn cancel(
     path = "/v1/jobs/{id}",
     tag = "jobs",
     operation_id = "deleteJob",
-    params(("id" = String, Path, description = "The job.", pattern = "^job_[0-9A-HJKMNP-TV-Z]{26}$")),
+    params(("id" = String, Path, description = "The job.", pattern = "^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$")),
     responses(
         (status = 202, description = "It is being cancelled. Ask again when it is over.", body = schema::JobDocument, headers(
             ("Retry-After" = u64, description = "Seconds after which to ask again."),

@@ -6,7 +6,6 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
     response::Response,
 };
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use seatrial_core::{
     id::{CorrelationId, JobId},
     job::Ending,
@@ -170,9 +169,9 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     operation_id = "listJobs",
     params(
         ("state" = Option<schema::State>, Query, description = "Only in this state."),
-        ("label" = Option<String>, Query, description = "Only with this label, as `key=value`.", pattern = "^[A-Za-z0-9._/-]{1,63}=[^\\x00-\\x1f\\x7f-\\x9f]*$", max_length = 320),
+        ("label" = Option<String>, Query, description = "Only with this label, as `key=value`.", pattern = "^[A-Za-z0-9._/-]{1,63}=[^\\x00-\\x1f\\x7f-\\x9f]{0,256}$"),
         ("since" = Option<String>, Query, description = "Only created at or after this time (RFC 3339).", format = DateTime),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before: opaque.", pattern = "^c1_[0-7][0-9A-HJKMNP-TV-Z]{25}$"),
         ("limit" = Option<u32>, Query, description = "How many at most; 20 without it.", minimum = 1, maximum = 100),
     ),
     responses((status = 200, description = "Some jobs.", body = schema::JobList)),
@@ -184,7 +183,10 @@ pub(crate) async fn list(State(state): State<AppState>, caller: Caller, uri: Uri
         state: query.read("state", "a state such as queued, running or succeeded", state_word),
         label: query.read("label", "key=value", |text| {
             let (key, value) = text.split_once('=')?;
-            submission::label(key, value).ok()?;
+            // A value that is too long for a label is one that none has.
+            submission::label(key, "").ok()?;
+            let plain = value.chars().count() <= 256 && !value.chars().any(char::is_control);
+            plain.then_some(())?;
             Some((key.to_owned(), value.to_owned()))
         }),
         since: query.read("since", "a time such as 2026-11-23T12:00:00Z", |text| text.parse().ok()),
@@ -214,12 +216,13 @@ fn state_word(word: &str) -> Option<StateFilter> {
 
 /// Opaque, so that its meaning may change.
 fn cursor(before: JobId) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(format!("1:{before}"))
+    format!("c1_{}", before.to_string().trim_start_matches("job_"))
 }
 
 fn open_cursor(text: &str) -> Option<JobId> {
-    let opened = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
-    std::str::from_utf8(&opened).ok()?.strip_prefix("1:")?.parse().ok()
+    let before = format!("job_{}", text.strip_prefix("c1_")?).parse().ok()?;
+    // One text for each cursor.
+    (cursor(before) == text).then_some(before)
 }
 
 #[cfg(test)]
@@ -230,7 +233,14 @@ mod tests {
     fn a_cursor_reads_back_and_nothing_else_is_one() {
         let id = JobId::fresh();
         assert_eq!(open_cursor(&cursor(id)), Some(id));
-        for bad in ["", "x", "MTp4", "!!!", &cursor(id)[1..]] {
+        for bad in [
+            "",
+            "x",
+            "c1_",
+            &id.to_string(),
+            &cursor(id)[1..],
+            &cursor(id).to_lowercase(),
+        ] {
             assert_eq!(open_cursor(bad), None, "{bad}");
         }
     }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::{
     caller::Caller,
     edge::IsStream,
-    params::{JobPath, Query},
+    params::{JobPath, MAX_NUMBER, Query},
     problem::{Code, Problem, ProblemDocument, absent},
     state::AppState,
     stream::{self, Over, Reader, Turn},
@@ -53,7 +53,7 @@ struct Asked {
     tag = "jobs",
     operation_id = "getJobLogs",
     params(
-        ("id" = String, Path, description = "The job.", pattern = "^job_[0-9A-HJKMNP-TV-Z]{26}$"),
+        ("id" = String, Path, description = "The job.", pattern = "^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$"),
         ("stage" = Option<schema::Stage>, Query, description = "Which stage; the last one with output without it."),
         ("offset" = Option<u64>, Query, description = "First byte.", minimum = 0),
         ("limit" = Option<u64>, Query, description = "Most bytes; 1 MiB without it.", minimum = 1, maximum = 1_048_576),
@@ -132,7 +132,7 @@ fn asked(uri: &Uri) -> Result<Asked, Problem> {
                 .into_iter()
                 .find(|stage| stage.to_string() == text)
         }),
-        offset: query.number("offset", 0, u64::MAX).unwrap_or(0),
+        offset: query.number("offset", 0, MAX_NUMBER).unwrap_or(0),
         limit: query.number("limit", 1, MAX_PIECE).unwrap_or(MAX_PIECE),
         follow: query.flag("follow"),
         escape: query.flag("escape"),

@@ -28,7 +28,7 @@ const CYCLONEDX: &str = "application/vnd.cyclonedx+json";
     path = "/v1/jobs/{id}/report",
     tag = "jobs",
     operation_id = "getJobReport",
-    params(("id" = String, Path, description = "The job.", pattern = "^job_[0-9A-HJKMNP-TV-Z]{26}$")),
+    params(("id" = String, Path, description = "The job.", pattern = "^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$")),
     responses(
         (status = 200, description = "The report; by `Accept`.", content(
             (schema::Report = "application/json"),
@@ -80,7 +80,7 @@ pub(crate) async fn report(
     path = "/v1/jobs/{id}/sbom",
     tag = "jobs",
     operation_id = "getJobSbom",
-    params(("id" = String, Path, description = "The job.", pattern = "^job_[0-9A-HJKMNP-TV-Z]{26}$")),
+    params(("id" = String, Path, description = "The job.", pattern = "^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$")),
     responses(
         (status = 200, description = "CycloneDX, as the scanner wrote it.", content_type = "application/vnd.cyclonedx+json", body = Object),
         (status = 304, description = "The caller holds it."),

@@ -20,7 +20,8 @@ use crate::{
 };
 
 /// RFC 9530.
-const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
 /// Get the result.
 ///
@@ -31,12 +32,13 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
     tag = "jobs",
     operation_id = "getJobResult",
     params(
-        ("id" = String, Path, description = "The job.", pattern = "^job_[0-9A-HJKMNP-TV-Z]{26}$"),
+        ("id" = String, Path, description = "The job.", pattern = "^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$"),
         ("If-None-Match" = Option<String>, Header, description = "Versions that the caller holds."),
     ),
     responses(
         (status = 200, description = "The bytes.", content_type = "application/json", body = serde_json::Value, headers(
             ("Content-Digest" = String, description = "SHA-256 of the bytes, as in RFC 9530."),
+            ("Repr-Digest" = String, description = "The same; also where the answer does not hold the bytes."),
             ("ETag" = String, description = "The same digest."),
         )),
         (status = 304, description = "The caller holds them."),
@@ -62,14 +64,22 @@ pub(crate) async fn result(
 }
 
 /// Exact bytes with their digest: never compressed on the way, so that the digest is that of the bytes.
+///
+/// `Content-Digest` is about what this very answer holds, so an answer without the bytes has none;
+/// `Repr-Digest` is about the bytes, wherever they are.
 pub(super) fn exact(headers: &HeaderMap, kind: HeaderValue, bytes: Vec<u8>) -> Response {
     let digest = Digest::of(&bytes);
-    let mut response = validated(headers, &format!("\"{digest}\""), || {
-        ([(header::CONTENT_TYPE, kind)], Body::from(bytes)).into_response()
-    });
     let binary = BASE64_STANDARD.encode(digest.as_bytes());
-    if let Ok(value) = HeaderValue::from_str(&format!("sha-256=:{binary}:")) {
-        response.headers_mut().insert(CONTENT_DIGEST, value);
+    let value = HeaderValue::from_str(&format!("sha-256=:{binary}:")).ok();
+    let mut response = validated(headers, &format!("\"{digest}\""), || {
+        let mut response = ([(header::CONTENT_TYPE, kind)], Body::from(bytes)).into_response();
+        if let Some(value) = value.clone() {
+            response.headers_mut().insert(CONTENT_DIGEST, value);
+        }
+        response
+    });
+    if let Some(value) = value {
+        response.headers_mut().insert(REPR_DIGEST, value);
     }
     response.extensions_mut().insert(Exact);
     response

@@ -1,4 +1,8 @@
-//! A socket that does not wait for ever for a peer that takes nothing.
+//! A socket that does not wait for ever for a peer that takes nothing, and that closes politely.
+//!
+//! An answer that refuses a large body is sent before the body was read. A socket that is closed with bytes
+//! unread resets the connection, and the peer never sees why it was refused. So what comes after the last
+//! answer is read and thrown away for a moment.
 
 use std::{
     io,
@@ -12,11 +16,23 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
+/// Longest time in which a peer may go on sending after the last answer.
+const LINGER: Duration = Duration::from_secs(1);
+/// Most bytes that are thrown away then.
+const LINGER_BYTES: usize = 16 << 20;
+
 /// A stream whose writes fail when its peer takes nothing for so long.
 pub(super) struct Patient<S> {
     stream: S,
     patience: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
+    lingering: Option<Lingering>,
+}
+
+/// The last answer was sent.
+struct Lingering {
+    over: Pin<Box<Sleep>>,
+    left: usize,
 }
 
 impl<S> Patient<S> {
@@ -25,6 +41,7 @@ impl<S> Patient<S> {
             stream,
             patience,
             stalled: None,
+            lingering: None,
         }
     }
 
@@ -48,7 +65,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let said = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.judge(said, context)
@@ -60,8 +77,33 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let said = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.judge(said, context)
+        if self.lingering.is_none() {
+            let said = Pin::new(&mut self.stream).poll_shutdown(context);
+            ready!(self.judge(said, context))?;
+            self.lingering = Some(Lingering {
+                over: Box::pin(sleep(LINGER)),
+                left: LINGER_BYTES,
+            });
+        }
+        let this = &mut *self;
+        let Some(lingering) = &mut this.lingering else {
+            return Poll::Ready(Ok(()));
+        };
+        loop {
+            let mut scratch = [0; 8192];
+            let mut into = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut this.stream).poll_read(context, &mut into) {
+                Poll::Ready(Ok(())) if !into.filled().is_empty() && lingering.left > 0 => {
+                    lingering.left = lingering.left.saturating_sub(into.filled().len());
+                }
+                // The peer is done, or too much for our patience.
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => {
+                    ready!(lingering.over.as_mut().poll(context));
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
     }
 
     fn poll_write_vectored(
@@ -105,5 +147,21 @@ mod tests {
         });
         patient.write_all(&[0; 100]).await.unwrap();
         reader.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_may_finish_its_sentence_but_not_talk_for_ever() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let mut patient = Patient::new(ours, Duration::from_secs(30));
+        let talker = tokio::spawn(async move { while theirs.write_all(&[0; 64]).await.is_ok() {} });
+        let begun = Instant::now();
+        patient.shutdown().await.unwrap();
+        drop(patient);
+        talker.await.unwrap();
+        assert!(begun.elapsed() <= LINGER);
+        let (ours, _silent) = tokio::io::duplex(64);
+        let mut patient = Patient::new(ours, Duration::from_secs(30));
+        patient.shutdown().await.unwrap();
+        assert!(begun.elapsed() <= LINGER * 2);
     }
 }

@@ -81,7 +81,8 @@ pub struct JobOptions {
 }
 
 /// The form of `POST /v1/jobs`.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct JobForm {
     /// The Dockerfile's text.
     #[schema(format = Binary)]

@@ -45,6 +45,7 @@ async fn the_result_is_the_exact_bytes_with_their_digest() {
         answer.header("content-digest"),
         "sha-256=:ERUJYuAc4f798u4y9hLl+KeyTD0M1Yu2zvPfq0VHRaE=:"
     );
+    assert_eq!(answer.header("repr-digest"), answer.header("content-digest"));
     let etag = format!("\"{}\"", Digest::of(bytes));
     assert_eq!(answer.header("etag"), etag);
     let held = house
@@ -55,6 +56,23 @@ async fn the_result_is_the_exact_bytes_with_their_digest() {
     let head = house.call(head.body(Default::default()).unwrap()).await;
     assert_eq!((head.status.as_u16(), head.body.len()), (200, 0));
     assert_eq!(head.header("content-length"), bytes.len().to_string());
+    for without_bytes in [head, held] {
+        assert_eq!(without_bytes.header("content-digest"), "");
+        assert_eq!(without_bytes.header("repr-digest"), answer.header("repr-digest"));
+    }
+    // Long enough to be worth compressing, and sent as it is.
+    let long = format!("[{}1]", "1, ".repeat(2000));
+    let path = over(
+        &house,
+        succeeded(),
+        &Report::default(),
+        &[(BlobKind::Result, long.as_bytes())],
+    )
+    .await;
+    let answer = house
+        .get_with(&format!("{path}/result"), &[("accept-encoding", "gzip, zstd")])
+        .await;
+    assert_eq!((answer.header("content-encoding"), answer.text()), ("", long));
 }
 
 #[tokio::test]

@@ -112,6 +112,25 @@ async fn a_body_that_says_that_it_is_too_large_is_refused_unread() {
 }
 
 #[tokio::test]
+async fn a_caller_that_sends_on_still_sees_why_it_was_refused() {
+    let server = start(|_| {}).await;
+    for _ in 0..5 {
+        let mut socket = server.connect().await;
+        let head =
+            "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: text/x-dockerfile\r\nContent-Length: 8000000\r\n\r\n";
+        socket.write_all(head.as_bytes()).await.unwrap();
+        socket.write_all(&vec![b'#'; 8_000_000]).await.unwrap();
+        let mut answer = Vec::new();
+        timeout(LONG, socket.read_to_end(&mut answer)).await.unwrap().unwrap();
+        assert!(
+            answer.starts_with(b"HTTP/1.1 413"),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
+    }
+}
+
+#[tokio::test]
 async fn further_connections_wait_for_a_place() {
     let server = start(|config| config.max_connections = 1).await;
     let holder = server.connect().await;

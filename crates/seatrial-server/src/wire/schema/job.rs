@@ -13,7 +13,10 @@ use super::{
 #[schema(as = JobDocument)]
 pub struct JobDocument {
     /// Its id.
-    #[schema(pattern = "^job_[0-9A-HJKMNP-TV-Z]{26}$", examples("job_01K8ZC9Q4M7W6V5T3R2P1N0HGF"))]
+    #[schema(
+        pattern = "^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$",
+        examples("job_01K8ZC9Q4M7W6V5T3R2P1N0HGF")
+    )]
     pub id: String,
     /// `queued`, `running`, or how it ended.
     pub state: State,
@@ -111,7 +114,7 @@ pub struct JobDocument {
 #[schema(as = JobSummary)]
 pub struct JobSummary {
     /// Its id.
-    #[schema(pattern = "^job_[0-9A-HJKMNP-TV-Z]{26}$")]
+    #[schema(pattern = "^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     pub id: String,
     /// `queued`, `running`, or how it ended.
     pub state: State,

@@ -133,6 +133,20 @@ pub enum Priority {
     Low,
 }
 
+/// One event of a stream: the fields of its lines.
+#[derive(ToSchema)]
+#[schema(as = Event)]
+pub struct Event {
+    /// The event's number.
+    #[schema(pattern = "^[1-9][0-9]*$")]
+    pub id: String,
+    /// Its kind.
+    pub event: NewsKind,
+    /// A News document as JSON.
+    #[schema(content_media_type = "application/json")]
+    pub data: String,
+}
+
 /// Something that happened to a job: the `data` of an event, whose `id` is `seq` and whose `event` is `event`.
 #[derive(ToSchema)]
 #[schema(as = News)]
