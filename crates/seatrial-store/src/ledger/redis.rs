@@ -23,7 +23,14 @@ mod scripts;
 mod wake;
 mod workers;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -53,6 +60,8 @@ const RACES: usize = 64;
 const HOLD: Duration = Duration::from_secs(2);
 /// How long a job that cannot be read is kept apart.
 const SHELVED: Duration = Duration::from_secs(600);
+/// For so many claims, others who claim at the same time are expected after one was met.
+const RIVALS: u32 = 8;
 /// How often one claim picks again in place of jobs that it could not have.
 const PICKS: usize = 8;
 /// Most jobs that are picked, listed or named at a time.
@@ -97,6 +106,8 @@ pub struct RedisLedger {
     durability: Durability,
     idle: Arc<Idle>,
     watchers: Arc<Watchers>,
+    /// How many claims hold jobs before they take them, because others claim too.
+    rivals: AtomicU32,
     /// Listeners; they end with the ledger.
     _listeners: JoinSet<()>,
 }
@@ -131,6 +142,7 @@ impl RedisLedger {
             durability,
             idle,
             watchers,
+            rivals: AtomicU32::new(0),
             _listeners: listeners,
         })
     }
@@ -166,12 +178,15 @@ impl RedisLedger {
         self.link.call(action, &call).await
     }
 
-    /// Picks and claims; also says how many were picked.
-    async fn pick(&self, claim: &Claim, slots: usize) -> Result<(Vec<JobRecord>, usize), LedgerError> {
+    /// Picks and claims; also says how many were seen.
+    ///
+    /// A claim writes once, and each write waits for the disk. Only where several claim at the same time, jobs
+    /// are held first: otherwise all would see the same ones, and all but one go away with nothing.
+    async fn pick(&self, claim: &Claim, slots: usize, hold: bool) -> Result<(Vec<JobRecord>, usize), LedgerError> {
         const ACTION: &str = "give work";
         let call = Call::new(&scripts::PICK, &self.keys)
             .arg(slots)
-            .arg(HOLD.as_micros())
+            .arg(if hold { HOLD.as_micros() } else { 0 })
             .arg(SCHEMA);
         let (now, again, picked): (i64, i64, Vec<(String, u64, String)>) = self.link.call(ACTION, &call).await?;
         let wait = u64::try_from(again.saturating_sub(now)).unwrap_or(0);
@@ -182,6 +197,8 @@ impl RedisLedger {
         for (id, cas, text) in picked {
             match record_of(&id, &text) {
                 Ok(record) => puts.push(self.claimed(record, cas, claim, at)),
+                // Then it is seen again, and held.
+                Err(_) if !hold => {}
                 Err(error) => {
                     tracing::error!(job.id = id, error = %error, "a job that waits cannot be read");
                     self.shelve(&id, now).await?;
@@ -330,15 +347,22 @@ impl Ledger for RedisLedger {
             return Ok(Vec::new());
         }
         let mut taken = Vec::new();
-        // Again only when something that was picked was not for us: it ended, or cannot be read.
+        // Again only when something that was seen was not for us: another had it, it ended, it cannot be read.
         for _ in 0..PICKS {
-            let (claimed, picked) = self.pick(claim, claim.slots.min(MOST) - taken.len()).await?;
-            let missed = claimed.len() < picked;
+            let wanted = claim.slots.min(MOST) - taken.len();
+            let hold = self.rivals.load(Ordering::Relaxed) > 0;
+            let (claimed, seen) = self.pick(claim, wanted, hold).await?;
+            let missed = claimed.len() < seen;
             taken.extend(claimed);
             if !missed {
                 break;
             }
+            self.rivals.store(RIVALS, Ordering::Relaxed);
         }
+        // After some claims, look whether the rivals are still there.
+        let _ = self
+            .rivals
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         Ok(taken)
     }
 

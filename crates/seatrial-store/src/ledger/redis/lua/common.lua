@@ -32,10 +32,18 @@ local function enter(priority, caller, id, front)
   redis.call('LTRIM', P .. ':wake', 0, 63)
 end
 
--- Takes a job out of its queue. A caller of whom none waits any more is forgotten.
-local function leave(priority, caller, id)
-  if redis.call('ZREM', P .. ':r:' .. priority, id) == 1
-      and redis.call('HINCRBY', P .. ':count:' .. priority, caller, -1) <= 0 then
+-- Takes a job out of its queue; `turn` says that it has its turn now. A caller of whom none waits any more
+-- is forgotten. What a user may not do stands first: a script that is refused half-way is not undone.
+local function leave(priority, caller, id, turn)
+  local rank = redis.call('ZSCORE', P .. ':r:' .. priority, id)
+  if not rank then
+    return
+  end
+  if turn and tonumber(rank) > tonumber(redis.call('HGET', P .. ':turn', priority) or '0') then
+    redis.call('HSET', P .. ':turn', priority, rank)
+  end
+  redis.call('ZREM', P .. ':r:' .. priority, id)
+  if redis.call('HINCRBY', P .. ':count:' .. priority, caller, -1) <= 0 then
     redis.call('HDEL', P .. ':count:' .. priority, caller)
     redis.call('HDEL', P .. ':last:' .. priority, caller)
   end
@@ -72,7 +80,7 @@ local function put(at)
   local job = P .. ':j:' .. id
   redis.call('ZREM', P .. ':picked', id)
   if place ~= 'ready' then
-    leave(priority, caller, id)
+    leave(priority, caller, id, place == 'running')
   end
   if place ~= 'delayed' then
     redis.call('ZREM', P .. ':d:' .. priority, id)

@@ -1,6 +1,6 @@
--- Picks jobs that wait, the first to go first, and keeps them from others for a moment: whoever picked
--- them claims them then, one by one, in Rust. If it does not come back, `promote` queues them again.
--- ARGV: prefix, how many, for how long, the newest schema that the asker knows.
+-- Shows jobs that wait, the first to go first: whoever sees them claims them then, in Rust. With a span to
+-- hold them, they are kept from others meanwhile; if nobody comes back, `promote` queues them again.
+-- ARGV: prefix, how many, for how long or 0, the newest schema that the asker knows.
 -- Returns the time, when to look again, and of each job: id, cas, record.
 
 local most, hold, schema = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -14,20 +14,20 @@ for _, priority in ipairs(PRIORITIES) do
   end
   local ready = P .. ':r:' .. priority
   -- A few more than wanted: jobs of a newer process stay where they are.
-  local ids = redis.call('ZRANGE', ready, 0, most - taken + 63, 'WITHSCORES')
-  for i = 1, #ids, 2 do
+  for _, id in ipairs(redis.call('ZRANGE', ready, 0, most - taken + 63)) do
     if taken == most then
       break
     end
-    local id = ids[i]
     local job = redis.call('HMGET', P .. ':j:' .. id, 'record', 'cas', 'schema', 'caller')
     if not job[1] then
       redis.call('ZREM', ready, id)
     elseif tonumber(job[3]) <= schema then
-      leave(priority, job[4], id)
-      redis.call('ZADD', P .. ':picked', now + hold, id)
-      local turn = tonumber(redis.call('HGET', P .. ':turn', priority) or '0')
-      redis.call('HSET', P .. ':turn', priority, math.max(turn, tonumber(ids[i + 1])))
+      if hold > 0 then
+        -- A removal first, so that a full memory stops nobody who works.
+        redis.call('ZREM', P .. ':picked', id)
+        redis.call('ZADD', P .. ':picked', now + hold, id)
+        leave(priority, job[4], id, true)
+      end
       taken = taken + 1
       found[taken] = { id, job[2], job[1] }
     end
