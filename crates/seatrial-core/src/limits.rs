@@ -164,17 +164,40 @@ pub mod human_duration {
         parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 
-    /// Reads one duration.
+    /// Reads one duration. `7d` is seven times 24 hours; days stand alone.
     ///
     /// # Errors
     /// A sentence for the person who wrote it.
     pub fn parse(text: &str) -> Result<Duration, String> {
+        if let Some(days) = text
+            .strip_suffix('d')
+            .and_then(|days| days.trim_end().parse::<u32>().ok())
+        {
+            return Ok(Duration::from_secs(u64::from(days) * 24 * 60 * 60));
+        }
         let signed: SignedDuration = text.parse().map_err(|_| {
             format!(
-                "'{}' is not a duration; write it like 90s, 15m or 1h 30m",
+                "'{}' is not a duration; write it like 90s, 15m, 1h 30m or 7d",
                 text.escape_default()
             )
         })?;
         Duration::try_from(signed).map_err(|_| "a limit cannot be negative".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::human_duration::parse;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        assert_eq!(parse("15m"), Ok(Duration::from_secs(15 * 60)));
+        assert_eq!(parse("1h 30m"), Ok(Duration::from_secs(90 * 60)));
+        assert_eq!(parse("7d"), Ok(Duration::from_secs(7 * 24 * 60 * 60)));
+        for bad in ["", "d", "-1d", "7", "-5s", "1d 2x"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -89,7 +89,10 @@ async fn make(inner: &Inner, tag: &str, volume: &str) -> Result<Own, EngineError
             labels: Some(inner.identity().lasting_labels("tools")),
             ..VolumeCreateRequest::default()
         };
-        let made = inner.client.create_volume(request).await?;
+        inner.client.create_volume(request).await?;
+        // Asked for again: of a volume that is there already, and since before its own start, Engine 20.10
+        // answers a creation without the labels.
+        let made = inner.client.volume(volume).await?.unwrap_or_default();
         install(inner, &image, volume).await?;
         record::note_filled(inner, volume, &made)?;
     }

@@ -106,7 +106,7 @@ fn scan_outcome(error: &ScanError) -> Outcome {
 }
 
 /// The error and its sources as one sentence.
-fn sentence(error: &dyn std::error::Error) -> String {
+pub(crate) fn sentence(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -16,7 +16,7 @@ use seatrial_store::{
         sqlite::SqliteLedger,
     },
     vault::{
-        SealedVault, Ttl,
+        SealedVault,
         folder::Folder,
         redis::{Redis, RedisOptions as VaultRedis},
         ring::KeyRing,
@@ -127,10 +127,8 @@ async fn vault(config: &Config, settings: &Settings) -> Result<Arc<dyn Vault>> {
         }
     };
     let ring = Arc::new(ring);
-    let ttl = Ttl {
-        life: config.queue.wait + config.queue.max_delay + settings.longest_trial(),
-        ..Ttl::default()
-    };
+    let life = config.queue.wait + config.queue.max_delay + settings.longest_trial();
+    let ttl = at.keep.ttl(life);
     match &at.url {
         None => {
             let folder = config.data_dir.join("vault");

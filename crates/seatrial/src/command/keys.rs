@@ -5,7 +5,7 @@ use seatrial_store::vault::ring::KeyRing;
 
 use crate::cli::KeysCommand;
 
-/// Makes, changes or lists a ring. A process reads its ring when it starts.
+/// Makes, changes or lists a ring.
 pub(crate) fn run(what: &KeysCommand) -> Result<u8> {
     match what {
         KeysCommand::New { file } => {

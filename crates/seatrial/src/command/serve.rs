@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use seatrial_core::engine::Engine as _;
 use seatrial_engine::DockerEngine;
 use seatrial_pipeline::service::{
@@ -72,9 +72,6 @@ pub(crate) async fn serve(config: &Config, args: &ServeArgs) -> Result<u8> {
 
 /// A worker alone: it listens on nothing.
 pub(crate) async fn worker(config: &Config, args: &WorkerArgs) -> Result<u8> {
-    if config.worker.listen.is_some() {
-        bail!("worker.listen is set, and this version has no port for a worker yet");
-    }
     let settings = wiring::settings(config, args.policy.as_deref(), args.fixture_db)?;
     let service = wiring::service(config, settings, Role::Worker).await?;
     let (_phase, asked) = phases()?;

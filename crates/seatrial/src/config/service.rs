@@ -1,10 +1,11 @@
 //! Settings of the service: where it remembers, where it keeps bytes, how it works.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use anyhow::{Result, bail};
 use seatrial_core::limits::human_duration;
 use seatrial_pipeline::service::QueueLimits;
+use seatrial_store::vault::Ttl;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::Config;
@@ -74,6 +75,57 @@ pub(crate) struct VaultAt {
     pub(crate) keys: Option<PathBuf>,
     /// Certificate of the authority that vouches for Redis; the system's when empty.
     pub(crate) tls_ca: Option<PathBuf>,
+    /// How long bytes are kept after their job's end.
+    pub(crate) keep: Keep,
+}
+
+/// How long bytes are kept after their job's end, by what they are.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Keep {
+    /// Dockerfile, build context, inputs: what was handed in.
+    #[serde(with = "human_duration")]
+    pub(crate) submission: Duration,
+    /// Output of stages.
+    #[serde(with = "human_duration")]
+    pub(crate) logs: Duration,
+    /// What the judge said, report, result, SBOM, other files of `/data`.
+    #[serde(with = "human_duration")]
+    pub(crate) results: Duration,
+}
+
+impl Keep {
+    /// As the vault takes it; `life` is the longest life of a job.
+    pub(crate) fn ttl(self, life: Duration) -> Ttl {
+        let Self {
+            submission,
+            logs,
+            results,
+        } = self;
+        Ttl {
+            dockerfile: submission,
+            context: submission,
+            submission,
+            admission: results,
+            report: results,
+            result: results,
+            sbom: results,
+            artifact: results,
+            log: logs,
+            life,
+        }
+    }
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        let ttl = Ttl::default();
+        Self {
+            submission: ttl.submission,
+            logs: ttl.log,
+            results: ttl.result,
+        }
+    }
 }
 
 /// Who tells workers that there is work.
@@ -150,8 +202,6 @@ pub(crate) struct Worker {
     /// First wait before a job is tried again after a fault of ours; doubles each time.
     #[serde(with = "human_duration")]
     pub(crate) back_off: Duration,
-    /// Where `seatrial worker` shows `/metrics` and `/healthz`; nowhere when empty.
-    pub(crate) listen: Option<SocketAddr>,
 }
 
 impl Default for Worker {
@@ -161,7 +211,6 @@ impl Default for Worker {
             lease: Duration::from_secs(30),
             drain: Duration::from_secs(60),
             back_off: Duration::from_secs(1),
-            listen: None,
         }
     }
 }

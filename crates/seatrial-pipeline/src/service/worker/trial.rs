@@ -27,7 +27,7 @@ use super::{
 use crate::{
     admission,
     case::Case,
-    fault::Stop,
+    fault::{Stop, sentence},
     query,
     service::{ServiceError, submit},
     worker::{late, succeeded},
@@ -387,6 +387,7 @@ impl Trial {
             error = error as &dyn std::error::Error,
             "the submission cannot be read from the vault"
         );
+        // No byte of a guest is in an error of vault or ledger: its words may stand in the record.
         let outcome = Outcome::errored(Reason::VaultFailed, sentence(error))
             .with_remedy("The operator looks at the vault and its key ring; submit the job again.");
         let token = self.record.token;
@@ -433,12 +434,4 @@ fn broken(error: &tokio::task::JoinError) -> Outcome {
     Outcome::errored(Reason::Internal, "A defect of Seatrial ended the try.")
         .blamed_on(Blame::Platform)
         .with_remedy("Please report it; the worker's log has the details.")
-}
-
-/// No byte of a guest is in the errors of vault and ledger.
-fn sentence(error: &ServiceError) -> String {
-    let text = error.to_string();
-    let mut letters = text.chars();
-    let first = letters.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}.", letters.as_str().trim_end_matches('.'))
 }
