@@ -1,6 +1,10 @@
 //! How long a whole trial takes, beside the same work done by hand with `docker build`,
 //! `trivy image` and `docker run`: measured side by side in one run, so that a busy machine is busy
-//! for both.
+//! for both. [`service`] does the same for the service.
+
+mod report;
+pub(crate) mod service;
+mod usage;
 
 use std::{
     fs,

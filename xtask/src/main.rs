@@ -66,6 +66,30 @@ enum Task {
         #[arg(long, default_value_t = 7)]
         rounds: usize,
     },
+    /// How the service does: submissions, status reads, jobs from end to end, memory, long queues.
+    BenchService {
+        /// How long each load lasts, in seconds.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        /// How often all of it is done; medians are told.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// Jobs of a flow from end to end.
+        #[arg(long, default_value_t = 5000)]
+        jobs: usize,
+        /// Lengths of the queue for the cost of a job behind it; none: not measured.
+        #[arg(long, value_delimiter = ',')]
+        depths: Vec<u64>,
+        /// A reference stack to measure beside it: a folder with `ctl.sh`.
+        #[arg(long, value_name = "FOLDER")]
+        baseline: Option<PathBuf>,
+        /// Write a picture of the figures.
+        #[arg(long, value_name = "SVG")]
+        picture: Option<PathBuf>,
+        /// A binary that is there already, instead of building one.
+        #[arg(long, value_name = "FILE")]
+        seatrial: Option<PathBuf>,
+    },
     /// The whole service on this machine until it is interrupted: API, workers, Redis, RabbitMQ.
     Up {
         /// Cargo profile to build with.
@@ -130,6 +154,25 @@ fn main() -> Result<()> {
         }
         Task::FixtureDb { folder } => fixture::write(&folder),
         Task::Bench { rounds } => bench::run(&dev?, rounds.max(1)),
+        Task::BenchService {
+            seconds,
+            rounds,
+            jobs,
+            depths,
+            baseline,
+            picture,
+            seatrial,
+        } => {
+            let asked = bench::service::Asked {
+                seconds: seconds.clamp(1, 600),
+                rounds: rounds.clamp(1, 100),
+                jobs: jobs.max(1),
+                depths,
+                baseline,
+                picture,
+            };
+            bench::service::run(seatrial.as_deref(), &asked)
+        }
         Task::Up { profile, seatrial } => up::run(&dev?, seatrial.as_deref(), &profile),
         Task::Chaos {
             minutes,

@@ -18,6 +18,7 @@ pub(crate) const PYTHON: Tool = tool("python3", "python3");
 pub(crate) const REDIS: Tool = tool("redis-server", "redis-server");
 pub(crate) const RABBITMQ: Tool = tool("rabbitmq-server", "rabbitmq-server");
 pub(crate) const FAKETIME: Tool = tool("faketime", "faketime");
+pub(crate) const WRK: Tool = tool("wrk", "wrk");
 /// Tests make certificates with it, and step down from root with the other.
 pub(crate) const OPENSSL: Tool = tool("openssl", "openssl");
 pub(crate) const SETPRIV: Tool = tool("setpriv", "util-linux");
