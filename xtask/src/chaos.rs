@@ -118,6 +118,7 @@ impl Bench {
             ("SEATRIAL__WORKER__LEASE", format!("{}s", LEASE.as_secs())),
             ("SEATRIAL__WORKER__SLOTS", "4".to_owned()),
             ("SEATRIAL__QUEUE__MAX_LOSSES", "50".to_owned()),
+            ("SEATRIAL__VAULT__THIS_HOST_ONLY", "true".to_owned()),
             ("SEATRIAL__LOG__LEVEL", "info".to_owned()),
             ("SEATRIAL__LOG__FORMAT", "json".to_owned()),
         ];

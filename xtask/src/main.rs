@@ -15,6 +15,7 @@ mod fleet;
 mod images;
 mod layers;
 mod packages;
+mod schemathesis;
 mod sh;
 mod up;
 
@@ -120,6 +121,21 @@ enum Task {
         #[arg(long, value_name = "FILE")]
         seatrial: Option<PathBuf>,
     },
+    /// Ask a live server whatever the API's description allows, and forbids; fails when an answer is not as described.
+    Schemathesis {
+        /// Requests for each operation and phase.
+        #[arg(long, default_value_t = 50)]
+        examples: u32,
+        /// The same seed asks the same.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Cargo profile to build with.
+        #[arg(long, default_value = "dev")]
+        profile: String,
+        /// A binary that is there already, instead of building one.
+        #[arg(long, value_name = "FILE")]
+        seatrial: Option<PathBuf>,
+    },
     /// Check the house rules: arrows between crates, long files, a reason for each dependency.
     Layers,
     /// Stop our Engine and remove the dev folder.
@@ -193,6 +209,12 @@ fn main() -> Result<()> {
             };
             chaos::run(seatrial.as_deref(), &profile, &asked)
         }
+        Task::Schemathesis {
+            examples,
+            seed,
+            profile,
+            seatrial,
+        } => schemathesis::run(&dev?, seatrial.as_deref(), &profile, examples.max(1), seed),
         Task::Layers => layers::check(),
         Task::Clean => {
             let dev = dev?;

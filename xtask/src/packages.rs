@@ -72,6 +72,17 @@ pub(crate) fn need(tools: &[Tool], why: &str) -> Result<()> {
     }
 }
 
+/// Makes sure that Python's installer is there.
+pub(crate) fn need_pip(why: &str) -> Result<()> {
+    if sh::succeeds(sh::command("python3").args(["-m", "pip", "--version"])) {
+        return Ok(());
+    }
+    if !can_install() {
+        bail!("{why} needs pip: install the package python3-pip");
+    }
+    install(&["python3-pip"])
+}
+
 fn missing(tools: &[Tool]) -> Vec<Tool> {
     tools
         .iter()

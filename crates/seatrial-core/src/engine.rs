@@ -74,6 +74,9 @@ pub enum EngineError {
     /// A part of ours broke the protocol.
     #[error("{0}")]
     Broken(String),
+    /// A tool of ours failed before anything of the guest's was run.
+    #[error("{0}")]
+    Stumbled(String),
     /// A local file operation of ours failed.
     #[error("could not {action}")]
     Local {
@@ -88,7 +91,13 @@ impl EngineError {
     /// Worth another try: the same request may succeed later without anybody changing anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::Slow { .. } | Self::Registry { .. })
+        match self {
+            Self::Unreachable(_) | Self::Slow { .. } | Self::Registry { .. } | Self::Stumbled(_) => true,
+            // Another worker's disk is another one, and a full disk is emptied. The Engine tells it in words.
+            Self::Refused { source, .. } => source.to_string().contains("no space left on device"),
+            Self::Local { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+            Self::NoImage { .. } | Self::ToolImage { .. } | Self::WallMissing(_) | Self::Broken(_) => false,
+        }
     }
 }
 

@@ -246,6 +246,14 @@ pub struct WorkerCard {
     pub seen_at: Option<Timestamp>,
 }
 
+impl WorkerCard {
+    /// It claims when it has a free slot.
+    #[must_use]
+    pub fn is_fit(&self) -> bool {
+        self.unfit.is_none() && !self.draining
+    }
+}
+
 /// What an acknowledgement is worth.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Durability {

@@ -183,6 +183,8 @@ pub enum Move {
         after: Duration,
         /// What it put into the vault, kept if this ends the job.
         blobs: BTreeMap<BlobKind, BlobRef>,
+        /// Its output, kept likewise.
+        logs: BTreeMap<Stage, LogRef>,
     },
     /// The worker drains and gives it back untried.
     HandBack {
@@ -366,6 +368,7 @@ impl JobRecord {
                 budget,
                 after,
                 blobs,
+                logs,
             } => {
                 next.held(token)?;
                 next.record.failures += 1;
@@ -377,6 +380,7 @@ impl JobRecord {
                 });
                 if over || self.cancel {
                     next.record.blobs.extend(blobs);
+                    next.record.logs.extend(logs);
                     let outcome = if self.cancel { Outcome::cancelled() } else { outcome };
                     next.turn(Event::Settled(token, outcome))?;
                 } else {

@@ -40,6 +40,8 @@ pub struct Script {
     pub build_failure: Option<BuildFailure>,
     /// The build never ends.
     pub build_hangs: bool,
+    /// How long it takes.
+    pub build_takes: std::time::Duration,
     /// `/data` is never opened.
     pub data_hangs: bool,
     /// The image is never loaded.
@@ -165,6 +167,8 @@ impl Engine for Fake {
         if self.script().build_hangs {
             std::future::pending::<()>().await;
         }
+        let takes = self.script().build_takes;
+        tokio::time::sleep(takes).await;
         let mut script = self.script();
         if let Some(error) = script.build_errors.pop_front() {
             return Err(error);

@@ -94,6 +94,14 @@ pub(crate) async fn build(
         });
     }
     if let Some(failure) = failure(request, &report, hints) {
+        if let BuildFailure::Step { step: None, .. } = failure {
+            // No step was begun, so nothing of the guest's was run and nothing of it can be at fault: seen on a
+            // busy host, where buildah could not seal the copy of itself that it runs.
+            return Err(EngineError::Stumbled(format!(
+                "the builder ended with code {} before the first step",
+                report.code().unwrap_or(-1)
+            )));
+        }
         return Ok(BuildEnd::Failed(failure, usage));
     }
     if !spool.complete || !frames.is_between_frames() {

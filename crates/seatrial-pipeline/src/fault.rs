@@ -86,8 +86,10 @@ fn engine_outcome(error: &EngineError) -> Outcome {
         ),
         EngineError::WallMissing(_) => Outcome::errored(Reason::WallsTooWeak, message)
             .with_remedy("Use an Engine that can enforce it; `seatrial doctor` says how to switch it on."),
-        EngineError::Broken(_) | EngineError::Local { .. } => Outcome::errored(Reason::Internal, message)
-            .with_remedy("This is a defect of Seatrial or of its host; the log has the details."),
+        EngineError::Broken(_) | EngineError::Stumbled(_) | EngineError::Local { .. } => {
+            Outcome::errored(Reason::Internal, message)
+                .with_remedy("This is a defect of Seatrial or of its host; the log has the details.")
+        }
     }
 }
 

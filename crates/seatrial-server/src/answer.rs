@@ -8,11 +8,17 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use seatrial_core::{id::JobId, record::JobRecord};
+use seatrial_core::{id::JobId, record::JobRecord, vault::BlobKind};
 use seatrial_pipeline::service::read;
 use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{problem::Problem, state::AppState, wire::JobDocument};
+use crate::{
+    caller::Caller,
+    problem::{Problem, absent},
+    state::AppState,
+    wire::JobDocument,
+};
 
 /// `Prefer`, of RFC 7240.
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -28,6 +34,41 @@ pub(crate) fn json(status: StatusCode, document: &impl Serialize) -> Result<Resp
 pub(crate) fn bytes_of(status: StatusCode, media_type: &'static str, bytes: Bytes) -> Response {
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static(media_type))];
     (status, kind, Body::from(bytes)).into_response()
+}
+
+/// A job that the caller may see.
+pub(crate) async fn seen(state: &AppState, caller: &Caller, id: JobId) -> Result<JobRecord, Problem> {
+    read::record(state.service(), caller.scope(), id)
+        .await
+        .map_err(|why| absent("job", why))
+}
+
+/// Bytes whose room in memory is given back when the last of them is sent.
+pub(crate) fn held(bytes: Vec<u8>, room: OwnedSemaphorePermit) -> Bytes {
+    struct Held(
+        Vec<u8>,
+        #[expect(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit,
+    );
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    Bytes::from_owner(Held(bytes, room))
+}
+
+/// One of the job's documents, with room for it until it is sent; `what` it is in words.
+pub(crate) async fn product(
+    state: &AppState,
+    record: &JobRecord,
+    kind: BlobKind,
+    what: &str,
+) -> Result<Bytes, Problem> {
+    let room = state.answer_room(record.blobs.get(&kind).map_or(0, |blob| blob.bytes))?;
+    let bytes = read::product(state.service(), record, kind)
+        .await
+        .map_err(|why| absent(what, why))?;
+    Ok(held(bytes, room))
 }
 
 /// A document that the caller may hold already.

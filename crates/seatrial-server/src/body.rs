@@ -18,6 +18,9 @@ use crate::{
     state::AppState,
 };
 
+/// See [`Meter::take_copies`].
+const COPIES: u64 = 3;
+
 /// Counts a body while it is read, and stands for the memory that it has in use until it is dropped.
 #[derive(Clone)]
 pub(crate) struct Meter {
@@ -29,6 +32,7 @@ pub(crate) struct Meter {
 #[derive(Default)]
 struct Count {
     read: u64,
+    copies: u64,
     kib: u64,
     held: Option<OwnedSemaphorePermit>,
     cut: Option<Cut>,
@@ -72,8 +76,18 @@ impl Meter {
         end
     }
 
+    /// Stands for copies of a part beside the body itself: as it came, as it is written anew, and as it is sealed.
+    pub(crate) fn take_copies(&self, bytes: usize) -> Result<(), Problem> {
+        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        count.copies = bytes as u64 * COPIES;
+        let end = self.cover(&mut count);
+        count.cut = end.err();
+        drop(count);
+        self.cut().map_or(Ok(()), Err)
+    }
+
     fn cover(&self, count: &mut Count) -> Result<(), Cut> {
-        let wanted = count.read.div_ceil(1024);
+        let wanted = (count.read + count.copies).div_ceil(1024);
         if wanted <= count.kib {
             return Ok(());
         }

@@ -43,6 +43,8 @@ pub(crate) fn of(settings: &Checked, request: &Request) -> Result<Caller, Proble
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let trusted = peer.is_some_and(|ConnectInfo(peer)| settings.peers.iter().any(|network| network.holds(peer.ip())));
     if !trusted {
+        // Whoever sets this up wrongly refuses everybody, and looks into the log.
+        tracing::warn!(peer = ?peer.map(|ConnectInfo(peer)| peer.ip()), "a request did not come from server.caller.peers");
         return Err(Problem::new(
             Code::CallerUnknown,
             "Requests come through the server in front of this one.",

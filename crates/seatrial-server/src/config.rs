@@ -21,6 +21,8 @@ pub struct ServerConfig {
     pub max_streams: usize,
     /// Bytes of request bodies in memory at a time, all requests together, in MiB.
     pub max_body_memory_mib: u32,
+    /// Bytes of results, artifacts, SBOMs and reports in memory at a time until they are sent, in MiB.
+    pub max_answer_memory_mib: u32,
     /// Time for a request's head; an idle connection is closed after it too.
     #[serde(with = "human_duration")]
     pub head_time: Duration,
@@ -39,6 +41,10 @@ pub struct ServerConfig {
     /// Time that open requests have to end when the process goes.
     #[serde(with = "human_duration")]
     pub drain_time: Duration,
+    /// Names in `Host` under which this API is asked for: `api.example.org`. Others are refused, so that a page
+    /// of another name that points here (DNS rebinding) reaches nothing. Empty: this host's own names where
+    /// only this host is listened to, else any.
+    pub hosts: Vec<String>,
     /// Origins whose pages may call the API from a browser: `https://ui.example.org`. None by default.
     pub cors_origins: Vec<String>,
     /// Submitters may ask for a call back.
@@ -66,12 +72,14 @@ impl Default for ServerConfig {
             max_connections: 1024,
             max_streams: 512,
             max_body_memory_mib: 512,
+            max_answer_memory_mib: 256,
             head_time: Duration::from_secs(15),
             body_time: Duration::from_secs(30),
             write_time: Duration::from_secs(30),
             max_wait: Duration::from_secs(60),
             heart_beat: Duration::from_secs(15),
             drain_time: Duration::from_secs(10),
+            hosts: Vec::new(),
             cors_origins: Vec::new(),
             webhooks: false,
             caller: CallerConfig::default(),
@@ -136,6 +144,8 @@ pub(crate) struct Checked {
     pub(crate) caller_header: Option<HeaderName>,
     pub(crate) peers: Vec<Network>,
     pub(crate) origins: Vec<HeaderValue>,
+    /// Names in `Host`, without ports; empty for any.
+    pub(crate) hosts: Vec<String>,
 }
 
 impl ServerConfig {
@@ -155,6 +165,11 @@ pub(crate) fn checked(config: ServerConfig) -> Result<Checked, BadConfig> {
         (
             "max_body_memory_mib",
             usize::try_from(config.max_body_memory_mib).unwrap_or(usize::MAX),
+            1 << 20,
+        ),
+        (
+            "max_answer_memory_mib",
+            usize::try_from(config.max_answer_memory_mib).unwrap_or(usize::MAX),
             1 << 20,
         ),
     ];
@@ -213,7 +228,21 @@ pub(crate) fn checked(config: ServerConfig) -> Result<Checked, BadConfig> {
             )
         })?);
     }
+    let mut hosts = Vec::new();
+    for text in &config.hosts {
+        let host = url::Host::parse(text).map_err(|_| {
+            BadConfig::new(
+                "hosts",
+                format!("'{}' is not a name or an address without a port", text.escape_debug()),
+            )
+        })?;
+        hosts.push(host.to_string());
+    }
+    if hosts.is_empty() && config.listen.ip().is_loopback() {
+        hosts = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).into();
+    }
     Ok(Checked {
+        hosts,
         config,
         caller_header,
         peers,

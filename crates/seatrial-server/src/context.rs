@@ -20,6 +20,11 @@ use crate::problem::Code;
 const MAX_ENTRIES: usize = 100_000;
 /// Longest path and longest target of a link, in bytes: as long as Linux takes.
 const MAX_PATH: usize = 4095;
+/// Most parts of a path: the tree of a real project is not as deep, and each part may imply a folder.
+const MAX_DEPTH: usize = 128;
+/// Most bytes in the paths of folders that are only implied. Each is as long as the path to it, so few entries
+/// could imply hundreds of megabytes.
+const MAX_IMPLIED: usize = 8 << 20;
 /// Longest name of one file, in bytes.
 const MAX_NAME: usize = 255;
 
@@ -41,7 +46,7 @@ pub(crate) enum BadContext {
         why: &'static str,
     },
     /// Too many entries.
-    #[error("The context has more than {MAX_ENTRIES} entries.")]
+    #[error("The context has more than {MAX_ENTRIES} entries, or too many folders that are only implied.")]
     TooMany,
     /// As we write it, it is longer than allowed.
     #[error("The context is larger than {0} bytes when every folder is written out.")]
@@ -142,6 +147,7 @@ fn read(bytes: &[u8]) -> Result<BTreeMap<PathBuf, Kept<'_>>, BadContext> {
 /// Adds folders that are only implied, and refuses what would be written through something else.
 fn with_folders(mut kept: BTreeMap<PathBuf, Kept<'_>>) -> Result<BTreeMap<PathBuf, Kept<'_>>, BadContext> {
     let mut missing = BTreeMap::new();
+    let mut implied = 0;
     for path in kept.keys() {
         for parent in path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
             match kept.get(parent) {
@@ -155,7 +161,8 @@ fn with_folders(mut kept: BTreeMap<PathBuf, Kept<'_>>) -> Result<BTreeMap<PathBu
                 }
                 None if missing.contains_key(parent) => break,
                 None => {
-                    if kept.len() + missing.len() >= MAX_ENTRIES {
+                    implied += parent.as_os_str().len();
+                    if kept.len() + missing.len() >= MAX_ENTRIES || implied > MAX_IMPLIED {
                         return Err(BadContext::TooMany);
                     }
                     missing.insert(parent.to_owned(), Kept::Folder { mode: 0o755 });
@@ -183,6 +190,7 @@ fn plain(raw: &[u8]) -> Result<Option<PathBuf>, &'static str> {
         match part {
             b"" | b"." => {}
             b".." => return Err("its path leads out of the context"),
+            _ if path.iter().nth(MAX_DEPTH - 1).is_some() => return Err("its path has more than 128 parts"),
             part if part.len() > MAX_NAME => return Err("a name in its path is longer than 255 bytes"),
             part => path.push(OsStr::from_bytes(part)),
         }

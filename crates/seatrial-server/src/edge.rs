@@ -113,11 +113,33 @@ pub(crate) async fn edge(State(state): State<AppState>, mut request: Request, ne
 
 /// Who calls, where that matters; refuses pages of other origins.
 fn enter(state: &AppState, request: &Request, route: &str) -> Result<Option<Caller>, Problem> {
+    known_host(state, request)?;
     same_origin(state, request)?;
     if OPEN.contains(&route) {
         return Ok(None);
     }
     caller::of(state.settings(), request).map(Some)
+}
+
+/// A browser that was led here by a stranger's name says so in `Host`: to it, our answers are that stranger's own.
+fn known_host(state: &AppState, request: &Request) -> Result<(), Problem> {
+    let hosts = &state.settings().hosts;
+    let is_known = |host: &HeaderValue| {
+        let host = host.to_str().unwrap_or_default();
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => host,
+        };
+        hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
+    };
+    // No browser leaves it out.
+    if hosts.is_empty() || request.headers().get_all(header::HOST).iter().all(is_known) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Code::HostRefused,
+        "This API is not known by the name in `Host`.",
+    ))
 }
 
 /// A browser sends simple requests of any page to any server, and says whose page it is. Reads are

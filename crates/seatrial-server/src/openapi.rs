@@ -66,7 +66,10 @@ impl Modify for EverywhereElse {
                 for parameter in operation.parameters.iter_mut().flatten() {
                     parameter.schema = parameter.schema.take().map(without_null);
                 }
-                let mut common = vec![("500", "A defect of ours.")];
+                let mut common = vec![
+                    ("421", "The API is not known by the name in `Host`."),
+                    ("500", "A defect of ours."),
+                ];
                 if path.starts_with("/v1/") {
                     common.push(("400", "The request cannot be read, or a parameter cannot be used."));
                     common.push(("403", "Nobody says who calls, or a page of another origin sent it."));

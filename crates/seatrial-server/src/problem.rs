@@ -13,7 +13,7 @@ use axum::{
 use seatrial_core::{
     BoxError,
     finding::{Finding, Level, Span, escape_untrusted},
-    job::Reason,
+    job::{JobState, Reason},
 };
 use seatrial_pipeline::service::{ServiceError, read::Absent};
 use serde::{Deserialize, Serialize};
@@ -296,10 +296,9 @@ pub(crate) fn absent(what: &str, why: Absent) -> Problem {
     match why {
         Absent::NoJob => no_such_job(),
         Absent::NotReady(record) => {
-            let state = if record.started_at.is_some() {
-                "running"
-            } else {
-                "queued"
+            let state = match record.state {
+                JobState::Running { .. } => "running",
+                JobState::Queued { .. } | JobState::Settled(_) => "queued",
             };
             Problem::new(
                 Code::NotReady,

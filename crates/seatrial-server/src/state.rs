@@ -29,6 +29,7 @@ struct Inner {
     documents: Documents,
     streams: Arc<Semaphore>,
     body_memory: Arc<Semaphore>,
+    answer_memory: Arc<Semaphore>,
     going: watch::Sender<bool>,
 }
 
@@ -64,7 +65,10 @@ impl AppState {
             toml,
         };
         let openapi = Document::new(crate::openapi::json().into_bytes());
-        let kib = usize::try_from(settings.config.max_body_memory_mib).unwrap_or(usize::MAX) * 1024;
+        let memory = |mib: u32| {
+            let kib = usize::try_from(mib).unwrap_or(usize::MAX).saturating_mul(1024);
+            Arc::new(Semaphore::new(kib.min(Semaphore::MAX_PERMITS)))
+        };
         Ok(Self(Arc::new(Inner {
             metrics: Metrics::new(),
             limits,
@@ -72,7 +76,8 @@ impl AppState {
             openapi,
             documents: Documents::new(),
             streams: Arc::new(Semaphore::new(settings.config.max_streams)),
-            body_memory: Arc::new(Semaphore::new(kib.min(Semaphore::MAX_PERMITS))),
+            body_memory: memory(settings.config.max_body_memory_mib),
+            answer_memory: memory(settings.config.max_answer_memory_mib),
             going: watch::Sender::new(false),
             service,
             settings,
@@ -146,6 +151,18 @@ impl AppState {
         self.long_place().ok_or_else(|| {
             Problem::new(Code::Busy, "As many streams are open as this process may hold.")
                 .retry_after(Duration::from_secs(5))
+        })
+    }
+
+    /// Room for an answer of so many bytes, which are read sealed and then opened.
+    pub(crate) fn answer_room(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Problem> {
+        let all = u64::from(self.config().max_answer_memory_mib) * 1024;
+        // One that is larger than all of it is alone.
+        let kib = (bytes.saturating_mul(2).div_ceil(1024)).min(all);
+        let kib = u32::try_from(kib).unwrap_or(u32::MAX);
+        self.0.answer_memory.clone().try_acquire_many_owned(kib).map_err(|_| {
+            Problem::new(Code::Busy, "As many answers are in memory as this process may hold.")
+                .retry_after(Duration::from_secs(2))
         })
     }
 

@@ -209,7 +209,7 @@ impl WorkerView {
     /// Of a card.
     #[must_use]
     pub fn new(card: WorkerCard) -> Self {
-        let fit = card.unfit.is_none() && !card.draining;
+        let fit = card.is_fit();
         Self { card, fit }
     }
 }

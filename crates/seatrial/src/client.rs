@@ -170,7 +170,12 @@ impl Client {
     /// Sends until a whole document is there, or patience ends.
     pub(crate) async fn document<T: DeserializeOwned>(&self, request: &Request) -> Result<T, Failure> {
         let (_, bytes) = self.fetch(request).await?;
-        serde_json::from_slice(&bytes).map_err(|error| self.foreign(format!("its document cannot be read: {error}")))
+        serde_json::from_slice(&bytes).map_err(|error| {
+            self.foreign(format!(
+                "its document cannot be read: {}",
+                failure::short(&error.to_string())
+            ))
+        })
     }
 
     /// An answer that is not the API's.

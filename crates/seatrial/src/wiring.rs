@@ -3,7 +3,13 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
-use seatrial_core::{dispatch::Dispatch, ledger::Ledger, record::Budgets, scanner::DatabaseKind, vault::Vault};
+use seatrial_core::{
+    dispatch::{Dispatch, DispatchError},
+    ledger::{Ledger, LedgerError},
+    record::Budgets,
+    scanner::DatabaseKind,
+    vault::Vault,
+};
 use seatrial_pipeline::{
     case::Settings,
     service::{Service, worker::executor::Walker},
@@ -16,7 +22,7 @@ use seatrial_store::{
         sqlite::SqliteLedger,
     },
     vault::{
-        SealedVault,
+        OpenError, SealedVault,
         folder::Folder,
         redis::{Redis, RedisOptions as VaultRedis},
         ring::KeyRing,
@@ -30,7 +36,7 @@ use crate::{
     config::{Config, SecretUrl},
 };
 
-/// How long a process waits at its start for a ledger that gives no answer.
+/// How long a process waits at its start for a part of the service that gives no answer.
 const AWAY: Duration = Duration::from_secs(30);
 
 /// Which process asks: it decides what a missing right means.
@@ -92,27 +98,31 @@ async fn ledger(config: &Config, role: Role) -> Result<Arc<dyn Ledger>> {
                 tls_ca: at.tls_ca.clone(),
                 ..RedisOptions::default()
             };
-            return Ok(Arc::new(redis_ledger(url, options).await?));
+            let connect = || RedisLedger::connect(url.reveal(), options.clone());
+            let ledger = patiently("ledger", url, LedgerError::is_transient, connect).await?;
+            return Ok(Arc::new(ledger));
         }
     };
     let ledger = SqliteLedger::open(&path, budgets).with_context(|| format!("ledger {}", path.display()))?;
     Ok(Arc::new(ledger))
 }
 
-/// A ledger that restarts just now is waited for; one that cannot be used is an error at once.
-async fn redis_ledger(url: &SecretUrl, options: RedisOptions) -> Result<RedisLedger> {
+/// A part that restarts just now is waited for; one that cannot be used is an error at once.
+async fn patiently<T, E: std::error::Error + Send + Sync + 'static>(
+    part: &str,
+    url: &SecretUrl,
+    may_pass: impl Fn(&E) -> bool,
+    connect: impl AsyncFn() -> Result<T, E>,
+) -> Result<T> {
     let until = Instant::now() + AWAY;
     loop {
-        match RedisLedger::connect(url.reveal(), options.clone()).await {
-            Ok(ledger) => return Ok(ledger),
-            Err(error) if error.is_transient() && Instant::now() < until => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the ledger gives no answer yet"
-                );
+        match connect().await {
+            Ok(connected) => return Ok(connected),
+            Err(error) if may_pass(&error) && Instant::now() < until => {
+                tracing::warn!(part, error = &error as &dyn std::error::Error, "no answer yet");
                 sleep(Duration::from_secs(1)).await;
             }
-            Err(error) => return Err(error).with_context(|| format!("ledger {}", url.redacted())),
+            Err(error) => return Err(error).with_context(|| format!("{part} {}", url.redacted())),
         }
     }
 }
@@ -141,9 +151,8 @@ async fn vault(config: &Config, settings: &Settings) -> Result<Arc<dyn Vault>> {
                 ca_file: at.tls_ca.clone(),
                 allow_loss: config.ledger.allow_loss,
             };
-            let store = Redis::connect(&options, ttl)
-                .await
-                .with_context(|| format!("vault {}", url.redacted()))?;
+            let may_pass = |error: &OpenError| matches!(error, OpenError::Unreachable { .. });
+            let store = patiently("vault", url, may_pass, || Redis::connect(&options, ttl)).await?;
             Ok(Arc::new(SealedVault::new(store, ring)))
         }
     }
@@ -157,9 +166,9 @@ async fn dispatch(config: &Config) -> Result<Option<Arc<dyn Dispatch>>> {
         tls_ca: config.dispatch.tls_ca.clone(),
         ..RabbitOptions::default()
     };
-    let dispatch = RabbitDispatch::connect(url.reveal(), options)
-        .await
-        .with_context(|| format!("dispatch {}", url.redacted()))?;
+    let connect = || RabbitDispatch::connect(url.reveal(), options.clone());
+    // Whatever is wrong with it: a broker says no more than that it does not answer.
+    let dispatch = patiently("dispatch", url, |_: &DispatchError| true, connect).await?;
     Ok(Some(Arc::new(dispatch)))
 }
 

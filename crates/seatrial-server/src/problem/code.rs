@@ -24,6 +24,7 @@ pub enum Code {
     TooLarge,
     UnsupportedMediaType,
     RangeNotSatisfiable,
+    HostRefused,
     InvalidSubmission,
     UnparsableDockerfile,
     WebhooksOff,
@@ -51,7 +52,7 @@ pub struct Facts {
 
 impl Code {
     /// All kinds, by status.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Malformed,
         Self::BadParameter,
         Self::CallerUnknown,
@@ -67,6 +68,7 @@ impl Code {
         Self::TooLarge,
         Self::UnsupportedMediaType,
         Self::RangeNotSatisfiable,
+        Self::HostRefused,
         Self::InvalidSubmission,
         Self::UnparsableDockerfile,
         Self::WebhooksOff,
@@ -185,6 +187,13 @@ impl Code {
                 false,
                 "There is no such range",
                 "The range begins behind the end; `Content-Range` has the length.",
+            ),
+            Self::HostRefused => (
+                "host_refused",
+                421,
+                false,
+                "This API has another name",
+                "The name in `Host` is not one of `server.hosts`, which keeps pages of other names out. The operator lists the names under which clients and servers in front ask for it.",
             ),
             Self::InvalidSubmission => (
                 "invalid_submission",

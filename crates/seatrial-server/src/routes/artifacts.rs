@@ -37,9 +37,7 @@ pub(crate) async fn list(
     JobPath(id): JobPath,
 ) -> Result<Response, Problem> {
     let service = state.service();
-    let record = read::record(service, caller.scope(), id)
-        .await
-        .map_err(|why| absent("job", why))?;
+    let record = answer::seen(&state, &caller, id).await?;
     let report = read::report(service, &record)
         .await
         .map_err(|why| absent("list of artifacts", why))?;
@@ -84,15 +82,18 @@ pub(crate) async fn one(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let service = state.service();
-    let record = read::record(service, caller.scope(), id)
-        .await
-        .map_err(|why| absent("job", why))?;
+    let record = answer::seen(&state, &caller, id).await?;
     if !is_artifact_name(name.as_bytes()) {
         return Err(Problem::new(Code::NotProduced, "No artifact has such a name."));
     }
-    let bytes = read::artifact(service, &record, &name)
+    let blob = read::artifact_ref(service, &record, &name)
         .await
         .map_err(|why| absent("artifact", why))?;
+    let room = state.answer_room(blob.bytes)?;
+    let bytes = read::artifact(service, &record, &blob)
+        .await
+        .map_err(|why| absent("artifact", why))?;
+    let bytes = answer::held(bytes, room);
     let mut response = exact(&headers, HeaderValue::from_static("application/octet-stream"), bytes);
     // The name is plain: it needs no quoting, and no browser shows what it names.
     if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {

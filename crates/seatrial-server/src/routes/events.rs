@@ -17,7 +17,7 @@ use crate::{
     correlation::single,
     edge::IsStream,
     params::{JobPath, MAX_NUMBER, Query},
-    problem::{Code, Problem, ProblemDocument, ProblemError, absent},
+    problem::{Code, Problem, ProblemDocument, ProblemError},
     state::AppState,
     stream::{self, Over, Reader, Turn},
     wire::schema,
@@ -58,9 +58,9 @@ pub(crate) async fn events(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let after = after(&headers, &uri)?;
-    let record = read::record(state.service(), caller.scope(), id)
-        .await
-        .map_err(|why| absent("job", why))?;
+    let record = crate::answer::seen(&state, &caller, id).await?;
+    // A number that was not given yet would make us wait for what comes after the end.
+    let after = after.min(record.next_news - 1);
     if record.outcome().is_some() && after + 1 >= record.next_news {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }

@@ -108,10 +108,7 @@ fn fit(workers: Option<Vec<WorkerCard>>) -> Check {
             detail: "the ledger does not say".to_owned(),
         };
     };
-    let fit = workers
-        .iter()
-        .filter(|worker| worker.unfit.is_none() && !worker.draining)
-        .count();
+    let fit = workers.iter().filter(|worker| worker.is_fit()).count();
     let mut detail = format!("{fit} of {} take jobs", workers.len());
     for worker in workers.iter().take(20) {
         match &worker.unfit {

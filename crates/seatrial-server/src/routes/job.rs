@@ -7,13 +7,13 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use seatrial_pipeline::service::{end, read};
+use seatrial_pipeline::service::end;
 
 use crate::{
     answer,
     caller::Caller,
     params::JobPath,
-    problem::{Problem, ProblemDocument, absent, no_such_job},
+    problem::{Problem, ProblemDocument, no_such_job},
     state::AppState,
     wire::schema,
 };
@@ -27,7 +27,7 @@ use crate::{
     params(
         ("id" = String, Path, description = "The job.", pattern = "^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$"),
         ("If-None-Match" = Option<String>, Header, description = "Versions that the caller holds."),
-        ("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds, at most 60, for the end of the job."),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds, at most `request.max_wait_s` of `/v1/limits`, for the end of the job."),
     ),
     responses(
         (status = 200, description = "The job.", body = schema::JobDocument, headers(
@@ -45,9 +45,7 @@ pub(crate) async fn show(
     JobPath(id): JobPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let record = read::record(state.service(), caller.scope(), id)
-        .await
-        .map_err(|why| absent("job", why))?;
+    let record = answer::seen(&state, &caller, id).await?;
     let (record, waited) = answer::wait(&state, &headers, record).await?;
     answer::job(&state, &headers, StatusCode::OK, &record, waited).await
 }
@@ -74,9 +72,7 @@ pub(crate) async fn cancel(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let service = state.service();
-    read::record(service, caller.scope(), id)
-        .await
-        .map_err(|why| absent("job", why))?;
+    answer::seen(&state, &caller, id).await?;
     let record = end::cancel(service, id).await?.ok_or_else(no_such_job)?;
     answer::job(&state, &headers, StatusCode::ACCEPTED, &record, None).await
 }
@@ -106,9 +102,7 @@ pub(crate) async fn erase(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let service = state.service();
-    let mut record = read::record(service, caller.scope(), id)
-        .await
-        .map_err(|why| absent("job", why))?;
+    let mut record = answer::seen(&state, &caller, id).await?;
     if record.outcome().is_none() {
         record = end::cancel(service, id).await?.ok_or_else(no_such_job)?;
     }

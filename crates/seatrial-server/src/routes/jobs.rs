@@ -55,7 +55,7 @@ const IDEMPOTENT_REPLAY: HeaderName = HeaderName::from_static("idempotent-replay
     ),
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "Makes asking again safe: the same key and submission give the same job.", min_length = 1, max_length = 255, pattern = "^[!-~]+$"),
-        ("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds, at most 60, for the end of the job."),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds, at most `request.max_wait_s` of `/v1/limits`, for the end of the job."),
     ),
     responses(
         (status = 202, description = "The job, durable. It may be over already.", body = schema::JobDocument, headers(

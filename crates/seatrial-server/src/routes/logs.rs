@@ -83,9 +83,7 @@ pub(crate) async fn logs(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let asked = asked(&uri)?;
-    let record = read::record(state.service(), caller.scope(), id)
-        .await
-        .map_err(|why| absent("job", why))?;
+    let record = crate::answer::seen(&state, &caller, id).await?;
     if asked.follow {
         return follow(&state, id, asked);
     }

@@ -10,7 +10,7 @@ use seatrial_pipeline::service::read;
 
 use crate::{
     accept,
-    answer::{bytes_of, validated},
+    answer::{self, bytes_of, validated},
     caller::Caller,
     params::JobPath,
     problem::{Problem, ProblemDocument, absent},
@@ -49,9 +49,8 @@ pub(crate) async fn report(
 ) -> Result<Response, Problem> {
     let form = accept::pick(&headers, &[JSON, sarif::MEDIA_TYPE])?;
     let service = state.service();
-    let record = read::record(service, caller.scope(), id)
-        .await
-        .map_err(|why| absent("job", why))?;
+    let record = answer::seen(&state, &caller, id).await?;
+    let room = state.answer_room(record.blobs.get(&BlobKind::Report).map_or(0, |blob| blob.bytes))?;
     let report = read::report(service, &record)
         .await
         .map_err(|why| absent("report", why))?;
@@ -67,7 +66,8 @@ pub(crate) async fn report(
     };
     let bytes = serde_json::to_vec(&value).map_err(Problem::internal)?;
     let etag = format!("W/\"{}\"", Digest::of(&bytes).short());
-    let mut response = validated(&headers, &etag, || bytes_of(StatusCode::OK, kind, bytes.into()));
+    let bytes = answer::held(bytes, room);
+    let mut response = validated(&headers, &etag, || bytes_of(StatusCode::OK, kind, bytes));
     response
         .headers_mut()
         .insert(header::VARY, HeaderValue::from_static("accept"));
@@ -95,15 +95,10 @@ pub(crate) async fn sbom(
     JobPath(id): JobPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let service = state.service();
-    let record = read::record(service, caller.scope(), id)
-        .await
-        .map_err(|why| absent("job", why))?;
-    let bytes = read::product(service, &record, BlobKind::Sbom)
-        .await
-        .map_err(|why| absent("SBOM", why))?;
+    let record = answer::seen(&state, &caller, id).await?;
+    let bytes = answer::product(&state, &record, BlobKind::Sbom, "SBOM").await?;
     let etag = format!("W/\"{}\"", Digest::of(&bytes).short());
     Ok(validated(&headers, &etag, || {
-        bytes_of(StatusCode::OK, CYCLONEDX, bytes.into())
+        bytes_of(StatusCode::OK, CYCLONEDX, bytes)
     }))
 }

@@ -7,15 +7,15 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
 use seatrial_core::{digest::Digest, vault::BlobKind};
-use seatrial_pipeline::service::read;
 
 use crate::{
-    answer::validated,
+    answer::{self, validated},
     caller::Caller,
     edge::Exact,
     params::JobPath,
-    problem::{Problem, ProblemDocument, absent},
+    problem::{Problem, ProblemDocument},
     state::AppState,
 };
 
@@ -53,13 +53,8 @@ pub(crate) async fn result(
     JobPath(id): JobPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let service = state.service();
-    let record = read::record(service, caller.scope(), id)
-        .await
-        .map_err(|why| absent("job", why))?;
-    let bytes = read::product(service, &record, BlobKind::Result)
-        .await
-        .map_err(|why| absent("result", why))?;
+    let record = answer::seen(&state, &caller, id).await?;
+    let bytes = answer::product(&state, &record, BlobKind::Result, "result").await?;
     Ok(exact(&headers, HeaderValue::from_static("application/json"), bytes))
 }
 
@@ -67,7 +62,7 @@ pub(crate) async fn result(
 ///
 /// `Content-Digest` is about what this very answer holds, so an answer without the bytes has none;
 /// `Repr-Digest` is about the bytes, wherever they are.
-pub(super) fn exact(headers: &HeaderMap, kind: HeaderValue, bytes: Vec<u8>) -> Response {
+pub(super) fn exact(headers: &HeaderMap, kind: HeaderValue, bytes: Bytes) -> Response {
     let digest = Digest::of(&bytes);
     let binary = BASE64_STANDARD.encode(digest.as_bytes());
     let value = HeaderValue::from_str(&format!("sha-256=:{binary}:")).ok();

@@ -1,4 +1,4 @@
-//! A socket that does not wait for ever for a peer that takes nothing, and that closes politely.
+//! A socket that does not wait for ever for a peer that takes nothing or next to nothing, and that closes politely.
 //!
 //! An answer that refuses a large body is sent before the body was read. A socket that is closed with bytes
 //! unread resets the connection, and the peer never sees why it was refused. So what comes after the last
@@ -21,11 +21,17 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Most bytes that are thrown away then.
 const LINGER_BYTES: usize = 16 << 20;
 
-/// A stream whose writes fail when its peer takes nothing for so long.
+/// Bytes that win back a second of patience: a peer that takes fewer in each second of ours is given up in the end,
+/// or a few bytes now and then would keep an answer of megabytes in memory for a day.
+const PACE: f64 = 16.0 * 1024.0;
+
+/// A stream whose writes fail when its peer lets it wait for longer than it has patience. What the peer takes wins
+/// patience back, up to what it was in the beginning.
 pub(super) struct Patient<S> {
     stream: S,
     patience: Duration,
-    stalled: Option<Pin<Box<Sleep>>>,
+    left: Duration,
+    stalled: Option<(Instant, Pin<Box<Sleep>>)>,
     lingering: Option<Lingering>,
 }
 
@@ -40,21 +46,35 @@ impl<S> Patient<S> {
         Self {
             stream,
             patience,
+            left: patience,
             stalled: None,
             lingering: None,
         }
     }
 
-    /// Passes on what a write said; a write that waits too long becomes an error.
-    fn judge<T>(&mut self, said: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        if said.is_ready() {
-            self.stalled = None;
-            return said;
+    /// Passes on what a write said; `taken` counts the bytes in it. A write that waits too long becomes an error.
+    fn judge<T>(
+        &mut self,
+        said: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+        taken: impl FnOnce(&T) -> usize,
+    ) -> Poll<io::Result<T>> {
+        if let Poll::Ready(said) = said {
+            if let Some((since, _)) = self.stalled.take() {
+                self.left = self.left.saturating_sub(since.elapsed());
+            }
+            let bytes = said.as_ref().map_or(0, taken);
+            let won = Duration::from_secs_f64(bytes as f64 / PACE);
+            self.left = self.patience.min(self.left + won);
+            return Poll::Ready(said);
         }
-        let patience = self.patience;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
+        let left = self.left;
+        let (_, stalled) = self
+            .stalled
+            .get_or_insert_with(|| (Instant::now(), Box::pin(sleep(left))));
         ready!(stalled.as_mut().poll(context));
-        stalled.as_mut().reset(Instant::now() + patience);
+        self.stalled = None;
+        self.left = Duration::ZERO;
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes nothing")))
     }
 }
@@ -68,18 +88,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let said = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.judge(said, context)
+        self.judge(said, context, |taken| *taken)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let said = Pin::new(&mut self.stream).poll_flush(context);
-        self.judge(said, context)
+        self.judge(said, context, |()| 0)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingering.is_none() {
             let said = Pin::new(&mut self.stream).poll_shutdown(context);
-            ready!(self.judge(said, context))?;
+            ready!(self.judge(said, context, |()| 0))?;
             self.lingering = Some(Lingering {
                 over: Box::pin(sleep(LINGER)),
                 left: LINGER_BYTES,
@@ -112,7 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let said = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
-        self.judge(said, context)
+        self.judge(said, context, |taken| *taken)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -135,17 +155,35 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_peer_that_takes_something_is_waited_for() {
-        let (ours, mut theirs) = tokio::io::duplex(8);
+    async fn a_slow_peer_that_takes_its_share_is_waited_for() {
+        let (ours, mut theirs) = tokio::io::duplex(64 << 10);
         let mut patient = Patient::new(ours, Duration::from_secs(30));
         let reader = tokio::spawn(async move {
             let mut taken = 0;
-            while taken < 100 {
-                tokio::time::sleep(Duration::from_secs(20)).await;
-                taken += theirs.read(&mut [0; 8]).await.unwrap();
+            while taken < 4 << 20 {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                let mut into = vec![0; 64 << 10];
+                taken += theirs.read(&mut into).await.unwrap();
             }
         });
-        patient.write_all(&[0; 100]).await.unwrap();
+        patient.write_all(&vec![0; 4 << 20]).await.unwrap();
+        reader.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_a_few_bytes_now_and_then_is_given_up() {
+        let (ours, mut theirs) = tokio::io::duplex(8);
+        let mut patient = Patient::new(ours, Duration::from_secs(30));
+        let begun = Instant::now();
+        let reader = tokio::spawn(async move {
+            while theirs.read(&mut [0; 8]).await.is_ok_and(|taken| taken > 0) {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+            }
+        });
+        let error = patient.write_all(&[0; 100]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        drop(patient);
         reader.await.unwrap();
     }
 

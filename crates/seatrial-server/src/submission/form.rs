@@ -60,7 +60,8 @@ pub(super) async fn read(state: &AppState, headers: &HeaderMap, body: Body) -> R
     asked.submission.inputs = parts.inputs;
     if let Some(tar) = parts.context {
         let max = limits.context_bytes;
-        // Tens of megabytes are checked and copied.
+        // Tens of megabytes are checked and copied: what that takes is held as long as the body.
+        meter.take_copies(tar.len())?;
         let rewritten = tokio::task::spawn_blocking(move || context::rewrite(&tar, max)).await;
         asked.submission.context_tar = match rewritten {
             Ok(Ok(tar)) => tar.into(),

@@ -190,7 +190,7 @@ pub struct Readiness {
 /// One thing that was looked at.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Check {
-    /// `ledger`, `vault`, `workers`.
+    /// `ledger`, `vault`, `workers`, `process`.
     pub name: String,
     /// It is as it should be.
     pub ok: bool,

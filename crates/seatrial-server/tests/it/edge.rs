@@ -5,7 +5,7 @@ use axum::{
 use seatrial_server::{AppState, ServerConfig};
 use serde_json::json;
 
-use crate::support::{DOCKERFILE, House, request, with};
+use crate::support::{Answer, DOCKERFILE, House, request, with};
 
 #[tokio::test]
 async fn every_answer_has_a_correlation_id() {
@@ -127,7 +127,7 @@ async fn nothing_is_stored_sniffed_or_framed() {
 async fn pages_of_other_origins_change_nothing() {
     let house = House::new();
     let body = json!({"dockerfile": DOCKERFILE});
-    for origin in ["https://evil.example", "null", "http://here.evil.example", "x"] {
+    for origin in ["https://evil.example", "null", "http://localhost.evil.example", "x"] {
         let answer = house.post_json("/v1/jobs", &[("origin", origin)], &body).await;
         assert_eq!(
             (answer.status.as_u16(), answer.problem().as_str()),
@@ -137,7 +137,9 @@ async fn pages_of_other_origins_change_nothing() {
         assert_eq!(answer.header("access-control-allow-origin"), "");
     }
     // Our own page.
-    let own = house.post_json("/v1/jobs", &[("origin", "http://here")], &body).await;
+    let own = house
+        .post_json("/v1/jobs", &[("origin", "http://localhost")], &body)
+        .await;
     assert_eq!(own.status, StatusCode::ACCEPTED);
 }
 
@@ -218,4 +220,55 @@ async fn bodies_share_a_bounded_memory_and_give_it_back() {
         let answer = house.post_bytes("/v1/jobs", "text/x-dockerfile", &[], text).await;
         assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
     }
+}
+
+async fn asked_as(house: &House, host: &str, path: &str) -> Answer {
+    let request = axum::http::Request::builder().uri(path).header("host", host);
+    house.call(request.body(Body::empty()).unwrap()).await
+}
+
+#[tokio::test]
+async fn a_page_that_rebinds_its_name_to_this_host_reaches_nothing() {
+    let house = House::new();
+    for ours in ["127.0.0.1:8080", "localhost", "LocalHost:1", "[::1]:8080", "127.0.0.1"] {
+        assert_eq!(
+            asked_as(&house, ours, "/v1/jobs").await.status,
+            StatusCode::OK,
+            "{ours}"
+        );
+    }
+    for path in ["/v1/jobs", "/metrics", "/v1/jobs/x/result"] {
+        let answer = asked_as(&house, "evil.example:8080", path).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.problem().as_str()),
+            (421, "host_refused")
+        );
+    }
+    // A second name beside ours is no way in.
+    let twice = house.get_with("/v1/jobs", &[("host", "evil.example")]).await;
+    assert_eq!(twice.problem(), "host_refused");
+}
+
+#[tokio::test]
+async fn the_operator_says_under_which_names_the_api_is_known() {
+    let config = ServerConfig {
+        hosts: vec!["api.example.org".into()],
+        ..ServerConfig::default()
+    };
+    let house = House::with(config, |_, _| {});
+    assert_eq!(
+        asked_as(&house, "API.example.org:443", "/v1/jobs").await.status,
+        StatusCode::OK
+    );
+    assert_eq!(
+        asked_as(&house, "localhost", "/v1/jobs").await.problem(),
+        "host_refused"
+    );
+    let public = ServerConfig {
+        listen: "0.0.0.0:80".parse().unwrap(),
+        ..ServerConfig::default()
+    };
+    // A server in front writes the name that it was asked by.
+    let house = House::with(public, |_, _| {});
+    assert_eq!(asked_as(&house, "any.example", "/v1/jobs").await.status, StatusCode::OK);
 }

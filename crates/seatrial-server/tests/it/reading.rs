@@ -1,6 +1,9 @@
 use std::collections::BTreeMap;
 
-use axum::http::{Method, StatusCode};
+use axum::{
+    body::Body,
+    http::{Method, StatusCode},
+};
 use seatrial_core::{
     digest::Digest,
     finding::Severity,
@@ -9,7 +12,9 @@ use seatrial_core::{
     vault::BlobKind,
     view::{AnalysisView, ArtifactView, Report, ScanView, WaivedView},
 };
+use seatrial_server::ServerConfig;
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 use crate::support::{DOCKERFILE, House, request};
 
@@ -147,6 +152,33 @@ async fn artifacts_are_handed_out_as_files_and_never_shown() {
             "{bad}"
         );
     }
+}
+
+#[tokio::test]
+async fn answers_that_nobody_takes_do_not_fill_the_memory() {
+    let config = ServerConfig {
+        max_answer_memory_mib: 1,
+        ..ServerConfig::default()
+    };
+    let house = House::with(config, |_, _| {});
+    let path = house.submit().await;
+    let hand = house.claim().await;
+    let result = format!("\"{}\"", "x".repeat(400 << 10)).into_bytes();
+    hand.settle(succeeded(), &Report::default(), &[(BlobKind::Result, &result)])
+        .await;
+    let ask = || {
+        let request = request(Method::GET, &format!("{path}/result"))
+            .body(Body::empty())
+            .unwrap();
+        house.router.clone().oneshot(request)
+    };
+    let untaken = ask().await.unwrap();
+    assert_eq!(untaken.status(), StatusCode::OK);
+    let refused = house.get(&format!("{path}/result")).await;
+    assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (503, "busy"));
+    assert!(!refused.header("retry-after").is_empty());
+    drop(untaken);
+    assert_eq!(house.get(&format!("{path}/result")).await.body.len(), result.len());
 }
 
 fn scanned() -> ScanView {

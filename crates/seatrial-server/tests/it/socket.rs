@@ -67,7 +67,7 @@ impl Server {
 async fn a_connection_serves_many_requests_and_closes_when_idle() {
     let server = start(|config| config.head_time = SHORT).await;
     let begun = Instant::now();
-    let one = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let one = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let answer = server.talk(&one.repeat(3)).await;
     assert_eq!(answer.matches("200 OK").count(), 3, "{answer}");
     assert!(begun.elapsed() < LONG / 2);
@@ -88,8 +88,9 @@ async fn a_body_that_trickles_is_given_up() {
         "application/json",
         "multipart/form-data; boundary=b",
     ] {
-        let head =
-            format!("POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n\r\nFROM");
+        let head = format!(
+            "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n\r\nFROM"
+        );
         let answer = server.talk(&head).await;
         assert!(
             answer.starts_with("HTTP/1.1 408") && answer.contains("body_too_slow"),
@@ -103,7 +104,7 @@ async fn a_body_that_trickles_is_given_up() {
 async fn a_body_that_says_that_it_is_too_large_is_refused_unread() {
     let server = start(|_| {}).await;
     let answer = server
-        .talk("POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: text/x-dockerfile\r\nContent-Length: 99999999999\r\n\r\nx")
+        .talk("POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/x-dockerfile\r\nContent-Length: 99999999999\r\n\r\nx")
         .await;
     assert!(
         answer.starts_with("HTTP/1.1 413") && answer.contains("too_large"),
@@ -116,8 +117,7 @@ async fn a_caller_that_sends_on_still_sees_why_it_was_refused() {
     let server = start(|_| {}).await;
     for _ in 0..5 {
         let mut socket = server.connect().await;
-        let head =
-            "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: text/x-dockerfile\r\nContent-Length: 8000000\r\n\r\n";
+        let head = "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/x-dockerfile\r\nContent-Length: 8000000\r\n\r\n";
         socket.write_all(head.as_bytes()).await.unwrap();
         socket.write_all(&vec![b'#'; 8_000_000]).await.unwrap();
         let mut answer = Vec::new();
@@ -136,7 +136,7 @@ async fn further_connections_wait_for_a_place() {
     let holder = server.connect().await;
     let mut second = server.connect().await;
     second
-        .write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         .await
         .unwrap();
     let mut answer = Vec::new();
@@ -154,7 +154,7 @@ async fn a_reader_that_takes_nothing_loses_its_connection() {
     let server = start(|config| config.write_time = SHORT).await;
     let mut socket = server.connect().await;
     // More answers than the system's buffers hold, and nobody reads them.
-    let one = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".repeat(20);
+    let one = "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(20);
     let until = Instant::now() + LONG;
     let mut cut = false;
     while Instant::now() < until && !cut {
@@ -172,14 +172,14 @@ async fn a_process_that_goes_ends_streams_and_takes_nothing_more() {
     let path = server.house.submit().await;
     let mut events = server.connect().await;
     events
-        .write_all(format!("GET {path}/events HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())
+        .write_all(format!("GET {path}/events HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())
         .await
         .unwrap();
     let mut seen = vec![0; 4096];
     let read = timeout(LONG, events.read(&mut seen)).await.unwrap().unwrap();
     assert!(read > 0);
     let mut idle = server.connect().await;
-    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .await
         .unwrap();
     assert!(timeout(LONG, idle.read(&mut seen)).await.unwrap().unwrap() > 0);

@@ -245,3 +245,12 @@ async fn a_worker_in_earnest_is_followed_too() {
     let _worker = house.worker("ann");
     assert_eq!(stream.rest().await, "STEP 1\nbuilding\n");
 }
+
+#[tokio::test]
+async fn a_number_that_was_not_given_yet_still_ends_with_the_job() {
+    let house = House::new();
+    let path = house.submit().await;
+    let stream = Stream::open(&house, &format!("{path}/events?after=9000000000000000000"), &[]).await;
+    house.post(&format!("{path}/cancel")).await;
+    assert!(stream.rest().await.contains("event: settled"));
+}

@@ -306,7 +306,10 @@ impl Hand<'_> {
 }
 
 pub(crate) fn request(method: Method, path: &str) -> axum::http::request::Builder {
-    Request::builder().method(method).uri(path).header(header::HOST, "here")
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, "localhost")
 }
 
 pub(crate) fn with(

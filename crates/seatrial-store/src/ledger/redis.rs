@@ -213,6 +213,29 @@ impl RedisLedger {
         Ok((taken.map(|(put, _)| put.record).collect(), count))
     }
 
+    /// The jobs that a set names. What is no job's id is removed from it: nothing of ours writes such a thing, and
+    /// left in front it would keep all the others from being seen.
+    async fn ids(&self, set: &str, names: Vec<String>) -> Vec<JobId> {
+        let mut ids = Vec::with_capacity(names.len());
+        let mut spoilt = Vec::new();
+        for name in names {
+            match name.parse() {
+                Ok(id) => ids.push(id),
+                Err(_) => spoilt.push(name),
+            }
+        }
+        if !spoilt.is_empty() {
+            tracing::error!(set, entries = spoilt.len(), "entries that are no job's id are removed");
+            let mut pipe = Pipeline::new();
+            pipe.cmd("ZREM").arg(self.keys.name(set)).arg(&spoilt);
+            let removed: Result<(u64,), LedgerError> = self.link.pipe("remove spoilt entries", &pipe).await;
+            if let Err(error) = removed {
+                tracing::warn!(error = &error as &dyn std::error::Error, "spoilt entries stay");
+            }
+        }
+        ids
+    }
+
     /// Keeps a job that cannot be read from being picked again soon.
     async fn shelve(&self, id: &str, now: i64) -> Result<(), LedgerError> {
         let until = now.saturating_add(i64::try_from(SHELVED.as_micros()).unwrap_or(i64::MAX));
@@ -370,7 +393,8 @@ impl Ledger for RedisLedger {
         let call = Call::new(&scripts::OVERDUE, &self.keys)
             .arg(limit.min(MOST))
             .arg(SCHEMA);
-        ids(self.link.call("name overdue jobs", &call).await?)
+        let names = self.link.call("name overdue jobs", &call).await?;
+        Ok(self.ids("due", names).await)
     }
 
     async fn news(&self, id: JobId, after: u64, limit: usize) -> Result<Vec<News>, LedgerError> {
@@ -454,7 +478,7 @@ impl Ledger for RedisLedger {
             .arg(0)
             .arg(limit.min(MOST));
         let (names,): (Vec<String>,) = self.link.pipe("name old jobs", &pipe).await?;
-        ids(names)
+        Ok(self.ids("settled", names).await)
     }
 
     fn durability(&self) -> Durability {
@@ -523,13 +547,6 @@ fn record_of(what: &str, text: &str) -> Result<JobRecord, LedgerError> {
             _ => Err(broken(what, error)),
         },
     }
-}
-
-fn ids(names: Vec<String>) -> Result<Vec<JobId>, LedgerError> {
-    names
-        .iter()
-        .map(|name| name.parse().map_err(|error| broken("a list of jobs", error)))
-        .collect()
 }
 
 fn broken(what: &str, source: impl std::error::Error + Send + Sync + 'static) -> LedgerError {

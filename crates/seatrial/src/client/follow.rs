@@ -23,6 +23,8 @@ use crate::show::news::words;
 
 /// Longest line that is told in one piece, in bytes.
 const MAX_LINE: usize = 1000;
+/// Longest piece, in bytes: a stage keeps no more than a few MiB in all.
+const MAX_PIECE: u64 = 16 << 20;
 /// Pieces of output that are fetched for one event: a server may cut what it gives.
 const MAX_PIECES: usize = 64;
 
@@ -175,6 +177,9 @@ async fn piece(
         .map_err(|error| Failure::unreachable(&client.server(), &error))?
     {
         output.offset += bytes.len() as u64;
+        if output.offset - before > MAX_PIECE {
+            return Err(client.foreign("its piece of output does not end"));
+        }
         split(stage, &bytes, &mut output.line, out);
     }
     Ok(output.offset > before && !complete)

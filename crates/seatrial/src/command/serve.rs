@@ -15,7 +15,7 @@ use seatrial_pipeline::service::{
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
 };
 
 use crate::{
@@ -35,7 +35,7 @@ pub(crate) async fn serve(config: &Config, args: &ServeArgs) -> Result<u8> {
         .with_context(|| format!("cannot listen on {}", config.server.listen))?;
     let service = wiring::service(config, settings, Role::Api).await?;
     let (phase, asked) = phases()?;
-    let upkeep = keep_up(&service);
+    let _upkeep = keep_up(&service, Role::Api);
     let working = if args.no_worker {
         None
     } else {
@@ -65,7 +65,6 @@ pub(crate) async fn serve(config: &Config, args: &ServeArgs) -> Result<u8> {
     if let Some(working) = working {
         working.await.context("the worker broke")?;
     }
-    upkeep.abort();
     served.context("the server ended")?;
     Ok(0)
 }
@@ -75,16 +74,22 @@ pub(crate) async fn worker(config: &Config, args: &WorkerArgs) -> Result<u8> {
     let settings = wiring::settings(config, args.policy.as_deref(), args.fixture_db)?;
     let service = wiring::service(config, settings, Role::Worker).await?;
     let (_phase, asked) = phases()?;
-    let upkeep = keep_up(&service);
+    let _upkeep = keep_up(&service, Role::Worker);
     let working = work(config, &service, args, asked).await?;
     working.await.context("the worker broke")?;
-    upkeep.abort();
     Ok(0)
 }
 
-fn keep_up(service: &Service) -> JoinHandle<()> {
-    let service = service.clone();
-    tokio::spawn(async move { upkeep::run(&service).await })
+/// Reaps in every process, forgets in those of the API; ends when it is dropped.
+fn keep_up(service: &Service, role: Role) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let reaping = service.clone();
+    tasks.spawn(async move { upkeep::reap_always(&reaping).await });
+    if role == Role::Api {
+        let forgetting = service.clone();
+        tasks.spawn(async move { upkeep::forget_always(&forgetting).await });
+    }
+    tasks
 }
 
 /// Starts a worker's loop.

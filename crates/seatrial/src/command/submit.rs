@@ -103,8 +103,9 @@ fn options(args: &SubmitArgs) -> Result<Value> {
         "result": args.result,
         "artifacts": args.artifacts || args.output.is_some(),
     });
-    if let Some(delay) = &args.delay {
-        options["delay"] = delay.as_str().into();
+    if let Some(delay) = args.delay {
+        // In the one form that is read the same everywhere.
+        options["delay"] = format!("{}s", delay.as_millis().div_ceil(1000)).into();
     }
     if let Some(webhook) = &args.webhook {
         options["webhook"] = webhook.as_str().into();

@@ -58,7 +58,7 @@ impl Serialize for SecretUrl {
 pub(crate) struct LedgerAt {
     /// `sqlite:/path/to/ledger.db`, `redis://…` or `rediss://…`; a file in `data_dir` when empty.
     pub(crate) url: Option<SecretUrl>,
-    /// Use a Redis that may forget acknowledged jobs. Shown in `/v1/version`.
+    /// Use a Redis, as ledger or as vault, that may forget what it acknowledged. `/v1/version` shows `durable: false`.
     pub(crate) allow_loss: bool,
     /// Certificate of the authority that vouches for Redis; the system's when empty.
     pub(crate) tls_ca: Option<PathBuf>,
@@ -75,6 +75,8 @@ pub(crate) struct VaultAt {
     pub(crate) keys: Option<PathBuf>,
     /// Certificate of the authority that vouches for Redis; the system's when empty.
     pub(crate) tls_ca: Option<PathBuf>,
+    /// The folder in `data_dir` is enough for a ledger in Redis too: all processes run on this host.
+    pub(crate) this_host_only: bool,
     /// How long bytes are kept after their job's end.
     pub(crate) keep: Keep,
 }
@@ -235,6 +237,13 @@ pub(super) fn validate(config: &Config) -> Result<()> {
     if config.vault.url.is_some() && config.vault.keys.is_none() {
         bail!(
             "vault.keys is empty: a vault in Redis needs a key ring that all processes have; `seatrial keys new FILE` makes one"
+        );
+    }
+    let shared = matches!(&config.ledger.url, Some(url) if url.scheme() != "sqlite");
+    if shared && config.vault.url.is_none() && !config.vault.this_host_only {
+        bail!(
+            "ledger.url is shared and vault.url is empty: a worker on another host would not find the bytes. Set vault.url \
+             and vault.keys; or, when all processes run on this host with this data_dir, vault.this_host_only = true"
         );
     }
     if config.vault.url.is_some() && config.vault.url == config.ledger.url {

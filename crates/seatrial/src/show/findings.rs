@@ -48,7 +48,7 @@ pub(crate) fn line(path: &str, finding: &Finding) -> String {
         finding.line,
         finding.column,
         finding.level,
-        finding.rule,
+        escape_untrusted(&finding.rule),
         message(&finding.message)
     )
 }
@@ -76,6 +76,8 @@ fn one(path: &str, text: &[u8], finding: &Finding) -> String {
         Level::Info => Style::INFO,
     };
     let excerpt = excerpt(text, finding);
+    // A finding may come from a server.
+    let rule = escape_untrusted(&finding.rule);
     let place = Origin::path(path).line(finding.line).char_column(finding.column);
     let source = Snippet::source(excerpt.shown)
         .line_start(finding.line)
@@ -83,7 +85,7 @@ fn one(path: &str, text: &[u8], finding: &Finding) -> String {
         .annotation(AnnotationKind::Primary.span(excerpt.start..excerpt.end));
     let group: Group<'_> = style
         .primary_title(message(&finding.message))
-        .id(&*finding.rule)
+        .id(&rule)
         .element(place)
         .element(source)
         .element(Style::HELP.message(message(&finding.remedy)));

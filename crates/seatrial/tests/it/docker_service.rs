@@ -62,10 +62,18 @@ fn docker_one_process_runs_a_trial_and_a_cancel_ends_one_within_three_seconds() 
     assert!((200..300).contains(&status), "{status}");
     let job = house.ended(&base, &endless, Duration::from_secs(30));
     assert_eq!(job["state"], "cancelled");
-    eprintln!("cancelled after {:?}", asked.elapsed());
+    // The promise: within 3 s.
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
     serve.signal("TERM");
     assert_eq!(serve.end(Duration::from_secs(60)), Some(0), "{}", serve.lines());
     assert_clean("a trial and a cancel through the service");
+}
+
+/// Jobs that a worker holds.
+fn running(house: &House, base: &str) -> Vec<Value> {
+    let (_, text) = house.get(&format!("{base}/v1/jobs?state=running&limit=100"));
+    let page: Value = serde_json::from_str(&text).unwrap_or_default();
+    page["jobs"].as_array().cloned().unwrap_or_default()
 }
 
 #[test]
@@ -79,6 +87,7 @@ fn docker_a_crowd_on_redis_and_rabbitmq_survives_killed_workers_and_a_restarted_
     });
     let mut house = House::new();
     house.set("SEATRIAL__LEDGER__URL", &redis.url());
+    house.set("SEATRIAL__VAULT__THIS_HOST_ONLY", "true");
     house.set("SEATRIAL__DISPATCH__URL", &rabbit.url());
     house.set("SEATRIAL__WORKER__SLOTS", "2");
     let apis: Vec<_> = ["api-1", "api-2"]
@@ -115,25 +124,24 @@ fn docker_a_crowd_on_redis_and_rabbitmq_survives_killed_workers_and_a_restarted_
         clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
     assert_eq!(expected.len(), 100);
 
-    // A worker is killed in each stage that one is seen in, and the ledger once.
-    for (number, stage) in ["build", "scan", "run"].into_iter().enumerate() {
-        let until_seen = Instant::now() + Duration::from_secs(30);
-        while Instant::now() < until_seen {
-            let (_, text) = house.get(&format!("{}/v1/jobs?state=running&limit=100", bases[0]));
-            let page: Value = serde_json::from_str(&text).unwrap_or_default();
-            let in_stage = page["jobs"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .any(|job| job["stage"] == stage);
-            if in_stage {
-                break;
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        workers[number].kill();
-        workers[number] = house.worker(&format!("worker-{}-again", number + 1));
+    // In each of these stages the worker that is in it is killed, and the ledger once.
+    for stage in ["build", "scan", "run"] {
+        let mut name = String::new();
+        until(&format!("a job is in {stage}"), Duration::from_secs(60), || {
+            let running = running(&house, &bases[0]);
+            let job = running.iter().find(|job| job["stage"] == stage);
+            name = job
+                .and_then(|job| job["worker"].as_str())
+                .unwrap_or_default()
+                .to_owned();
+            !name.is_empty()
+        });
+        let victim = workers.iter().position(|worker| worker.lines().contains(&name));
+        let victim = victim.unwrap_or_else(|| panic!("{name} is none of ours"));
+        workers[victim].kill();
+        workers[victim] = house.worker(&format!("worker-instead-in-{stage}"));
     }
+    assert!(!running(&house, &bases[0]).is_empty(), "the ledger goes while jobs run");
     redis.kill();
     runtime.block_on(redis.start_again()).unwrap();
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::house::{House, any_file_holds, until};
+use crate::house::{House, any_file_holds};
 
 const TEXT: &str = "FROM debian:bookworm-slim\nRUN echo unmistakable-marker\nCMD [\"true\"]\n";
 
@@ -50,12 +50,18 @@ fn sigterm_ends_the_process_in_order_while_a_stream_is_open() {
     let (mut serve, base) = house.serve("serve", &["--no-worker"]);
     let id = house.submit(&base, TEXT);
     let events = format!("{base}/v1/jobs/{id}/events");
-    let reader = std::thread::spawn(move || reqwest::blocking::get(events).and_then(|answer| answer.text()));
-    until("the stream is open", Duration::from_secs(10), || {
-        serve.lines().contains("/events") || !reader.is_finished()
+    let (open, opened) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        let answer = reqwest::blocking::get(events).unwrap();
+        open.send(()).unwrap();
+        answer.text().unwrap()
     });
+    opened.recv_timeout(Duration::from_secs(10)).unwrap();
     serve.signal("TERM");
     assert_eq!(serve.end(Duration::from_secs(20)), Some(0), "{}", serve.lines());
+    // Whole events, then an orderly end.
+    let told = reader.join().unwrap();
+    assert!(told.contains("event: queued") && told.ends_with("\n\n"), "{told}");
 }
 
 #[test]

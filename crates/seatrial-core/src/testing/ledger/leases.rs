@@ -31,6 +31,7 @@ fn fault(held: &JobRecord, budget: u32, after: Duration) -> Move {
         budget,
         after,
         blobs: BTreeMap::new(),
+        logs: BTreeMap::new(),
     }
 }
 

@@ -34,8 +34,12 @@ const PART: usize = 32 << 10;
 #[derive(Default)]
 pub(super) struct Recorder {
     waiting: Mutex<Vec<NewsBody>>,
+    /// Output in the vault of which the ledger does not know yet.
+    untold: Mutex<BTreeMap<Stage, LogRef>>,
     /// Something worth writing at once.
     urgent: Notify,
+    /// The try is over.
+    over: Notify,
 }
 
 impl Watch for Recorder {
@@ -69,29 +73,42 @@ impl Recorder {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes until it is dropped. A refusal is not looked at: the lease's own beat notices it.
+    fn untold(&self) -> MutexGuard<'_, BTreeMap<Stage, LogRef>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing more comes: [`Recorder::write`] returns after what it is at.
+    pub(super) fn end(&self) {
+        self.over.notify_one();
+    }
+
+    /// Writes until the end. A refusal is not looked at: the lease's own beat notices it.
     pub(super) async fn write(&self, service: &Service, record: &JobRecord, case: &Case) {
         let mut output = Output::default();
         loop {
-            let _ = tokio::time::timeout(PACE * 5, self.urgent.notified()).await;
-            tokio::time::sleep(PACE).await;
-            let logs = match output.put(service, record, case).await {
-                Ok(logs) => logs,
-                Err(error) => {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "output was not put into the vault; tried again"
-                    );
-                    BTreeMap::new()
-                }
+            let pause = async {
+                let _ = tokio::time::timeout(PACE * 5, self.urgent.notified()).await;
+                tokio::time::sleep(PACE).await;
             };
-            self.flush(service, record, logs).await;
+            tokio::select! {
+                biased;
+                () = self.over.notified() => return,
+                () = pause => {}
+            }
+            if let Err(error) = output.put(service, record, case, self).await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "output was not put into the vault; tried again"
+                );
+            }
+            self.flush(service, record).await;
         }
     }
 
-    /// Writes what waits; what could not be written waits on.
-    pub(super) async fn flush(&self, service: &Service, record: &JobRecord, logs: BTreeMap<Stage, LogRef>) {
-        let bodies = std::mem::take(&mut *self.lock());
+    /// Writes what waits; what could not be written waits on, also when this is dropped half way.
+    pub(super) async fn flush(&self, service: &Service, record: &JobRecord) {
+        let bodies = self.lock().clone();
+        let logs = self.untold().clone();
         if bodies.is_empty() && logs.is_empty() {
             return;
         }
@@ -103,16 +120,18 @@ impl Recorder {
         let tell = Move::Tell {
             token: record.token,
             news,
-            logs,
+            logs: logs.clone(),
         };
-        if let Err(error) = service.ledger.apply(record.id, tell).await {
-            tracing::warn!(
+        match service.ledger.apply(record.id, tell).await {
+            // News are only ever added behind these.
+            Ok(_) => {
+                self.lock().drain(..bodies.len());
+                self.untold().retain(|stage, log| logs.get(stage) != Some(log));
+            }
+            Err(error) => tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "news were not written; tried again"
-            );
-            let mut waiting = self.lock();
-            let since = std::mem::replace(&mut *waiting, bodies);
-            waiting.extend(since);
+            ),
         }
     }
 }
@@ -146,20 +165,20 @@ struct Put {
 }
 
 impl Output {
-    /// Puts what is new, and returns the logs that have changed.
+    /// Puts what is new; the recorder tells of it.
     async fn put(
         &mut self,
         service: &Service,
         record: &JobRecord,
         case: &Case,
-    ) -> Result<BTreeMap<Stage, LogRef>, VaultError> {
+        recorder: &Recorder,
+    ) -> Result<(), VaultError> {
         let logs: Vec<(Stage, Arc<BoundedLog>)> = case
             .evidence()
             .logs
             .iter()
             .map(|(stage, log)| (*stage, log.clone()))
             .collect();
-        let mut changed = BTreeMap::new();
         for (stage, log) in logs {
             let known = self.stages.entry(stage).or_default();
             let fresh = log.head_after(known.bytes);
@@ -174,9 +193,9 @@ impl Output {
             known.last = Some(Instant::now());
             known.log.parts.push(part);
             known.log.total = log.total();
-            changed.insert(stage, known.log.clone());
+            recorder.untold().insert(stage, known.log.clone());
         }
-        Ok(changed)
+        Ok(())
     }
 }
 

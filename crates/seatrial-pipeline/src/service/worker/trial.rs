@@ -9,19 +9,20 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use seatrial_core::{
-    id::JobId,
     job::{Blame, Outcome, Reason},
     record::{JobRecord, LogRef, Move, Refusal},
-    vault::{BlobKind, BlobRef},
+    vault::{BlobKind, BlobRef, VaultError},
 };
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
 };
+use tracing::Instrument as _;
 
 use super::{
     Phase, Service, WorkerSettings,
     executor::Executor,
+    look,
     recorder::{Recorder, whole_output},
 };
 use crate::{
@@ -39,6 +40,12 @@ const TIDY: Duration = Duration::from_secs(10);
 const OFFER: Duration = Duration::from_secs(10 * 60);
 /// Between two beats at most: a wish for the job's end is seen with the next one.
 const BEAT: Duration = Duration::from_secs(1);
+/// Longest wait for the last news of a try that is over.
+const LAST_NEWS: Duration = Duration::from_secs(2);
+/// Failures that a job may have while the workers that tried it turn out to be unfit, or cannot reach or read
+/// the vault: with back-off, more than three minutes in which a fit worker can take it. Not without end: the job
+/// may be what breaks them.
+const UNFIT_BUDGET: u32 = 8;
 
 /// A claimed job and what it needs.
 pub(super) struct Trial {
@@ -51,10 +58,21 @@ pub(super) struct Trial {
     pub(super) phase: watch::Receiver<Phase>,
 }
 
-/// How a try ended.
-enum End {
+/// How a worker and a job parted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Parting {
+    /// In order.
+    Well,
+    /// A fault of ours ended the try: the worker may be the cause of it, and must not take the next job at once.
+    Fault,
+}
+
+/// How a piece of work on a held job ended.
+enum End<T> {
     /// By itself.
-    Done(Result<(), Stop>),
+    Done(T),
+    /// A defect of ours.
+    Broke,
     /// Somebody asked for it.
     Cancelled,
     /// Its deadline is over.
@@ -65,8 +83,8 @@ enum End {
     Lost,
 }
 
-enum Turn {
-    Done(Result<(), Stop>),
+enum Turn<T> {
+    Done(T),
     Beat,
     Late,
     Phase,
@@ -74,35 +92,46 @@ enum Turn {
 
 impl Trial {
     /// Works on the job until it is settled, handed back or lost.
-    pub(super) async fn run(self) -> JobId {
-        let id = self.record.id;
+    pub(super) async fn run(self) -> Parting {
         tracing::info!(worker = %self.settings.name, losses = self.record.losses, failures = self.record.failures, "job claimed");
-        let case = match self.case().await {
-            Ok(case) => Arc::new(case),
-            Err(error) => {
-                self.give_up(&error).await;
-                return id;
-            }
+        let mut hold = Hold {
+            until: self.claimed + self.fence(),
+            deadline: self.claimed + self.left(),
+            hand_back_at: None,
+        };
+        let case = match self.hold(&mut hold, self.case()).await {
+            End::Done(Ok(case)) => Arc::new(case),
+            End::Done(Err(error)) => return self.give_up(&error).await,
+            End::Lost => return self.lost(),
+            End::HandBack => return self.hand_back().await,
+            End::Cancelled => return self.settle_unread(Outcome::cancelled()).await,
+            End::Broke => return self.settle_unread(broken()).await,
+            End::Late => return self.settle_unread(late()).await,
         };
         let recorder = Arc::new(Recorder::default());
-        let end = self.hold(&case, &recorder).await;
+        let mut writing = Abort(tokio::spawn({
+            let (service, record) = (self.service.clone(), self.record.clone());
+            let (case, recorder) = (case.clone(), recorder.clone());
+            async move { recorder.write(&service, &record, &case).await }
+        }));
+        let attempt = {
+            let (executor, case, watch) = (self.executor.clone(), case.clone(), recorder.clone());
+            let token = self.record.token;
+            async move { executor.attempt(&case, token, watch).await }
+        };
+        let end = self.hold(&mut hold, attempt).await;
         if !matches!(end, End::Done(Ok(()))) {
             self.executor.tidy(TIDY).await;
         }
+        recorder.end();
+        let _ = timeout(LAST_NEWS, &mut writing.0).await;
+        drop(writing);
         let outcome = match end {
-            End::Lost => {
-                tracing::warn!("the lease is lost; the try was ended and nothing of it is written");
-                return id;
-            }
-            End::HandBack => {
-                self.offer(Move::HandBack {
-                    token: self.record.token,
-                })
-                .await;
-                return id;
-            }
+            End::Lost => return self.lost(),
+            End::HandBack => return self.hand_back().await,
             End::Cancelled => Outcome::cancelled(),
             End::Late => late(),
+            End::Broke => broken(),
             End::Done(Ok(())) => succeeded(),
             End::Done(Err(Stop::Settled(outcome))) => *outcome,
             End::Done(Err(Stop::Host(fault))) => {
@@ -112,48 +141,70 @@ impl Trial {
                     transient = fault.is_transient(),
                     "a fault of ours ended the try"
                 );
-                if fault.is_transient() {
-                    self.write_end(&case, &recorder, outcome, true).await;
-                    return id;
-                }
-                outcome
+                let again = if fault.is_transient() {
+                    let unfit = look(&self.service, &*self.executor).await.unfit.is_some();
+                    Some(self.budget(unfit))
+                } else {
+                    None
+                };
+                self.write_end(&case, &recorder, outcome, again).await;
+                return Parting::Fault;
             }
         };
-        self.write_end(&case, &recorder, outcome, false).await;
-        id
+        self.write_end(&case, &recorder, outcome, None).await;
+        Parting::Well
     }
 
     /// Reads the submission back and judges it once more: this worker's policy counts too.
-    async fn case(&self) -> Result<Case, ServiceError> {
-        let submission = submit::load(&self.service, &self.record).await?;
-        let settings = (*self.service.settings).clone();
-        let admitted = admission::admit(&settings.policy, &submission.dockerfile, Timestamp::now());
-        Ok(Case::stored(&self.record, submission, admitted, settings))
+    fn case(&self) -> impl Future<Output = Result<Case, ServiceError>> + Send + 'static {
+        let (service, record) = (self.service.clone(), self.record.clone());
+        async move {
+            let submission = submit::load(&service, &record).await?;
+            let settings = (*service.settings).clone();
+            let admitted = admission::admit(&settings.policy, &submission.dockerfile, Timestamp::now());
+            Ok(Case::stored(&record, submission, admitted, settings))
+        }
     }
 
-    /// Runs the try as long as we hold the lease and nobody wants its end.
-    async fn hold(&self, case: &Arc<Case>, recorder: &Arc<Recorder>) -> End {
-        // In tasks of their own: a ledger that is slow to answer a beat does not stop the try.
-        let mut work = Abort(tokio::spawn({
-            let (executor, case, watch) = (self.executor.clone(), case.clone(), recorder.clone());
-            let token = self.record.token;
-            async move { executor.attempt(&case, token, watch).await }
-        }));
-        let _writing = Abort(tokio::spawn({
-            let (service, record, case, recorder) = (
-                self.service.clone(),
-                self.record.clone(),
-                case.clone(),
-                recorder.clone(),
-            );
-            async move { recorder.write(&service, &record, &case).await }
-        }));
-        let fence = self.settings.lease * 3 / 5;
-        let mut until = self.claimed + fence;
-        let deadline = sleep(self.left());
-        let mut deadline = std::pin::pin!(deadline);
+    /// Failures that the job may have.
+    fn budget(&self, unfit: bool) -> u32 {
+        let attempts = self.service.settings.attempts;
+        if unfit { attempts.max(UNFIT_BUDGET) } else { attempts }
+    }
+
+    fn lost(&self) -> Parting {
+        tracing::warn!("the lease is lost; the try was ended and nothing of it is written");
+        Parting::Well
+    }
+
+    async fn hand_back(&self) -> Parting {
+        let token = self.record.token;
+        self.offer(Move::HandBack { token }).await;
+        Parting::Well
+    }
+
+    /// Ends a job of which nothing was read: there is nothing to keep.
+    async fn settle_unread(&self, outcome: Outcome) -> Parting {
+        self.offer(Move::Settle {
+            token: self.record.token,
+            outcome: outcome.without_words(),
+            blobs: BTreeMap::new(),
+            logs: BTreeMap::new(),
+        })
+        .await;
+        Parting::Well
+    }
+
+    /// Without a beat for so long, a try is ended.
+    fn fence(&self) -> Duration {
+        self.settings.lease * 3 / 5
+    }
+
+    /// Does a piece of work as long as we hold the lease and nobody wants the job's end.
+    async fn hold<T: Send + 'static>(&self, hold: &mut Hold, work: impl Future<Output = T> + Send + 'static) -> End<T> {
+        // In a task of its own: a ledger that is slow to answer a beat does not stop the work.
+        let mut work = Abort(tokio::spawn(work.in_current_span()));
         let mut phase = self.phase.clone();
-        let mut hand_back_at = None;
         let mut pulse = interval(BEAT.min(self.settings.lease / 5));
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -161,10 +212,12 @@ impl Trial {
             match now {
                 Phase::Work => {}
                 Phase::Drain => {
-                    hand_back_at.get_or_insert_with(|| Instant::now() + self.settings.drain);
+                    hold.hand_back_at
+                        .get_or_insert_with(|| Instant::now() + self.settings.drain);
                 }
                 Phase::Leave => return work.end(End::HandBack).await,
             }
+            let hand_back_at = hold.hand_back_at;
             let drained = async {
                 match hand_back_at {
                     Some(at) => sleep_until(at).await,
@@ -173,9 +226,15 @@ impl Trial {
             };
             let turn = tokio::select! {
                 biased;
-                done = &mut work.0 => Turn::Done(done.unwrap_or_else(|error| Err(broken(&error).into()))),
+                done = &mut work.0 => match done {
+                    Ok(done) => Turn::Done(done),
+                    Err(error) => {
+                        tracing::error!(error = &error as &dyn std::error::Error, "the try broke");
+                        return End::Broke;
+                    }
+                },
                 _ = phase.changed() => Turn::Phase,
-                () = &mut deadline => Turn::Late,
+                () = sleep_until(hold.deadline) => Turn::Late,
                 () = drained => return work.end(End::HandBack).await,
                 _ = pulse.tick() => Turn::Beat,
             };
@@ -189,16 +248,19 @@ impl Trial {
                         token: self.record.token,
                         lease: self.settings.lease,
                     };
-                    let patience = until.saturating_duration_since(asked).max(Duration::from_millis(1));
+                    let patience = hold
+                        .until
+                        .saturating_duration_since(asked)
+                        .max(Duration::from_millis(1));
                     match timeout(patience, self.service.ledger.apply(self.record.id, renew)).await {
                         Ok(Ok(Ok(record))) if record.cancel => return work.end(End::Cancelled).await,
                         // Counted from the question: nobody may claim before the lease that it asked for.
-                        Ok(Ok(Ok(_))) => until = asked + fence,
+                        Ok(Ok(Ok(_))) => hold.until = asked + self.fence(),
                         Ok(Ok(Err(refusal))) => {
                             tracing::warn!(%refusal, "the lease was not renewed");
                             return work.end(End::Lost).await;
                         }
-                        _ if Instant::now() >= until => {
+                        _ if Instant::now() >= hold.until => {
                             tracing::warn!(
                                 "no beat for 3/5 of the lease: the try is ended before somebody else claims the job"
                             );
@@ -228,10 +290,11 @@ impl Trial {
             .unwrap_or_default()
     }
 
-    /// Puts everything into the vault, then ends the job or the try.
-    async fn write_end(&self, case: &Case, recorder: &Recorder, outcome: Outcome, again: bool) {
-        tracing::info!(state = %outcome.ending, reason = %outcome.reason, again, "try ended");
-        recorder.flush(&self.service, &self.record, BTreeMap::new()).await;
+    /// Puts everything into the vault, then ends the job; or the try alone, while the job's failures are fewer
+    /// than `again`.
+    async fn write_end(&self, case: &Case, recorder: &Recorder, outcome: Outcome, again: Option<u32>) {
+        tracing::info!(state = %outcome.ending, reason = %outcome.reason, again = again.is_some(), "try ended");
+        recorder.flush(&self.service, &self.record).await;
         let keep = self.keep(case, &outcome);
         let mut pulse = interval(BEAT.min(self.settings.lease / 5));
         let mut keep = std::pin::pin!(keep);
@@ -253,21 +316,21 @@ impl Trial {
         };
         let outcome = outcome.clone().without_words();
         let token = self.record.token;
-        self.offer(if again {
-            Move::Fault {
+        self.offer(match again {
+            Some(budget) => Move::Fault {
                 token,
                 outcome,
-                budget: self.service.settings.attempts,
+                budget,
                 after: self.back_off(),
                 blobs,
-            }
-        } else {
-            Move::Settle {
+                logs,
+            },
+            None => Move::Settle {
                 token,
                 outcome,
                 blobs,
                 logs,
-            }
+            },
         })
         .await;
     }
@@ -288,7 +351,9 @@ impl Trial {
         loop {
             match self.put_all(case, outcome).await {
                 Ok(kept) => return Some(kept),
-                Err(error) if error.is_transient() && Instant::now() < until => {
+                Err(error)
+                    if error.is_transient() && Instant::now() < until && *self.phase.borrow() != Phase::Leave =>
+                {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         "the end was not put into the vault; tried again"
@@ -381,8 +446,9 @@ impl Trial {
         }
     }
 
-    /// The submission cannot be read: tried again when the vault is away, else the job ends with it.
-    async fn give_up(&self, error: &ServiceError) {
+    /// The submission cannot be read. Bytes that were changed end the job; everything else may be this worker's
+    /// own fault (a vault that is away or another one, a ring without the key), so another one may try.
+    async fn give_up(&self, error: &ServiceError) -> Parting {
         tracing::error!(
             error = error as &dyn std::error::Error,
             "the submission cannot be read from the vault"
@@ -391,24 +457,47 @@ impl Trial {
         let outcome = Outcome::errored(Reason::VaultFailed, sentence(error))
             .with_remedy("The operator looks at the vault and its key ring; submit the job again.");
         let token = self.record.token;
-        self.offer(if error.is_transient() {
-            Move::Fault {
-                token,
-                outcome,
-                budget: self.service.settings.attempts.max(3),
-                after: self.back_off(),
-                blobs: BTreeMap::new(),
-            }
-        } else {
+        let (blobs, logs) = (BTreeMap::new(), BTreeMap::new());
+        let hopeless = matches!(
+            error,
+            ServiceError::Document(_) | ServiceError::Vault(VaultError::Tampered { .. })
+        );
+        self.offer(if hopeless {
             Move::Settle {
                 token,
                 outcome,
-                blobs: BTreeMap::new(),
-                logs: BTreeMap::new(),
+                blobs,
+                logs,
+            }
+        } else {
+            Move::Fault {
+                token,
+                outcome,
+                budget: self.budget(true),
+                after: self.back_off(),
+                blobs,
+                logs,
             }
         })
         .await;
+        Parting::Fault
     }
+}
+
+/// What bounds our hold of a job.
+struct Hold {
+    /// The try is ended unless a beat was answered before.
+    until: Instant,
+    /// The job's own.
+    deadline: Instant,
+    /// When a draining worker gives it back.
+    hand_back_at: Option<Instant>,
+}
+
+fn broken() -> Outcome {
+    Outcome::errored(Reason::Internal, "A defect of Seatrial ended the try.")
+        .blamed_on(Blame::Platform)
+        .with_remedy("Please report it; the worker's log has the details.")
 }
 
 /// A task that ends when this is dropped.
@@ -422,16 +511,9 @@ impl<T> Drop for Abort<T> {
 
 impl<T> Abort<T> {
     /// Ends the task and waits until it is dropped: what it had started is with the janitor then.
-    async fn end(&mut self, end: End) -> End {
+    async fn end<U>(&mut self, end: End<U>) -> End<U> {
         self.0.abort();
         let _ = (&mut self.0).await;
         end
     }
-}
-
-fn broken(error: &tokio::task::JoinError) -> Outcome {
-    tracing::error!(error = error as &dyn std::error::Error, "the try broke");
-    Outcome::errored(Reason::Internal, "A defect of Seatrial ended the try.")
-        .blamed_on(Blame::Platform)
-        .with_remedy("Please report it; the worker's log has the details.")
 }

@@ -85,7 +85,7 @@ async fn older(link: &Link, names: &str, before: Option<JobId>, most: usize) -> 
         .arg(0)
         .arg(most);
     let (ids,): (Vec<String>,) = link.pipe("list jobs", &pipe).await?;
-    super::ids(ids)
+    Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
 }
 
 async fn records(link: &Link, keys: &Keys, ids: &[JobId]) -> Result<Vec<Option<String>>, LedgerError> {

@@ -63,8 +63,13 @@ pub(super) async fn workers(link: &Link, keys: &Keys, now: Timestamp) -> Result<
     let mut pipe = Pipeline::new();
     pipe.cmd("HMGET").arg(keys.name("workers")).arg(&names);
     let (texts,): (Vec<Option<String>>,) = link.pipe(ACTION, &pipe).await?;
-    let cards = texts.iter().flatten();
-    cards
-        .map(|text| serde_json::from_str(text).map_err(|error| broken("a worker's card", error)))
-        .collect()
+    // One worker's spoilt card does not hide the others.
+    let cards = names.iter().zip(&texts).filter_map(|(name, text)| {
+        let card = serde_json::from_str(text.as_ref()?);
+        card.inspect_err(|error| {
+            tracing::warn!(worker = ?name, error = error as &dyn std::error::Error, "a worker's card cannot be read");
+        })
+        .ok()
+    });
+    Ok(cards.collect())
 }

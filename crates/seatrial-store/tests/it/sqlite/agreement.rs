@@ -125,6 +125,7 @@ fn random_move(dice: &mut Dice, held: &[JobRecord], known: &[JobId]) -> Option<(
             budget: 3,
             after: Duration::from_secs(25),
             blobs: BTreeMap::new(),
+            logs: BTreeMap::new(),
         },
         2 => Move::HandBack { token },
         _ => Move::Renew {
