@@ -7,7 +7,9 @@ use seatrial_core::{image::ImageConfig, record::Budgets, testing::Fake};
 use seatrial_pipeline::{
     case::Settings,
     service::{
-        QueueLimits, Service, upkeep,
+        QueueLimits, Service,
+        telemetry::Telemetry,
+        upkeep,
         worker::{self, Phase, WorkerSettings, executor::Walker},
     },
 };
@@ -43,6 +45,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         dispatch: None,
         settings: settings.clone(),
         queue: QueueLimits::default(),
+        telemetry: Telemetry::default(),
     };
     let fake = Fake::default();
     // What `FROM debian:bookworm-slim`, `CMD ["true"]` gives; any other image is a mismatch.

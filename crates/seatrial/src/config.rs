@@ -105,8 +105,9 @@ pub(crate) struct Run {
 pub(crate) struct Log {
     /// `text` or `json`.
     pub(crate) format: LogFormat,
-    /// `error`, `warn`, `info`, `debug` or a filter such as `warn,seatrial=debug`.
-    pub(crate) level: String,
+    /// `error`, `warn`, `info`, `debug` or a filter such as `warn,seatrial=debug`. When empty, `serve` and
+    /// `worker` log each call, job and stage, and the other commands warnings alone.
+    pub(crate) level: Option<String>,
 }
 
 /// How log lines look.
@@ -138,7 +139,7 @@ impl Default for Config {
             },
             log: Log {
                 format: LogFormat::Text,
-                level: "warn".to_owned(),
+                level: None,
             },
             ledger: LedgerAt::default(),
             vault: VaultAt::default(),

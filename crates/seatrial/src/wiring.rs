@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use seatrial_core::{dispatch::Dispatch, ledger::Ledger, record::Budgets, scanner::DatabaseKind, vault::Vault};
 use seatrial_pipeline::{
     case::Settings,
-    service::{Service, worker::executor::Walker},
+    service::{Service, telemetry::Telemetry, worker::executor::Walker},
 };
 use seatrial_scan::{Trivy, TrivySettings};
 use seatrial_store::{
@@ -43,7 +43,7 @@ pub(crate) enum Role {
 }
 
 /// Connects to ledger, vault and broker.
-pub(crate) async fn service(config: &Config, settings: Settings, role: Role) -> Result<Service> {
+pub(crate) async fn service(config: &Config, settings: Settings, role: Role, telemetry: Telemetry) -> Result<Service> {
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("cannot make the data folder {}", config.data_dir.display()))?;
     let ledger = ledger(config, role).await?;
@@ -55,6 +55,7 @@ pub(crate) async fn service(config: &Config, settings: Settings, role: Role) -> 
         dispatch,
         settings: Arc::new(settings),
         queue: config.queue.limits(),
+        telemetry,
     })
 }
 

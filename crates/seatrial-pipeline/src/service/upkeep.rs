@@ -7,7 +7,7 @@ use std::time::Duration;
 use seatrial_core::{ledger::LedgerError, record::Move};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Service, ServiceError, submit::announce};
+use super::{Service, ServiceError, metrics::Duty, submit::announce};
 
 /// Between two looks for leases, waits and deadlines that are over.
 const REAP: Duration = Duration::from_secs(1);
@@ -26,6 +26,7 @@ pub async fn run(service: &Service) {
     loop {
         ticks.tick().await;
         if let Err(error) = reap(service).await {
+            service.telemetry.metrics.upkeep_failed(Duty::Reap);
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "overdue jobs could not be looked at"
@@ -34,6 +35,7 @@ pub async fn run(service: &Service) {
         if turn.is_multiple_of(FORGET_EACH)
             && let Err(error) = forget(service).await
         {
+            service.telemetry.metrics.upkeep_failed(Duty::Forget);
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "old jobs could not be forgotten"
@@ -57,10 +59,11 @@ pub async fn reap(service: &Service) -> Result<usize, LedgerError> {
             match service.ledger.apply(id, Move::Reap(service.ledger.budgets())).await {
                 Ok(Ok(record)) => {
                     moved += 1;
+                    service.telemetry.metrics.reaped(&record);
                     match record.outcome() {
                         Some(outcome) => tracing::warn!(
                             job.id = %id, correlation.id = record.correlation_id.as_str(), state = %outcome.ending,
-                            reason = %outcome.reason, "job ended by the reaper"
+                            reason = %outcome.reason, blame = %outcome.blame, "job ended by the reaper"
                         ),
                         None => {
                             tracing::warn!(
@@ -93,12 +96,15 @@ pub async fn forget(service: &Service) -> Result<(), ServiceError> {
     for id in service.ledger.settled_before(service.queue.keep_jobs, AT_ONCE).await? {
         // Bytes first: a record without bytes says so, bytes without a record say nothing.
         service.vault.erase(id).await?;
-        service.ledger.erase(id).await?;
+        if service.ledger.erase(id).await? {
+            service.telemetry.metrics.erased();
+        }
     }
     for id in service.vault.sweep(ORPHAN, AT_ONCE).await? {
         if service.ledger.get(id).await?.is_none() {
             tracing::info!(job.id = %id, "bytes without a job are erased");
             service.vault.erase(id).await?;
+            service.telemetry.metrics.orphan_erased();
         }
     }
     Ok(())

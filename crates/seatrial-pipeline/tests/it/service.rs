@@ -17,6 +17,7 @@ use seatrial_pipeline::{
     service::{
         QueueLimits, Service, read,
         submit::{Request, Submitted, submit},
+        telemetry::Telemetry,
         upkeep,
         worker::{self, Phase, WorkerSettings, executor::Walker},
     },
@@ -33,15 +34,15 @@ use crate::away::Away;
 const DOCKERFILE: &str = "FROM debian:bookworm-slim\nRUN echo unmistakable-marker\nCMD [\"true\"]\n";
 const LEASE: Duration = Duration::from_secs(30);
 
-struct House {
-    service: Service,
-    ledger: Arc<Away>,
-    fake: Fake,
+pub(crate) struct House {
+    pub(crate) service: Service,
+    pub(crate) ledger: Arc<Away>,
+    pub(crate) fake: Fake,
     bytes: Memory,
 }
 
 impl House {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let ledger = Arc::new(Away::new(MemoryLedger::new(Budgets::default())));
         let settings = Settings {
             policy: Policy::default(),
@@ -58,6 +59,7 @@ impl House {
             dispatch: None,
             settings: Arc::new(settings),
             queue: QueueLimits::default(),
+            telemetry: Telemetry::default(),
         };
         let fake = crate::walk::fake();
         Self {
@@ -68,14 +70,14 @@ impl House {
         }
     }
 
-    async fn submit(&self) -> JobId {
+    pub(crate) async fn submit(&self) -> JobId {
         match self.try_submit(Request::default()).await {
             Submitted::New(record) => record.id,
             other => panic!("{other:?}"),
         }
     }
 
-    async fn try_submit(&self, request: Request) -> Submitted {
+    pub(crate) async fn try_submit(&self, request: Request) -> Submitted {
         let submission = Submission {
             dockerfile: DOCKERFILE.as_bytes().to_vec(),
             ..Submission::default()
@@ -84,7 +86,7 @@ impl House {
     }
 
     /// A worker, and what asks it to go.
-    fn worker(&self, name: &str) -> (JoinHandle<()>, watch::Sender<Phase>) {
+    pub(crate) fn worker(&self, name: &str) -> (JoinHandle<()>, watch::Sender<Phase>) {
         let (phase, asked) = watch::channel(Phase::Work);
         let executor = Arc::new(Walker {
             engine: Arc::new(self.fake.clone()),
@@ -104,17 +106,17 @@ impl House {
         (task, phase)
     }
 
-    fn upkeep(&self) -> JoinHandle<()> {
+    pub(crate) fn upkeep(&self) -> JoinHandle<()> {
         let service = self.service.clone();
         tokio::spawn(async move { upkeep::run(&service).await })
     }
 
-    async fn record(&self, id: JobId) -> JobRecord {
+    pub(crate) async fn record(&self, id: JobId) -> JobRecord {
         self.ledger.get(id).await.unwrap().unwrap()
     }
 
     /// The job once it is so; time passes meanwhile.
-    async fn until(&self, id: JobId, is_so: impl Fn(&JobRecord) -> bool) -> JobRecord {
+    pub(crate) async fn until(&self, id: JobId, is_so: impl Fn(&JobRecord) -> bool) -> JobRecord {
         for _ in 0..100_000 {
             if let Ok(Some(record)) = self.ledger.get(id).await
                 && is_so(&record)
@@ -126,20 +128,20 @@ impl House {
         panic!("it never was so: {:?}", self.record(id).await);
     }
 
-    async fn end(&self, id: JobId) -> (Ending, Reason) {
+    pub(crate) async fn end(&self, id: JobId) -> (Ending, Reason) {
         let record = self.until(id, |record| record.outcome().is_some()).await;
         let outcome = record.outcome().unwrap();
         (outcome.ending, outcome.reason)
     }
 
-    async fn events(&self, id: JobId) -> Vec<NewsBody> {
+    pub(crate) async fn events(&self, id: JobId) -> Vec<NewsBody> {
         let record = self.record(id).await;
         let news = read::news(&self.service, &record, 0, 1000).await.unwrap();
         news.into_iter().map(|news| news.body).collect()
     }
 }
 
-fn is_running(record: &JobRecord) -> bool {
+pub(crate) fn is_running(record: &JobRecord) -> bool {
     matches!(record.state, JobState::Running { .. })
 }
 

@@ -1,6 +1,6 @@
 //! Settings of the service: where it remembers, where it keeps bytes, how it works.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Result, bail};
 use seatrial_core::limits::human_duration;
@@ -202,6 +202,9 @@ pub(crate) struct Worker {
     /// First wait before a job is tried again after a fault of ours; doubles each time.
     #[serde(with = "human_duration")]
     pub(crate) back_off: Duration,
+    /// Where `seatrial worker` shows `/healthz`, `/readyz` and `/metrics`, such as `127.0.0.1:9464`. It listens
+    /// on nothing when empty. `serve` does not look at it: its own port has the metrics of its worker.
+    pub(crate) listen: Option<SocketAddr>,
 }
 
 impl Default for Worker {
@@ -211,6 +214,7 @@ impl Default for Worker {
             lease: Duration::from_secs(30),
             drain: Duration::from_secs(60),
             back_off: Duration::from_secs(1),
+            listen: None,
         }
     }
 }

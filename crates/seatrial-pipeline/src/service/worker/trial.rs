@@ -10,14 +10,16 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use seatrial_core::{
     id::JobId,
-    job::{Blame, Outcome, Reason},
+    job::{Blame, Ending, Outcome, Reason},
     record::{JobRecord, LogRef, Move, Refusal},
+    trace::{Fact, SpanKind, TraceParent},
     vault::{BlobKind, BlobRef},
 };
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
 };
+use tracing::Instrument as _;
 
 use super::{
     Phase, Service, WorkerSettings,
@@ -29,7 +31,7 @@ use crate::{
     case::Case,
     fault::{Stop, sentence},
     query,
-    service::{ServiceError, submit},
+    service::{ServiceError, metrics::Left, submit},
     worker::{late, succeeded},
 };
 
@@ -46,6 +48,8 @@ pub(super) struct Trial {
     pub(super) executor: Arc<dyn Executor>,
     pub(super) settings: WorkerSettings,
     pub(super) record: JobRecord,
+    /// The trace that the submission belongs to.
+    pub(super) parent: Option<TraceParent>,
     /// When the claim was sent: the lease is counted from then.
     pub(super) claimed: Instant,
     pub(super) phase: watch::Receiver<Phase>,
@@ -63,6 +67,20 @@ enum End {
     HandBack,
     /// It is not ours any more: nothing is written.
     Lost,
+    /// The ledger was away for too long, so it may not be ours any more: nothing is written.
+    Fenced,
+}
+
+/// How the job left us, and what was said of the try.
+struct Leave {
+    how: Left,
+    outcome: Option<Outcome>,
+}
+
+impl From<Left> for Leave {
+    fn from(how: Left) -> Self {
+        Self { how, outcome: None }
+    }
 }
 
 enum Turn {
@@ -76,30 +94,53 @@ impl Trial {
     /// Works on the job until it is settled, handed back or lost.
     pub(super) async fn run(self) -> JobId {
         let id = self.record.id;
+        let telemetry = &self.service.telemetry;
+        let mut span = telemetry.begin(|| "job".to_owned(), SpanKind::Consumer, self.parent);
+        let place = span.as_ref().and_then(|span| span.place()).or(self.parent);
+        let leave = self.work(place).await;
+        telemetry.metrics.left(leave.how);
+        if let Some(span) = &mut span {
+            span.note("job.id", Fact::Word(&id.to_string()));
+            span.note("correlation.id", Fact::Word(self.record.correlation_id.as_str()));
+            span.note(
+                "job.attempt",
+                Fact::Number(i64::try_from(self.record.token.0).unwrap_or(i64::MAX)),
+            );
+            span.note("job.end", Fact::Word(&leave.how.to_string()));
+            if let Some(outcome) = &leave.outcome {
+                // The codes alone: the words may quote the guest.
+                span.note("job.state", Fact::Word(&outcome.ending.to_string()));
+                span.note("job.reason", Fact::Word(&outcome.reason.to_string()));
+                span.note("job.blame", Fact::Word(&outcome.blame.to_string()));
+            }
+            if is_ours(&leave) {
+                span.fail();
+            }
+        }
+        id
+    }
+
+    async fn work(&self, place: Option<TraceParent>) -> Leave {
         tracing::info!(worker = %self.settings.name, losses = self.record.losses, failures = self.record.failures, "job claimed");
         let case = match self.case().await {
             Ok(case) => Arc::new(case),
-            Err(error) => {
-                self.give_up(&error).await;
-                return id;
-            }
+            Err(error) => return self.give_up(&error).await,
         };
-        let recorder = Arc::new(Recorder::default());
+        let recorder = Arc::new(Recorder::new(self.service.telemetry.clone(), place));
         let end = self.hold(&case, &recorder).await;
+        recorder.close();
         if !matches!(end, End::Done(Ok(()))) {
             self.executor.tidy(TIDY).await;
         }
         let outcome = match end {
-            End::Lost => {
+            End::Lost | End::Fenced => {
                 tracing::warn!("the lease is lost; the try was ended and nothing of it is written");
-                return id;
+                let fenced = matches!(end, End::Fenced);
+                return if fenced { Left::Fenced } else { Left::Lost }.into();
             }
             End::HandBack => {
-                self.offer(Move::HandBack {
-                    token: self.record.token,
-                })
-                .await;
-                return id;
+                let token = self.record.token;
+                return self.offer(Move::HandBack { token }).await.into();
             }
             End::Cancelled => Outcome::cancelled(),
             End::Late => late(),
@@ -113,14 +154,12 @@ impl Trial {
                     "a fault of ours ended the try"
                 );
                 if fault.is_transient() {
-                    self.write_end(&case, &recorder, outcome, true).await;
-                    return id;
+                    return self.write_end(&case, &recorder, outcome, true).await;
                 }
                 outcome
             }
         };
-        self.write_end(&case, &recorder, outcome, false).await;
-        id
+        self.write_end(&case, &recorder, outcome, false).await
     }
 
     /// Reads the submission back and judges it once more: this worker's policy counts too.
@@ -137,7 +176,7 @@ impl Trial {
         let mut work = Abort(tokio::spawn({
             let (executor, case, watch) = (self.executor.clone(), case.clone(), recorder.clone());
             let token = self.record.token;
-            async move { executor.attempt(&case, token, watch).await }
+            async move { executor.attempt(&case, token, watch).await }.in_current_span()
         }));
         let _writing = Abort(tokio::spawn({
             let (service, record, case, recorder) = (
@@ -146,7 +185,7 @@ impl Trial {
                 case.clone(),
                 recorder.clone(),
             );
-            async move { recorder.write(&service, &record, &case).await }
+            async move { recorder.write(&service, &record, &case).await }.in_current_span()
         }));
         let fence = self.settings.lease * 3 / 5;
         let mut until = self.claimed + fence;
@@ -202,7 +241,7 @@ impl Trial {
                             tracing::warn!(
                                 "no beat for 3/5 of the lease: the try is ended before somebody else claims the job"
                             );
-                            return work.end(End::Lost).await;
+                            return work.end(End::Fenced).await;
                         }
                         Ok(Err(error)) => tracing::warn!(error = &error as &dyn std::error::Error, "a beat failed"),
                         Err(_) => {}
@@ -229,8 +268,8 @@ impl Trial {
     }
 
     /// Puts everything into the vault, then ends the job or the try.
-    async fn write_end(&self, case: &Case, recorder: &Recorder, outcome: Outcome, again: bool) {
-        tracing::info!(state = %outcome.ending, reason = %outcome.reason, again, "try ended");
+    async fn write_end(&self, case: &Case, recorder: &Recorder, outcome: Outcome, again: bool) -> Leave {
+        tracing::info!(state = %outcome.ending, reason = %outcome.reason, blame = %outcome.blame, again, "try ended");
         recorder.flush(&self.service, &self.record, BTreeMap::new()).await;
         let keep = self.keep(case, &outcome);
         let mut pulse = interval(BEAT.min(self.settings.lease / 5));
@@ -240,23 +279,23 @@ impl Trial {
                 biased;
                 kept = &mut keep => match kept {
                     Some(kept) => break kept,
-                    None => return,
+                    None => return Left::Unwritten.into(),
                 },
                 _ = pulse.tick() => {
                     let renew = Move::Renew { token: self.record.token, lease: self.settings.lease };
                     if let Ok(Ok(Err(refusal))) = timeout(BEAT, self.service.ledger.apply(self.record.id, renew)).await {
                         tracing::warn!(%refusal, "the job is not ours any more; its result is dropped");
-                        return;
+                        return Left::Lost.into();
                     }
                 }
             }
         };
         let outcome = outcome.clone().without_words();
         let token = self.record.token;
-        self.offer(if again {
+        let what = if again {
             Move::Fault {
                 token,
-                outcome,
+                outcome: outcome.clone(),
                 budget: self.service.settings.attempts,
                 after: self.back_off(),
                 blobs,
@@ -264,12 +303,24 @@ impl Trial {
         } else {
             Move::Settle {
                 token,
-                outcome,
+                outcome: outcome.clone(),
                 blobs,
                 logs,
             }
-        })
-        .await;
+        };
+        self.offer_end(what, outcome).await
+    }
+
+    /// Offers a move that ends the job or the try with this outcome.
+    async fn offer_end(&self, what: Move, outcome: Outcome) -> Leave {
+        let how = self.offer(what).await;
+        if how == Left::Retried {
+            self.service.telemetry.metrics.failed(&outcome);
+        }
+        Leave {
+            how,
+            outcome: Some(outcome),
+        }
     }
 
     fn back_off(&self) -> Duration {
@@ -340,25 +391,33 @@ impl Trial {
     }
 
     /// Offers a move until the ledger takes or refuses it.
-    async fn offer(&self, what: Move) {
+    async fn offer(&self, what: Move) -> Left {
         let until = Instant::now() + OFFER;
         let mut pause = Duration::from_millis(50);
         loop {
             match self.service.ledger.apply(self.record.id, what.clone()).await {
                 Ok(Ok(record)) => {
+                    let ms = u64::try_from(self.claimed.elapsed().as_millis()).unwrap_or(u64::MAX);
                     if let Some(outcome) = record.outcome() {
-                        tracing::info!(state = %outcome.ending, reason = %outcome.reason, "job settled");
+                        self.service.telemetry.metrics.settled(outcome);
+                        tracing::info!(state = %outcome.ending, reason = %outcome.reason, blame = %outcome.blame, ms, "job settled");
+                        return Left::Settled;
                     }
-                    return;
+                    let how = match what {
+                        Move::HandBack { .. } => Left::HandedBack,
+                        _ => Left::Retried,
+                    };
+                    tracing::info!(end = %how, ms, failures = record.failures, "job waits again");
+                    return how;
                 }
                 // After a lost answer the same move is refused: it was taken the first time.
                 Ok(Err(refusal @ (Refusal::Settled | Refusal::Fenced))) => {
                     tracing::warn!(%refusal, "the job's end was refused: it was written already, or the job is another's");
-                    return;
+                    return Left::Lost;
                 }
                 Ok(Err(refusal)) => {
                     tracing::error!(%refusal, "the job's end was refused");
-                    return;
+                    return Left::Lost;
                 }
                 Err(error)
                     if error.is_transient() && Instant::now() < until && *self.phase.borrow() != Phase::Leave =>
@@ -375,14 +434,14 @@ impl Trial {
                         error = &error as &dyn std::error::Error,
                         "the job's end was not written; it comes back when its lease runs out"
                     );
-                    return;
+                    return Left::Unwritten;
                 }
             }
         }
     }
 
     /// The submission cannot be read: tried again when the vault is away, else the job ends with it.
-    async fn give_up(&self, error: &ServiceError) {
+    async fn give_up(&self, error: &ServiceError) -> Leave {
         tracing::error!(
             error = error as &dyn std::error::Error,
             "the submission cannot be read from the vault"
@@ -391,10 +450,10 @@ impl Trial {
         let outcome = Outcome::errored(Reason::VaultFailed, sentence(error))
             .with_remedy("The operator looks at the vault and its key ring; submit the job again.");
         let token = self.record.token;
-        self.offer(if error.is_transient() {
+        let what = if error.is_transient() {
             Move::Fault {
                 token,
-                outcome,
+                outcome: outcome.clone(),
                 budget: self.service.settings.attempts.max(3),
                 after: self.back_off(),
                 blobs: BTreeMap::new(),
@@ -402,12 +461,24 @@ impl Trial {
         } else {
             Move::Settle {
                 token,
-                outcome,
+                outcome: outcome.clone(),
                 blobs: BTreeMap::new(),
                 logs: BTreeMap::new(),
             }
-        })
-        .await;
+        };
+        self.offer_end(what, outcome).await
+    }
+}
+
+/// Whether the span of a try shows a fault of ours.
+fn is_ours(leave: &Leave) -> bool {
+    match leave.how {
+        Left::Settled => leave
+            .outcome
+            .as_ref()
+            .is_some_and(|outcome| outcome.ending == Ending::Errored),
+        Left::HandedBack => false,
+        Left::Retried | Left::Fenced | Left::Lost | Left::Unwritten => true,
     }
 }
 
