@@ -13,7 +13,7 @@ use figment::{
 };
 use serde::{Deserialize, Serialize};
 
-pub(crate) use service::{DispatchAt, LedgerAt, Queue, SecretUrl, VaultAt, Worker};
+pub(crate) use service::{DispatchAt, LedgerAt, Otlp, Queue, SecretUrl, TelemetryTo, VaultAt, Worker};
 
 /// The whole tree.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -45,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) server: seatrial_server::ServerConfig,
     /// How a worker works.
     pub(crate) worker: Worker,
+    /// Who is told what happens here.
+    pub(crate) telemetry: TelemetryTo,
 }
 
 /// Where the Engine is.
@@ -147,6 +149,7 @@ impl Default for Config {
             queue: Queue::default(),
             server: seatrial_server::ServerConfig::default(),
             worker: Worker::default(),
+            telemetry: TelemetryTo::default(),
         }
     }
 }

@@ -122,6 +122,17 @@ impl House {
     }
 }
 
+/// Looks until it is so; time passes meanwhile, and not for ever.
+async fn so(mut is_so: impl AsyncFnMut() -> bool) {
+    for _ in 0..10_000 {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("it never was so");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_happens_to_jobs_is_counted_once() {
     let house = House::new();
@@ -220,12 +231,7 @@ async fn a_worker_that_fences_itself_counts_it_and_says_that_the_ledger_is_away(
     house.until(id, is_running).await;
     assert_eq!(house.service.telemetry.standing.why_not(), None);
     house.ledger.away(true);
-    for _ in 0..10_000 {
-        if house.counted("seatrial_tries_total{end=\"fenced\"}") > 0.0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    so(async || house.counted("seatrial_tries_total{end=\"fenced\"}") > 0.0).await;
     assert_eq!(house.counted("seatrial_tries_total{end=\"fenced\"}"), 1.0);
     let why_not = house.service.telemetry.standing.why_not();
     assert_eq!(why_not.as_deref(), Some("the ledger gives no answer"));
@@ -243,9 +249,7 @@ async fn a_worker_says_why_it_takes_no_jobs() {
     assert_eq!(standing.why_not(), None);
     assert_eq!(house.counted("seatrial_worker_slots_busy"), 1.0);
     phase.send_replace(Phase::Drain);
-    while standing.why_not().is_none() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    so(async || standing.why_not().is_some()).await;
     assert_eq!(standing.why_not().as_deref(), Some("it drains"));
     assert!(!ann.is_finished(), "its job goes on");
     assert_eq!(house.counted("seatrial_worker_draining"), 1.0);
@@ -255,9 +259,7 @@ async fn a_worker_says_why_it_takes_no_jobs() {
     let unfit = House::new();
     unfit.fake.script().no_database = true;
     let (_bob, _phase) = unfit.worker("bob");
-    while unfit.ledger.workers().await.unwrap().is_empty() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    so(async || !unfit.ledger.workers().await.unwrap().is_empty()).await;
     let why_not = unfit.service.telemetry.standing.why_not().unwrap();
     assert!(why_not.contains("database"), "{why_not}");
     assert_eq!(unfit.counted("seatrial_worker_fit"), 0.0);

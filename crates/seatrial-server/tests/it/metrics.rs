@@ -181,13 +181,15 @@ async fn no_word_of_a_stranger_is_on_a_page() {
     let answer = odd(&house, "POST", "/v1/jobs", options.to_string()).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
     let path = answer.header("location").to_owned();
-    loop {
-        let job = odd(&house, "GET", &path, String::new()).await.json();
-        if job["finished_at"].is_string() {
+    let mut over = false;
+    for _ in 0..1_000 {
+        over = odd(&house, "GET", &path, String::new()).await.json()["finished_at"].is_string();
+        if over {
             break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    assert!(over, "the job is worked on");
     odd(&house, "GET", "/v1/marker-path?marker-query", String::new()).await;
     odd(&house, "MARKER", "/v1/jobs", String::new()).await;
     let id = path.rsplit('/').next().unwrap();

@@ -35,8 +35,10 @@ const SWEEP: Duration = Duration::from_secs(60);
 /// API and, unless it is told otherwise, one worker in one process.
 pub(crate) async fn serve(config: &Config, args: &ServeArgs) -> Result<u8> {
     let us = Us::new();
-    let telemetry = telemetry::start();
-    serve_until_asked(config, args, &us, telemetry).await
+    let telemetry = telemetry::start(config, &us.name)?;
+    let served = serve_until_asked(config, args, &us, telemetry.clone()).await;
+    telemetry::finish(telemetry).await;
+    served
 }
 
 async fn serve_until_asked(config: &Config, args: &ServeArgs, us: &Us, telemetry: Told) -> Result<u8> {
@@ -86,8 +88,10 @@ async fn serve_until_asked(config: &Config, args: &ServeArgs, us: &Us, telemetry
 /// A worker alone: it listens on nothing, unless it is told to show how it is.
 pub(crate) async fn worker(config: &Config, args: &WorkerArgs) -> Result<u8> {
     let us = Us::new();
-    let telemetry = telemetry::start();
-    work_until_asked(config, args, &us, telemetry).await
+    let telemetry = telemetry::start(config, &us.name)?;
+    let worked = work_until_asked(config, args, &us, telemetry.clone()).await;
+    telemetry::finish(telemetry).await;
+    worked
 }
 
 async fn work_until_asked(config: &Config, args: &WorkerArgs, us: &Us, telemetry: Told) -> Result<u8> {
