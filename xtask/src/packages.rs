@@ -19,6 +19,8 @@ pub(crate) const REDIS: Tool = tool("redis-server", "redis-server");
 pub(crate) const RABBITMQ: Tool = tool("rabbitmq-server", "rabbitmq-server");
 pub(crate) const FAKETIME: Tool = tool("faketime", "faketime");
 pub(crate) const WRK: Tool = tool("wrk", "wrk");
+/// Judges our pages of metrics. Its package brings a server too, which is not started.
+pub(crate) const PROMTOOL: Tool = tool("promtool", "prometheus");
 /// Tests make certificates with it, and step down from root with the other.
 pub(crate) const OPENSSL: Tool = tool("openssl", "openssl");
 pub(crate) const SETPRIV: Tool = tool("setpriv", "util-linux");

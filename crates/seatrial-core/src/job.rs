@@ -20,6 +20,11 @@ pub enum Stage {
     Collect,
 }
 
+impl Stage {
+    /// All, in the order of the walk.
+    pub const ALL: [Self; 5] = [Self::Resolve, Self::Build, Self::Scan, Self::Run, Self::Collect];
+}
+
 impl fmt::Display for Stage {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.pad(match self {
@@ -191,6 +196,19 @@ pub enum Blame {
     Platform,
     /// A registry, a database mirror.
     Upstream,
+}
+
+impl fmt::Display for Blame {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::Nobody => "nobody",
+            Self::Guest => "guest",
+            Self::Policy => "policy",
+            Self::Quota => "quota",
+            Self::Platform => "platform",
+            Self::Upstream => "upstream",
+        })
+    }
 }
 
 /// Why a job ended: a stable code for machines. New codes may come; none changes its meaning.

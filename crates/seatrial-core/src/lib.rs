@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`id`], [`digest`], [`finding`], [`limits`], [`job`] (the state machine), [`record`]
 //! (what a ledger holds of a job, and its one mover), [`view`] (what users see), then the seams
-//! [`engine`], [`scanner`], [`ledger`], [`vault`], [`dispatch`].
+//! [`engine`], [`scanner`], [`ledger`], [`vault`], [`dispatch`], [`trace`].
 
 pub mod digest;
 pub mod dispatch;
@@ -24,6 +24,7 @@ pub mod record;
 pub mod scanner;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod trace;
 pub mod vault;
 pub mod view;
 

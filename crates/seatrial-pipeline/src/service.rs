@@ -13,11 +13,14 @@ use seatrial_core::{
     vault::{Vault, VaultError},
 };
 
+use self::telemetry::Telemetry;
 use crate::case::{COLLECT_TIME, LOAD_TIME, RESOLVE_TIME, Settings};
 
 pub mod end;
+pub mod metrics;
 pub mod read;
 pub mod submit;
+pub mod telemetry;
 pub mod upkeep;
 pub mod worker;
 
@@ -34,6 +37,8 @@ pub struct Service {
     pub settings: Arc<Settings>,
     /// Bounds of the queue.
     pub queue: QueueLimits,
+    /// What this process tells of its work.
+    pub telemetry: Telemetry,
 }
 
 /// Bounds of the queue and of what is kept.

@@ -18,6 +18,7 @@ use hyper::body::{Frame, SizeHint};
 use seatrial_core::{
     finding::escape_untrusted,
     id::{CorrelationId, JobId},
+    trace::{Fact, Span, SpanKind, TraceParent},
 };
 use tracing::Instrument as _;
 
@@ -48,6 +49,10 @@ const OPEN: [&str; 8] = [
 #[derive(Clone, Copy)]
 pub(crate) struct MadeJob(pub(crate) JobId);
 
+/// Put into a request: where its trace goes on.
+#[derive(Clone, Copy)]
+pub(crate) struct Trace(pub(crate) Option<TraceParent>);
+
 /// Put into a response that goes on for as long as a job does.
 #[derive(Clone, Copy)]
 pub(crate) struct IsStream;
@@ -62,6 +67,13 @@ pub(crate) async fn edge(State(state): State<AppState>, mut request: Request, ne
     let id = correlation::id(request.headers());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let path = request.uri().path().to_owned();
+    let parent = correlation::traceparent(request.headers());
+    let traced =
+        state
+            .service()
+            .telemetry
+            .begin(|| span_name(request.method(), route.as_ref()), SpanKind::Server, parent);
+    let place = traced.as_ref().and_then(|span| span.place()).or(parent);
     let mut call = Call {
         begun,
         method: request.method().clone(),
@@ -72,10 +84,17 @@ pub(crate) async fn edge(State(state): State<AppState>, mut request: Request, ne
         status: StatusCode::OK,
         sent: 0,
         stream: false,
+        traced,
+        place,
         state: state.clone(),
     };
     state.metrics().begin();
-    let span = tracing::info_span!("call", correlation.id = id.as_str());
+    // Of the highest level, so that what is said within has it whatever else is filtered.
+    let span = tracing::error_span!(
+        "call",
+        correlation.id = id.as_str(),
+        trace_id = place.map(|place| place.trace())
+    );
     let mut response = async {
         match enter(&state, &request, call.route()) {
             Ok(caller) => {
@@ -84,6 +103,7 @@ pub(crate) async fn edge(State(state): State<AppState>, mut request: Request, ne
                     request.extensions_mut().insert(caller);
                 }
                 request.extensions_mut().insert(id.clone());
+                request.extensions_mut().insert(Trace(place));
                 next.run(request).await
             }
             Err(problem) => problem.into_response(),
@@ -214,17 +234,58 @@ struct Call {
     status: StatusCode,
     sent: u64,
     stream: bool,
+    /// Where traces are told; ends with the call.
+    traced: Option<Box<dyn Span>>,
+    /// The call's place in its trace.
+    place: Option<TraceParent>,
 }
 
 impl Call {
     fn route(&self) -> &str {
         self.route.as_ref().map_or(UNKNOWN, MatchedPath::as_str)
     }
+
+    /// Tells the span what the call was: nothing of it is a stranger's word.
+    fn describe(&mut self) {
+        let Some(span) = &mut self.traced else {
+            return;
+        };
+        span.note("http.request.method", Fact::Word(traced_method(&self.method)));
+        if let Some(route) = &self.route {
+            span.note("http.route", Fact::Word(route.as_str()));
+        }
+        let status = self.status.as_u16();
+        span.note("http.response.status_code", Fact::Number(i64::from(status)));
+        span.note("correlation.id", Fact::Word(self.correlation.as_str()));
+        if let Some(job) = &self.job {
+            span.note("job.id", Fact::Word(&job.to_string()));
+        }
+        if self.status.is_server_error() {
+            span.fail();
+        }
+    }
+}
+
+/// A method may be any word; this is what OpenTelemetry calls the others.
+fn traced_method(method: &Method) -> &str {
+    match *method {
+        Method::GET | Method::HEAD | Method::POST | Method::DELETE | Method::OPTIONS | Method::PUT => method.as_str(),
+        _ => "_OTHER",
+    }
+}
+
+fn span_name(method: &Method, route: Option<&MatchedPath>) -> String {
+    let method = match traced_method(method) {
+        "_OTHER" => "HTTP",
+        known => known,
+    };
+    route.map_or_else(|| method.to_owned(), |route| format!("{method} {}", route.as_str()))
 }
 
 /// The one line of a call, when its answer was sent or given up.
 impl Drop for Call {
     fn drop(&mut self) {
+        self.describe();
         let took = self.begun.elapsed();
         let of_request = (!self.stream).then_some(took);
         let metrics = self.state.metrics();
@@ -249,6 +310,7 @@ impl Drop for Call {
                 .filter(|name| !name.is_empty())
                 .map(escape_untrusted),
             job.id = self.job.map(tracing::field::display),
+            trace_id = self.place.map(|place| place.trace()),
             "call"
         );
     }

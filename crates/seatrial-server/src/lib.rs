@@ -20,6 +20,7 @@ mod edge;
 pub mod metrics;
 pub mod openapi;
 mod params;
+pub mod probe;
 pub mod problem;
 mod routes;
 mod sarif;

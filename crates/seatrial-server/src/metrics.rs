@@ -21,10 +21,40 @@ pub(crate) const MEDIA_TYPE: &str = prometheus_text::CONTENT_TYPE;
 /// Upper bounds of request times, in seconds.
 const BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 
+/// A page of metrics, in Prometheus' text format; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Page(Arc<Mutex<Registry>>);
+
+impl Default for Page {
+    fn default() -> Self {
+        let page = Self(Arc::default());
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        page.register(|registry| registry.register("seatrial_build", "What runs here", build));
+        page
+    }
+}
+
+impl Page {
+    /// Adds metrics of a part of this process.
+    pub fn register(&self, add: impl FnOnce(&mut Registry)) {
+        add(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The page's text.
+    ///
+    /// # Errors
+    /// A metric cannot be written.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_text::encode(&mut text, &self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Ok(text)
+    }
+}
+
 /// Counters of a process.
 #[derive(Clone)]
 pub struct Metrics {
-    registry: Arc<Mutex<Registry>>,
+    page: Page,
     requests: Family<RequestLabels, Counter>,
     seconds: Family<RouteLabels, Histogram>,
     bytes: Family<RouteLabels, Counter>,
@@ -81,7 +111,7 @@ struct FitLabels {
 impl Metrics {
     pub(crate) fn new() -> Self {
         let metrics = Self {
-            registry: Arc::default(),
+            page: Page::default(),
             requests: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             bytes: Family::default(),
@@ -96,13 +126,11 @@ impl Metrics {
             workers: Family::default(),
             ledger_up: Gauge::default(),
         };
-        metrics.register(|registry| metrics.add_to(registry));
+        metrics.page.register(|registry| metrics.add_to(registry));
         metrics
     }
 
     fn add_to(&self, registry: &mut Registry) {
-        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("seatrial_build", "What runs here", build);
         registry.register(
             "seatrial_http_requests",
             "Answered requests, by route and class of status",
@@ -175,7 +203,7 @@ impl Metrics {
 
     /// Adds metrics of another part of this process.
     pub fn register(&self, add: impl FnOnce(&mut Registry)) {
-        add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+        self.page.register(add);
     }
 
     /// The page, in Prometheus' text format.
@@ -183,9 +211,7 @@ impl Metrics {
     /// # Errors
     /// A metric that was registered elsewhere cannot be written.
     pub fn text(&self) -> Result<String, std::fmt::Error> {
-        let mut page = String::new();
-        prometheus_text::encode(&mut page, &self.registry.lock().unwrap_or_else(PoisonError::into_inner))?;
-        Ok(page)
+        self.page.text()
     }
 
     pub(crate) fn begin(&self) {

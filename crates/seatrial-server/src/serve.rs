@@ -10,13 +10,13 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     task::JoinSet,
 };
 use tower::ServiceExt as _;
 
 use self::patient::Patient;
-use crate::{AppState, ServerConfig, router};
+use crate::{AppState, ServerConfig, router, state::gone};
 
 mod patient;
 
@@ -34,8 +34,37 @@ pub async fn serve(
     config: ServerConfig,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let app = router(state.clone());
-    let places = Arc::new(Semaphore::new(config.max_connections));
+    let bounds = Bounds {
+        connections: config.max_connections,
+        head_time: config.head_time,
+        write_time: config.write_time,
+        drain_time: config.drain_time,
+    };
+    serve_router(listener, router(state.clone()), bounds, state.going(), shutdown).await
+}
+
+/// What one listener takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// At a time.
+    pub(crate) connections: usize,
+    /// For a request's head.
+    pub(crate) head_time: Duration,
+    /// A reader that takes nothing for so long is dropped.
+    pub(crate) write_time: Duration,
+    /// That open requests have to end.
+    pub(crate) drain_time: Duration,
+}
+
+/// As [`serve`], for any router. `going` is told when no more connections are taken.
+pub(crate) async fn serve_router(
+    listener: TcpListener,
+    app: Router,
+    bounds: Bounds,
+    going: &watch::Sender<bool>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let places = Arc::new(Semaphore::new(bounds.connections));
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     listener.local_addr()?;
@@ -53,7 +82,7 @@ pub async fn serve(
         };
         match accepted {
             Ok((place, socket, peer)) => {
-                let connection = connection(app.clone(), socket, peer, config.clone(), state.gone());
+                let connection = connection(app.clone(), socket, peer, bounds, gone(going));
                 connections.spawn(async move {
                     connection.await;
                     drop(place);
@@ -69,9 +98,9 @@ pub async fn serve(
         }
     }
     drop(listener);
-    state.go();
+    going.send_replace(true);
     let all = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(config.drain_time, all).await.is_err() {
+    if tokio::time::timeout(bounds.drain_time, all).await.is_err() {
         tracing::warn!(
             connections = connections.len(),
             "connections were cut: their requests did not end in time"
@@ -81,13 +110,7 @@ pub async fn serve(
 }
 
 /// One connection, until it ends or the process goes.
-async fn connection(
-    app: Router,
-    socket: TcpStream,
-    peer: SocketAddr,
-    config: ServerConfig,
-    gone: impl Future<Output = ()>,
-) {
+async fn connection(app: Router, socket: TcpStream, peer: SocketAddr, bounds: Bounds, gone: impl Future<Output = ()>) {
     // Short answers go out at once.
     let _ = socket.set_nodelay(true);
     let service = app.map_request(move |mut request: Request<Incoming>| {
@@ -97,9 +120,9 @@ async fn connection(
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(config.head_time)
+        .header_read_timeout(bounds.head_time)
         .max_buf_size(64 * 1024);
-    let io = TokioIo::new(Patient::new(socket, config.write_time));
+    let io = TokioIo::new(Patient::new(socket, bounds.write_time));
     let mut served = pin!(builder.serve_connection(io, TowerToHyperService::new(service)));
     let ended = tokio::select! {
         ended = &mut served => ended,

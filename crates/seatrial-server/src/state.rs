@@ -40,6 +40,15 @@ pub(crate) struct Document {
     pub(crate) etag: String,
 }
 
+/// Resolves when it is said that the process goes.
+pub(crate) fn gone(going: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + use<> {
+    let mut going = going.subscribe();
+    async move {
+        // Dropped here: whoever waits must not hold the lock on the value.
+        let _ = going.wait_for(|going| *going).await.map(drop);
+    }
+}
+
 impl Document {
     fn new(bytes: Vec<u8>) -> Self {
         Self {
@@ -69,8 +78,10 @@ impl AppState {
             let kib = usize::try_from(mib).unwrap_or(usize::MAX).saturating_mul(1024);
             Arc::new(Semaphore::new(kib.min(Semaphore::MAX_PERMITS)))
         };
+        let metrics = Metrics::new();
+        metrics.register(|registry| service.telemetry.metrics.register(registry));
         Ok(Self(Arc::new(Inner {
-            metrics: Metrics::new(),
+            metrics,
             limits,
             policy,
             openapi,
@@ -129,11 +140,12 @@ impl AppState {
 
     /// Resolves when the process goes.
     pub(crate) fn gone(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut going = self.0.going.subscribe();
-        async move {
-            // Dropped here: whoever waits must not hold the lock on the value.
-            let _ = going.wait_for(|going| *going).await.map(drop);
-        }
+        gone(&self.0.going)
+    }
+
+    /// Whether the process goes.
+    pub(crate) fn going(&self) -> &watch::Sender<bool> {
+        &self.0.going
     }
 
     /// The process goes.

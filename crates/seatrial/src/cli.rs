@@ -61,7 +61,7 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// The service: API and worker in one process, on a data folder; no other server is needed.
     Serve(ServeArgs),
-    /// A worker alone: takes jobs from the ledger, listens on nothing.
+    /// A worker alone: takes jobs from the ledger, listens on nothing unless `worker.listen` is set.
     Worker(WorkerArgs),
     /// Key rings of the vault.
     #[command(subcommand)]

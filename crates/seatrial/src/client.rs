@@ -265,7 +265,8 @@ pub(crate) async fn queue(client: &Client) -> Result<model::Queue, Failure> {
     client.document(&client.request(Method::GET, &["queue"], &[])).await
 }
 
-fn is_loopback(server: &Url) -> bool {
+/// A server on this machine.
+pub(crate) fn is_loopback(server: &Url) -> bool {
     match server.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
         Some(url::Host::Ipv4(address)) => address.is_loopback(),

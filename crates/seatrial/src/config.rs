@@ -13,7 +13,7 @@ use figment::{
 };
 use serde::{Deserialize, Serialize};
 
-pub(crate) use service::{DispatchAt, LedgerAt, Queue, SecretUrl, VaultAt, Worker};
+pub(crate) use service::{DispatchAt, LedgerAt, Otlp, Queue, SecretUrl, TelemetryTo, VaultAt, Worker};
 
 /// The whole tree.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -45,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) server: seatrial_server::ServerConfig,
     /// How a worker works.
     pub(crate) worker: Worker,
+    /// Who is told what happens here.
+    pub(crate) telemetry: TelemetryTo,
 }
 
 /// Where the Engine is.
@@ -105,8 +107,9 @@ pub(crate) struct Run {
 pub(crate) struct Log {
     /// `text` or `json`.
     pub(crate) format: LogFormat,
-    /// `error`, `warn`, `info`, `debug` or a filter such as `warn,seatrial=debug`.
-    pub(crate) level: String,
+    /// `error`, `warn`, `info`, `debug` or a filter such as `warn,seatrial=debug`. When empty, `serve` and
+    /// `worker` log each call, job and stage, and the other commands warnings alone.
+    pub(crate) level: Option<String>,
 }
 
 /// How log lines look.
@@ -138,7 +141,7 @@ impl Default for Config {
             },
             log: Log {
                 format: LogFormat::Text,
-                level: "warn".to_owned(),
+                level: None,
             },
             ledger: LedgerAt::default(),
             vault: VaultAt::default(),
@@ -146,6 +149,7 @@ impl Default for Config {
             queue: Queue::default(),
             server: seatrial_server::ServerConfig::default(),
             worker: Worker::default(),
+            telemetry: TelemetryTo::default(),
         }
     }
 }

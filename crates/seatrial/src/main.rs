@@ -9,6 +9,7 @@ mod config;
 mod context;
 mod progress;
 mod show;
+mod telemetry;
 mod verdict;
 mod wiring;
 
@@ -96,10 +97,13 @@ async fn dispatch(cli: &Cli, config: &Config) -> Result<u8> {
 
 /// Our own log goes to standard error; guest text in it is a field, escaped by the formatter.
 fn log(cli: &Cli, config: &Config) -> Result<()> {
-    let level = match cli.verbose {
-        0 => config.log.level.as_str(),
-        1 => "warn,seatrial=info,seatrial_pipeline=info,seatrial_engine=info,seatrial_scan=info",
-        _ => "warn,seatrial=debug,seatrial_pipeline=debug,seatrial_engine=debug,seatrial_scan=debug",
+    let serves = matches!(cli.command, Command::Serve(_) | Command::Worker(_));
+    // The name of this crate begins those of the others, so it stands for all of ours.
+    let level = match (cli.verbose, config.log.level.as_deref()) {
+        (0, Some(level)) => level,
+        (0, None) if !serves => "warn",
+        (0, None) | (1, _) => "warn,seatrial=info",
+        _ => "warn,seatrial=debug",
     };
     let filter = EnvFilter::try_new(level).map_err(|error| anyhow::anyhow!("log.level cannot be used: {error}"))?;
     // What it says stands in our error too, once and with what to do.

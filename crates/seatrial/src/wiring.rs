@@ -12,7 +12,7 @@ use seatrial_core::{
 };
 use seatrial_pipeline::{
     case::Settings,
-    service::{Service, worker::executor::Walker},
+    service::{Service, telemetry::Telemetry, worker::executor::Walker},
 };
 use seatrial_scan::{Trivy, TrivySettings};
 use seatrial_store::{
@@ -49,7 +49,7 @@ pub(crate) enum Role {
 }
 
 /// Connects to ledger, vault and broker.
-pub(crate) async fn service(config: &Config, settings: Settings, role: Role) -> Result<Service> {
+pub(crate) async fn service(config: &Config, settings: Settings, role: Role, telemetry: Telemetry) -> Result<Service> {
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("cannot make the data folder {}", config.data_dir.display()))?;
     let ledger = ledger(config, role).await?;
@@ -61,6 +61,7 @@ pub(crate) async fn service(config: &Config, settings: Settings, role: Role) -> 
         dispatch,
         settings: Arc::new(settings),
         queue: config.queue.limits(),
+        telemetry,
     })
 }
 

@@ -15,7 +15,13 @@ use super::{Service, ServiceError};
 /// [`LedgerError`]; asking again is safe.
 pub async fn cancel(service: &Service, id: JobId) -> Result<Option<JobRecord>, LedgerError> {
     match service.ledger.apply(id, Move::Cancel).await? {
-        Ok(record) => Ok(Some(record)),
+        Ok(record) => {
+            // One that runs is ended by its worker.
+            if let Some(outcome) = record.outcome() {
+                service.telemetry.metrics.settled(outcome);
+            }
+            Ok(Some(record))
+        }
         Err(Refusal::Unknown) => Ok(None),
         // It is over already.
         Err(Refusal::Settled | Refusal::Fenced | Refusal::NotWaiting | Refusal::NotDue) => service.ledger.get(id).await,

@@ -93,8 +93,9 @@ pub async fn submit(service: &Service, submission: Submission, request: Request)
     }
     Ok(match created {
         Created::New(record) => {
-            if record.outcome().is_none() {
-                announce(service, id, priority).await;
+            match record.outcome() {
+                None => announce(service, id, priority).await,
+                Some(outcome) => service.telemetry.metrics.settled(outcome),
             }
             Submitted::New(record)
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use seatrial_core::{ledger::LedgerError, record::Move};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::{Service, ServiceError, submit::announce};
+use super::{Service, ServiceError, metrics::Duty, submit::announce};
 
 /// Between two looks for leases, waits and deadlines that are over.
 const REAP: Duration = Duration::from_secs(1);
@@ -28,6 +28,7 @@ pub async fn reap_always(service: &Service) {
     loop {
         ticks.tick().await;
         if let Err(error) = reap(service).await {
+            service.telemetry.metrics.upkeep_failed(Duty::Reap);
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "overdue jobs could not be looked at"
@@ -44,10 +45,13 @@ pub async fn forget_always(service: &Service) {
         ticks.tick().await;
         match timeout(FORGET.1, forget(service)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "old jobs could not be forgotten"
-            ),
+            Ok(Err(error)) => {
+                service.telemetry.metrics.upkeep_failed(Duty::Forget);
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "old jobs could not be forgotten"
+                );
+            }
             Err(_) => tracing::warn!(
                 "more is kept too long than could be erased in {} s; it goes on",
                 FORGET.1.as_secs()
@@ -73,10 +77,11 @@ pub async fn reap(service: &Service) -> Result<usize, LedgerError> {
             match service.ledger.apply(id, Move::Reap(service.ledger.budgets())).await {
                 Ok(Ok(record)) => {
                     moved += 1;
+                    service.telemetry.metrics.reaped(&record);
                     match record.outcome() {
                         Some(outcome) => tracing::warn!(
                             job.id = %id, correlation.id = record.correlation_id.as_str(), state = %outcome.ending,
-                            reason = %outcome.reason, "job ended by the reaper"
+                            reason = %outcome.reason, blame = %outcome.blame, "job ended by the reaper"
                         ),
                         None => {
                             tracing::warn!(
@@ -114,7 +119,11 @@ pub async fn forget(service: &Service) -> Result<(), ServiceError> {
             // Bytes first: a record without bytes says so, bytes without a record say nothing.
             service.vault.erase(*id).await?;
             match service.ledger.erase(*id).await {
-                Ok(gone) => erased += usize::from(gone),
+                Ok(true) => {
+                    erased += 1;
+                    service.telemetry.metrics.erased();
+                }
+                Ok(false) => {}
                 // One damaged record must not keep all the others.
                 Err(error) if !error.is_transient() => {
                     tracing::error!(job.id = %id, error = &error as &dyn std::error::Error, "an old job cannot be erased");
@@ -131,6 +140,7 @@ pub async fn forget(service: &Service) -> Result<(), ServiceError> {
             Ok(None) => {
                 tracing::info!(job.id = %id, "bytes without a job are erased");
                 service.vault.erase(id).await?;
+                service.telemetry.metrics.orphan_erased();
             }
             Ok(Some(_)) => {}
             Err(error) if !error.is_transient() => {

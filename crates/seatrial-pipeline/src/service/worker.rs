@@ -4,13 +4,15 @@
 //! The loop waits for one of a closed set of turns. Each job is a task of its own that beats for its lease; a
 //! task that panics stops beating, so its job comes back when the lease runs out.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use seatrial_core::{
     dispatch::Ticket,
+    finding::escape_untrusted,
     ledger::{Claim, WorkerCard},
     record::JobRecord,
+    trace::TraceParent,
 };
 use tokio::{
     sync::watch,
@@ -72,6 +74,8 @@ const CHECK_TIME: Duration = Duration::from_secs(20);
 const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Longest wait without a look at the ledger, whatever the wake-up calls say.
 const LOOK: Duration = Duration::from_secs(2);
+/// Longest reason that a probe is told, in characters.
+const SHORT: usize = 300;
 
 enum Turn {
     /// Asked to go.
@@ -105,19 +109,22 @@ pub async fn run(
     let mut look_now = true;
     let mut ticket: Option<Box<dyn Ticket>> = None;
     let mut draining = false;
+    let mut ledger_answers = true;
+    let watched = &service.telemetry;
+    watched.metrics.fitness(&fitness);
     let started_at = Timestamp::now();
     tracing::info!(worker = %settings.name, slots = settings.slots, unfit = fitness.unfit.as_deref(), "worker started");
     loop {
         let now = *phase.borrow_and_update();
-        if now != Phase::Work {
-            if !draining {
-                draining = true;
-                beat.reset_immediately();
-                tracing::info!(worker = %settings.name, jobs = jobs.len(), "worker drains");
-            }
-            if jobs.is_empty() {
-                break;
-            }
+        if now != Phase::Work && !draining {
+            draining = true;
+            beat.reset_immediately();
+            tracing::info!(worker = %settings.name, jobs = jobs.len(), "worker drains");
+        }
+        watched.standing.set(why_not(&fitness, draining, ledger_answers));
+        watched.metrics.worker(settings.slots, jobs.len(), draining);
+        if draining && jobs.is_empty() {
+            break;
         }
         let free = settings.slots.saturating_sub(jobs.len());
         let takes = now == Phase::Work && free > 0 && fitness.unfit.is_none() && rest_until.is_none();
@@ -190,10 +197,13 @@ pub async fn run(
                 // One that is unfit looks often: it is waited for.
                 check.reset_after(if found.unfit.is_some() { CHECK / 6 } else { CHECK });
                 fitness = found;
+                watched.metrics.fitness(&fitness);
             }
             Turn::Beat => {
                 let card = card(settings, &fitness, started_at, jobs.len(), now != Phase::Work);
-                if let Ok(Err(error)) = timeout(BEAT, service.ledger.beat(&card, SILENT)).await {
+                let beat = timeout(BEAT, service.ledger.beat(&card, SILENT)).await;
+                ledger_answers = matches!(beat, Ok(Ok(())));
+                if let Ok(Err(error)) = beat {
                     tracing::warn!(error = &error as &dyn std::error::Error, "the worker's beat failed");
                 }
             }
@@ -202,6 +212,18 @@ pub async fn run(
     // Forgotten after a while in any case.
     let _ = timeout(BEAT, service.ledger.leave(&settings.name)).await;
     tracing::info!(worker = %settings.name, "worker stopped");
+}
+
+/// Why no job would be taken now, for probes. A worker whose slots are all busy does take jobs.
+fn why_not(fitness: &Fitness, draining: bool, ledger_answers: bool) -> Option<Cow<'static, str>> {
+    if draining {
+        return Some(Cow::Borrowed("it drains"));
+    }
+    if let Some(unfit) = &fitness.unfit {
+        let short: String = escape_untrusted(unfit).chars().take(SHORT).collect();
+        return Some(Cow::Owned(short));
+    }
+    (!ledger_answers).then_some(Cow::Borrowed("the ledger gives no answer"))
 }
 
 fn steady(period: Duration) -> tokio::time::Interval {
@@ -240,14 +262,19 @@ fn start(
     phase: &watch::Receiver<Phase>,
     jobs: &mut JoinSet<Parting>,
 ) {
-    let span = tracing::info_span!(
+    service.telemetry.metrics.claimed(&record, settings.lease);
+    let parent: Option<TraceParent> = record.traceparent.as_deref().and_then(|text| text.parse().ok());
+    // Of the highest level, so that what is said within has it whatever else is filtered.
+    let span = tracing::error_span!(
         "job", job.id = %record.id, correlation.id = record.correlation_id.as_str(), attempt = record.token.0,
+        trace_id = parent.map(|parent| parent.trace()),
     );
     let trial = trial::Trial {
         service: service.clone(),
         executor: executor.clone(),
         settings: settings.clone(),
         record,
+        parent,
         claimed,
         phase: phase.clone(),
     };

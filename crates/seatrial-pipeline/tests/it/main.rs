@@ -3,4 +3,5 @@
 
 mod away;
 mod service;
+mod telemetry;
 mod walk;

@@ -17,6 +17,7 @@ use seatrial_pipeline::{
     service::{
         QueueLimits, Service, read,
         submit::{Request, Submitted, submit},
+        telemetry::Telemetry,
         upkeep,
         worker::{self, Phase, WorkerSettings, executor::Walker},
     },
@@ -100,16 +101,16 @@ impl BlobStore for AwayToWrite {
     }
 }
 
-struct House {
-    service: Service,
-    ledger: Arc<Away>,
-    fake: Fake,
+pub(crate) struct House {
+    pub(crate) service: Service,
+    pub(crate) ledger: Arc<Away>,
+    pub(crate) fake: Fake,
     bytes: Memory,
     ring: Arc<KeyRing>,
 }
 
 impl House {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let ledger = Arc::new(Away::new(MemoryLedger::new(Budgets::default())));
         let settings = Settings {
             policy: Policy::default(),
@@ -127,6 +128,7 @@ impl House {
             dispatch: None,
             settings: Arc::new(settings),
             queue: QueueLimits::default(),
+            telemetry: Telemetry::default(),
         };
         let fake = crate::walk::fake();
         Self {
@@ -138,14 +140,14 @@ impl House {
         }
     }
 
-    async fn submit(&self) -> JobId {
+    pub(crate) async fn submit(&self) -> JobId {
         match self.try_submit(Request::default()).await {
             Submitted::New(record) => record.id,
             other => panic!("{other:?}"),
         }
     }
 
-    async fn try_submit(&self, request: Request) -> Submitted {
+    pub(crate) async fn try_submit(&self, request: Request) -> Submitted {
         let submission = Submission {
             dockerfile: DOCKERFILE.as_bytes().to_vec(),
             ..Submission::default()
@@ -154,7 +156,7 @@ impl House {
     }
 
     /// A worker, and what asks it to go.
-    fn worker(&self, name: &str) -> (JoinHandle<()>, watch::Sender<Phase>) {
+    pub(crate) fn worker(&self, name: &str) -> (JoinHandle<()>, watch::Sender<Phase>) {
         let (phase, asked) = watch::channel(Phase::Work);
         let executor = Arc::new(Walker {
             engine: Arc::new(self.fake.clone()),
@@ -174,17 +176,17 @@ impl House {
         (task, phase)
     }
 
-    fn upkeep(&self) -> JoinHandle<()> {
+    pub(crate) fn upkeep(&self) -> JoinHandle<()> {
         let service = self.service.clone();
         tokio::spawn(async move { upkeep::reap_always(&service).await })
     }
 
-    async fn record(&self, id: JobId) -> JobRecord {
+    pub(crate) async fn record(&self, id: JobId) -> JobRecord {
         self.ledger.get(id).await.unwrap().unwrap()
     }
 
     /// The job once it is so; time passes meanwhile.
-    async fn until(&self, id: JobId, is_so: impl Fn(&JobRecord) -> bool) -> JobRecord {
+    pub(crate) async fn until(&self, id: JobId, is_so: impl Fn(&JobRecord) -> bool) -> JobRecord {
         for _ in 0..100_000 {
             if let Ok(Some(record)) = self.ledger.get(id).await
                 && is_so(&record)
@@ -196,20 +198,20 @@ impl House {
         panic!("it never was so: {:?}", self.record(id).await);
     }
 
-    async fn end(&self, id: JobId) -> (Ending, Reason) {
+    pub(crate) async fn end(&self, id: JobId) -> (Ending, Reason) {
         let record = self.until(id, |record| record.outcome().is_some()).await;
         let outcome = record.outcome().unwrap();
         (outcome.ending, outcome.reason)
     }
 
-    async fn events(&self, id: JobId) -> Vec<NewsBody> {
+    pub(crate) async fn events(&self, id: JobId) -> Vec<NewsBody> {
         let record = self.record(id).await;
         let news = read::news(&self.service, &record, 0, 1000).await.unwrap();
         news.into_iter().map(|news| news.body).collect()
     }
 }
 
-fn is_running(record: &JobRecord) -> bool {
+pub(crate) fn is_running(record: &JobRecord) -> bool {
     matches!(record.state, JobState::Running { .. })
 }
 

@@ -18,7 +18,7 @@ use crate::{
     answer,
     caller::Caller,
     correlation,
-    edge::MadeJob,
+    edge::{MadeJob, Trace},
     params::Query,
     problem::{Code, Problem, ProblemDocument, ProblemError},
     state::AppState,
@@ -74,6 +74,7 @@ const IDEMPOTENT_REPLAY: HeaderName = HeaderName::from_static("idempotent-replay
 pub(crate) async fn create(
     State(state): State<AppState>,
     Extension(correlation_id): Extension<CorrelationId>,
+    Extension(Trace(trace)): Extension<Trace>,
     caller: Caller,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -86,7 +87,7 @@ pub(crate) async fn create(
         priority: asked.priority,
         delay: asked.delay,
         correlation_id: correlation_id.as_str().to_owned(),
-        traceparent: correlation::traceparent(&headers),
+        traceparent: trace.map(|place| place.to_string()),
         idempotency_key,
         webhook: asked.webhook,
     };

@@ -48,13 +48,16 @@ impl Lines {
 
     /// Lines with this message; whoever takes them leaves none.
     fn take(&self, message: &str) -> Vec<Value> {
+        let mut lines = self.all();
+        lines.retain(|line| line["fields"]["message"] == message);
+        lines
+    }
+
+    /// All lines; whoever takes them leaves none.
+    fn all(&self) -> Vec<Value> {
         let bytes = std::mem::take(&mut *self.0.lock().unwrap());
         let lines = String::from_utf8(bytes).unwrap();
-        lines
-            .lines()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap())
-            .filter(|line| line["fields"]["message"] == message)
-            .collect()
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
@@ -96,6 +99,72 @@ async fn a_call_is_one_line() {
     house.get("/v1/jobs/job_%1b%5b31m").await;
     let text = format!("{:?}", lines.take("call"));
     assert!(!text.contains("31m") && !text.contains("secret"), "{text}");
+}
+
+#[tokio::test]
+async fn a_line_of_a_traced_call_has_the_traces_id() {
+    let house = House::new();
+    let (lines, _guard) = Lines::collect();
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    house.get_with("/healthz", &[("traceparent", parent)]).await;
+    house.get_with("/healthz", &[("traceparent", "00-0-0-01")]).await;
+    let said = lines.take("call");
+    assert_eq!(said[0]["fields"]["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert!(said[1]["fields"].get("trace_id").is_none(), "{said:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_job_and_stage_says_its_start_and_its_end_with_the_correlation_id() {
+    let house = House::new();
+    house.fake.script().exit = Some(seatrial_core::engine::RunExit::Code(3));
+    let (lines, _guard) = Lines::collect();
+    let (_worker, _phase) = house.worker("ann");
+    let answer = house
+        .post_json(
+            "/v1/jobs",
+            &[("x-correlation-id", "c-9")],
+            &json!({"dockerfile": DOCKERFILE}),
+        )
+        .await;
+    let job = house
+        .until(answer.header("location"), |job| job["state"] == "failed")
+        .await;
+    let said = lines.all();
+    let of = |message: &str| {
+        let found = said.iter().filter(|line| line["fields"]["message"] == message);
+        found.cloned().collect::<Vec<_>>()
+    };
+    let stages = |message: &str| {
+        let stages = of(message)
+            .into_iter()
+            .map(|line| line["fields"]["stage"].as_str().unwrap().to_owned());
+        stages.collect::<Vec<_>>()
+    };
+    assert_eq!(stages("stage started"), ["resolve", "build", "scan", "run"]);
+    assert_eq!(stages("stage finished"), ["resolve", "build", "scan"]);
+    assert_eq!(stages("stage stopped"), ["run"]);
+    let messages = [
+        "job claimed",
+        "stage started",
+        "stage finished",
+        "stage stopped",
+        "try ended",
+        "job settled",
+    ];
+    for message in messages {
+        let lines = of(message);
+        assert!(!lines.is_empty(), "{message}");
+        for line in lines {
+            assert_eq!(line["span"]["correlation.id"], "c-9", "{line}");
+            assert_eq!(line["span"]["job.id"], job["id"], "{line}");
+        }
+    }
+    let settled = &of("job settled")[0]["fields"];
+    assert_eq!(
+        ["state", "reason", "blame"].map(|name| settled[name].as_str().unwrap()),
+        ["failed", "exit_code", "guest"]
+    );
+    assert!(settled["ms"].is_u64());
 }
 
 #[tokio::test]

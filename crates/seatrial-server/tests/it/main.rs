@@ -13,6 +13,7 @@ mod edge;
 mod forms;
 mod jobs;
 mod lines;
+mod metrics;
 mod reading;
 mod schema;
 mod socket;

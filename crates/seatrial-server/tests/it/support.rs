@@ -21,6 +21,7 @@ use seatrial_pipeline::{
     case::Settings,
     service::{
         QueueLimits, Service,
+        telemetry::Telemetry,
         worker::{self, Phase, WorkerSettings, executor::Walker},
     },
 };
@@ -114,6 +115,7 @@ impl House {
             dispatch: None,
             settings: Arc::new(settings),
             queue,
+            telemetry: Telemetry::default(),
         };
         let fake = Fake::default();
         fake.script().built_config = Some(ImageConfig {

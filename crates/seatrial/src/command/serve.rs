@@ -1,18 +1,22 @@
 //! `seatrial serve` and `seatrial worker`: the processes of the service.
 
-use std::{io::Write as _, sync::Arc, time::Duration};
+use std::{io::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use seatrial_core::engine::Engine as _;
 use seatrial_engine::DockerEngine;
 use seatrial_pipeline::service::{
-    Service, upkeep,
+    Service,
+    metrics::Metrics,
+    telemetry::Telemetry,
+    upkeep,
     worker::{
         self, Phase, WorkerSettings,
         executor::{Executor, Noop},
     },
 };
 use tokio::{
+    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
     task::{JoinHandle, JoinSet},
@@ -21,6 +25,7 @@ use tokio::{
 use crate::{
     cli::{ExecutorKind, ServeArgs, WorkerArgs},
     config::Config,
+    telemetry::{self, Told},
     wiring::{self, Role},
 };
 
@@ -29,20 +34,30 @@ const SWEEP: Duration = Duration::from_secs(60);
 
 /// API and, unless it is told otherwise, one worker in one process.
 pub(crate) async fn serve(config: &Config, args: &ServeArgs) -> Result<u8> {
+    let us = Us::new();
+    let telemetry = telemetry::start(config, &us.name)?;
+    let served = serve_until_asked(config, args, &us, telemetry.clone()).await;
+    telemetry::finish(telemetry).await;
+    served
+}
+
+async fn serve_until_asked(config: &Config, args: &ServeArgs, us: &Us, telemetry: Told) -> Result<u8> {
     let settings = wiring::settings(config, args.worker.policy.as_deref(), args.worker.fixture_db)?;
-    let listener = tokio::net::TcpListener::bind(config.server.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.server.listen))?;
-    let service = wiring::service(config, settings, Role::Api).await?;
+    let listener = listen(config.server.listen).await?;
+    let service = wiring::service(config, settings, Role::Api, telemetry.telemetry).await?;
     let (phase, asked) = phases()?;
     let _upkeep = keep_up(&service, Role::Api);
     let working = if args.no_worker {
         None
     } else {
-        Some(work(config, &service, &args.worker, asked.clone()).await?)
+        Some(work(config, &service, &args.worker, us, asked.clone()).await?)
     };
     let state = seatrial_server::AppState::new(service.clone(), &config.server)
         .context("the server settings cannot be used")?;
+    if working.is_some() {
+        let metrics = &service.telemetry.metrics;
+        state.metrics().register(|registry| metrics.register_worker(registry));
+    }
     let address = listener.local_addr().context("cannot tell the address")?;
     tracing::info!(listen = %address, ledger = service.ledger.durability().kind, "serving");
     let _ = writeln!(
@@ -69,15 +84,66 @@ pub(crate) async fn serve(config: &Config, args: &ServeArgs) -> Result<u8> {
     Ok(0)
 }
 
-/// A worker alone: it listens on nothing.
+/// A worker alone: it listens on nothing, unless it is told to show how it is.
 pub(crate) async fn worker(config: &Config, args: &WorkerArgs) -> Result<u8> {
+    let us = Us::new();
+    let telemetry = telemetry::start(config, &us.name)?;
+    let worked = work_until_asked(config, args, &us, telemetry.clone()).await;
+    telemetry::finish(telemetry).await;
+    worked
+}
+
+async fn work_until_asked(config: &Config, args: &WorkerArgs, us: &Us, telemetry: Told) -> Result<u8> {
     let settings = wiring::settings(config, args.policy.as_deref(), args.fixture_db)?;
-    let service = wiring::service(config, settings, Role::Worker).await?;
+    // Before anything that may take time: a probe has an answer while the ledger is waited for, and while
+    // the worker drains.
+    let probe = match config.worker.listen {
+        Some(address) => Some(probe(address, &telemetry.telemetry).await?),
+        None => None,
+    };
+    let service = wiring::service(config, settings, Role::Worker, telemetry.telemetry).await?;
     let (_phase, asked) = phases()?;
     let _upkeep = keep_up(&service, Role::Worker);
-    let working = work(config, &service, args, asked).await?;
+    let working = work(config, &service, args, us, asked).await?;
     working.await.context("the worker broke")?;
+    if let Some(probe) = probe {
+        probe.abort();
+    }
     Ok(0)
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))
+}
+
+/// The port of a worker.
+async fn probe(address: SocketAddr, telemetry: &Telemetry) -> Result<JoinHandle<()>> {
+    let listener = listen(address).await?;
+    let address = listener.local_addr().context("cannot tell the address")?;
+    let _ = writeln!(std::io::stderr(), "Seatrial's worker shows http://{address}/metrics");
+    let telemetry = telemetry.clone();
+    Ok(tokio::spawn(async move {
+        if let Err(error) = seatrial_server::probe::serve(listener, &telemetry, std::future::pending()).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the worker's port is closed");
+        }
+    }))
+}
+
+/// This process, as registry and traces know it.
+struct Us {
+    host: String,
+    name: String,
+}
+
+impl Us {
+    fn new() -> Self {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .map_or_else(|_| "host".to_owned(), |name| name.trim().to_owned());
+        let name = process_name(&host);
+        Self { host, name }
+    }
 }
 
 /// Reaps in every process, forgets in those of the API; ends when it is dropped.
@@ -97,10 +163,9 @@ async fn work(
     config: &Config,
     service: &Service,
     args: &WorkerArgs,
+    us: &Us,
     asked: watch::Receiver<Phase>,
 ) -> Result<JoinHandle<()>> {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_or_else(|_| "host".to_owned(), |name| name.trim().to_owned());
     let (executor, engine, slots): (Arc<dyn Executor>, Option<Arc<DockerEngine>>, usize) = match args.executor {
         ExecutorKind::Walk => {
             let (walker, engine) = wiring::walker(config, service.settings.clone()).await?;
@@ -119,8 +184,8 @@ async fn work(
         }
     };
     let settings = WorkerSettings {
-        name: worker_name(&host),
-        host,
+        name: us.name.clone(),
+        host: us.host.clone(),
         slots,
         lease: config.worker.lease,
         drain: config.worker.drain,
@@ -128,7 +193,8 @@ async fn work(
     };
     let service = service.clone();
     Ok(tokio::spawn(async move {
-        let sweeping = engine.clone().map(|engine| tokio::spawn(sweep(engine)));
+        let metrics = service.telemetry.metrics.clone();
+        let sweeping = engine.clone().map(|engine| tokio::spawn(sweep(engine, metrics)));
         worker::run(&service, executor, &settings, asked).await;
         if let Some(sweeping) = sweeping {
             sweeping.abort();
@@ -140,7 +206,7 @@ async fn work(
 }
 
 /// `host-` and 8 random characters: a name is never used twice.
-fn worker_name(host: &str) -> String {
+fn process_name(host: &str) -> String {
     let random = seatrial_core::id::JobId::fresh().short();
     let host: String = host
         .chars()
@@ -161,11 +227,13 @@ async fn slots(service: &Service, engine: &DockerEngine) -> Result<usize> {
     Ok(usize::try_from(by_memory.min(by_cpus)).unwrap_or(1).clamp(1, 64))
 }
 
-async fn sweep(engine: Arc<DockerEngine>) {
+async fn sweep(engine: Arc<DockerEngine>, metrics: Metrics) {
     let mut ticks = tokio::time::interval(SWEEP);
     loop {
         ticks.tick().await;
-        match engine.sweep().await {
+        let swept = engine.sweep().await;
+        metrics.swept(swept.as_ref().ok().copied());
+        match swept {
             Ok(swept) if swept == seatrial_core::engine::Swept::default() => {}
             Ok(swept) => tracing::info!(
                 containers = swept.containers,

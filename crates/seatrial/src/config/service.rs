@@ -1,6 +1,6 @@
 //! Settings of the service: where it remembers, where it keeps bytes, how it works.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Result, bail};
 use seatrial_core::limits::human_duration;
@@ -204,6 +204,9 @@ pub(crate) struct Worker {
     /// First wait before a job is tried again after a fault of ours; doubles each time.
     #[serde(with = "human_duration")]
     pub(crate) back_off: Duration,
+    /// Where `seatrial worker` shows `/healthz`, `/readyz` and `/metrics`, such as `127.0.0.1:9464`. It listens
+    /// on nothing when empty. `serve` does not look at it: its own port has the metrics of its worker.
+    pub(crate) listen: Option<SocketAddr>,
 }
 
 impl Default for Worker {
@@ -213,6 +216,42 @@ impl Default for Worker {
             lease: Duration::from_secs(30),
             drain: Duration::from_secs(60),
             back_off: Duration::from_secs(1),
+            listen: None,
+        }
+    }
+}
+
+/// Who is told what happens here, beside the log.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct TelemetryTo {
+    /// A collector of traces.
+    pub(crate) otlp: Otlp,
+}
+
+/// A collector of traces that speaks OTLP, over HTTP with protobuf.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Otlp {
+    /// `http://…` or `https://…`, such as `http://127.0.0.1:4318`; `/v1/traces` is added. No traces are told
+    /// when empty.
+    pub(crate) endpoint: Option<SecretUrl>,
+    /// Certificate of the authority that vouches for the collector; the system's when empty.
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// Longest wait for the collector's answer; jobs never wait for it.
+    #[serde(with = "human_duration")]
+    pub(crate) timeout: Duration,
+    /// Share of the traces that begin here and are told, 0 to 1. A caller's trace is told if its caller says so.
+    pub(crate) sample: f64,
+}
+
+impl Default for Otlp {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            tls_ca: None,
+            timeout: Duration::from_secs(5),
+            sample: 1.0,
         }
     }
 }
@@ -254,6 +293,18 @@ pub(super) fn validate(config: &Config) -> Result<()> {
     }
     if config.worker.lease < Duration::from_secs(1) || config.worker.lease > Duration::from_secs(3600) {
         bail!("worker.lease must be 1 s to 1 h");
+    }
+    let otlp = &config.telemetry.otlp;
+    if let Some(url) = &otlp.endpoint
+        && !matches!(url.scheme(), "http" | "https")
+    {
+        bail!("telemetry.otlp.endpoint must begin with http:// or https://");
+    }
+    if !(0.0..=1.0).contains(&otlp.sample) {
+        bail!("telemetry.otlp.sample must be 0 to 1");
+    }
+    if otlp.timeout.is_zero() || otlp.timeout > Duration::from_secs(60) {
+        bail!("telemetry.otlp.timeout must be more than 0 and at most 60 s");
     }
     Ok(())
 }

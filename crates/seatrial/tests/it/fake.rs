@@ -1,10 +1,16 @@
 //! A server in the test process: takes whole requests, remembers them, answers as the test says.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    io::{BufRead as _, BufReader, Read, Write},
+    net::TcpListener,
     sync::{Arc, Mutex},
 };
+
+use rustls::{
+    ServerConfig, ServerConnection, StreamOwned,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
+use seatrial_store::testing::Certificates;
 
 use serde_json::{Value, json};
 
@@ -97,14 +103,41 @@ pub(crate) struct Fake {
 impl Fake {
     /// Answers each request with what `answer` makes of it and of the number of equal request lines before.
     pub(crate) fn start(answer: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static) -> Self {
+        Self::behind(None, answer)
+    }
+
+    /// The same behind TLS.
+    pub(crate) fn start_tls(
+        certificates: &Certificates,
+        answer: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let chain = CertificateDer::pem_file_iter(&certificates.cert).unwrap();
+        let key = PrivateKeyDer::from_pem_file(&certificates.key).unwrap();
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(chain.map(Result::unwrap).collect(), key);
+        Self::behind(Some(Arc::new(config.unwrap())), answer)
+    }
+
+    fn behind(
+        tls: Option<Arc<ServerConfig>>,
+        answer: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
         let seen: Arc<Mutex<Vec<Request>>> = Arc::default();
         let (answer, remember) = (Arc::new(answer), seen.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (answer, remember) = (answer.clone(), remember.clone());
-                std::thread::spawn(move || serve(&stream, &*answer, &remember));
+                let (answer, remember, tls) = (answer.clone(), remember.clone(), tls.clone());
+                std::thread::spawn(move || match tls {
+                    None => serve(stream, &*answer, &remember),
+                    Some(config) => {
+                        let tls = ServerConnection::new(config).unwrap();
+                        serve(StreamOwned::new(tls, stream), &*answer, &remember);
+                    }
+                });
             }
         });
         Self { url, seen }
@@ -121,8 +154,8 @@ impl Fake {
     }
 }
 
-fn serve(stream: &TcpStream, answer: &dyn Fn(&Request, usize) -> Answer, seen: &Mutex<Vec<Request>>) {
-    let Some(request) = read(stream) else {
+fn serve(mut stream: impl Read + Write, answer: &dyn Fn(&Request, usize) -> Answer, seen: &Mutex<Vec<Request>>) {
+    let Some(request) = read(&mut stream) else {
         return;
     };
     let before = {
@@ -141,17 +174,17 @@ fn serve(stream: &TcpStream, answer: &dyn Fn(&Request, usize) -> Answer, seen: &
         head.push_str(&format!("Content-Length: {length}\r\n"));
     }
     head.push_str("\r\n");
-    let mut out = stream;
     // A client that goes away early is a matter of the test, which looks at the client.
-    let _ = out
+    let _ = stream
         .write_all(head.as_bytes())
-        .and_then(|()| out.write_all(&answer.body));
+        .and_then(|()| stream.write_all(&answer.body))
+        .and_then(|()| stream.flush());
     if answer.held {
-        let _ = (&mut &*stream).read(&mut [0]);
+        let _ = stream.read(&mut [0]);
     }
 }
 
-fn read(stream: &TcpStream) -> Option<Request> {
+fn read(stream: &mut impl Read) -> Option<Request> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|length| *length > 0)?;

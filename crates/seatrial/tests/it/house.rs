@@ -55,6 +55,31 @@ impl Process {
         code.and_then(|status| status.code())
     }
 
+    /// Sockets on which it listens, as the kernel names them.
+    pub(crate) fn listens(&self) -> Vec<String> {
+        let of_process = format!("/proc/{}", self.child.id());
+        let sockets: Vec<String> = std::fs::read_dir(format!("{of_process}/fd"))
+            .unwrap()
+            .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+            .filter_map(|target| {
+                Some(
+                    target
+                        .to_str()?
+                        .strip_prefix("socket:[")?
+                        .trim_end_matches(']')
+                        .to_owned(),
+                )
+            })
+            .collect();
+        let tables = ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("{of_process}/net/{table}")));
+        let rows = tables.iter().flatten().flat_map(|table| table.lines());
+        // Columns: number, local, remote, state (0A listens), …, inode.
+        rows.map(|row| row.split_whitespace().collect::<Vec<_>>())
+            .filter(|row| row.get(3) == Some(&"0A") && sockets.iter().any(|inode| row.get(9) == Some(&inode.as_str())))
+            .map(|row| row[1].to_owned())
+            .collect()
+    }
+
     pub(crate) fn lines(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -150,6 +175,13 @@ impl House {
         Process::start(command, self.log(name))
     }
 
+    /// A worker whose tries do nothing.
+    pub(crate) fn noop(&self, name: &str, args: &[&str]) -> Process {
+        let mut command = self.with_env(seatrial());
+        command.args(["worker", "--executor", "noop"]).args(args);
+        Process::start(command, self.log(name))
+    }
+
     /// A client command.
     pub(crate) fn client(&self, base: &str) -> Command {
         let mut command = seatrial();
@@ -187,6 +219,12 @@ impl House {
     pub(crate) fn get(&self, url: &str) -> (u16, String) {
         let answer = self.client.get(url).send().unwrap();
         (answer.status().as_u16(), answer.text().unwrap_or_default())
+    }
+
+    /// The same, or nothing when nobody listens.
+    pub(crate) fn try_get(&self, url: &str) -> Option<(u16, String)> {
+        let answer = self.client.get(url).send().ok()?;
+        Some((answer.status().as_u16(), answer.text().ok()?))
     }
 
     /// A job's document; a part of the service that restarts is waited for.

@@ -14,12 +14,16 @@ use seatrial_core::{
     log::BoundedLog,
     progress::{Progress, Watch},
     record::{JobRecord, LogRef, Move, NewsBody},
+    trace::{Fact, Span, SpanKind, TraceParent},
     vault::{BlobKind, VaultError},
 };
 use tokio::{sync::Notify, time::Instant};
 
 use super::Service;
-use crate::case::Case;
+use crate::{
+    case::Case,
+    service::{metrics::StageEnd, telemetry::Telemetry},
+};
 
 /// News that may wait to be written; hints beyond it are dropped.
 const WAITING: usize = 256;
@@ -31,7 +35,6 @@ const PARTS: usize = 64;
 const PART: usize = 32 << 10;
 
 /// Takes progress of one try.
-#[derive(Default)]
 pub(super) struct Recorder {
     waiting: Mutex<Vec<NewsBody>>,
     /// Output in the vault of which the ledger does not know yet.
@@ -40,6 +43,16 @@ pub(super) struct Recorder {
     urgent: Notify,
     /// The try is over.
     over: Notify,
+    telemetry: Telemetry,
+    /// The span of the try.
+    place: Option<TraceParent>,
+    open: Mutex<BTreeMap<Stage, Open>>,
+}
+
+/// A stage that goes on.
+struct Open {
+    begun: Instant,
+    span: Option<Box<dyn Span>>,
 }
 
 impl Watch for Recorder {
@@ -47,9 +60,11 @@ impl Watch for Recorder {
         let (body, hint) = match news {
             Progress::StageStarted { stage } => {
                 tracing::info!(%stage, "stage started");
+                self.begin(stage);
                 (NewsBody::StageStarted { stage }, false)
             }
             Progress::StageFinished { stage, millis } => {
+                self.end(stage, StageEnd::Finished);
                 tracing::info!(%stage, millis, "stage finished");
                 (NewsBody::StageFinished { stage, millis }, false)
             }
@@ -69,17 +84,60 @@ impl Watch for Recorder {
 }
 
 impl Recorder {
+    /// `place` is the try's in its trace.
+    pub(super) fn new(telemetry: Telemetry, place: Option<TraceParent>) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            untold: Mutex::default(),
+            urgent: Notify::new(),
+            over: Notify::new(),
+            telemetry,
+            place,
+            open: Mutex::default(),
+        }
+    }
+
+    fn begin(&self, stage: Stage) {
+        let span = self
+            .telemetry
+            .begin(|| format!("stage {stage}"), SpanKind::Internal, self.place);
+        let begun = Instant::now();
+        self.open_stages().insert(stage, Open { begun, span });
+    }
+
+    fn end(&self, stage: Stage, end: StageEnd) -> Option<Duration> {
+        let Open { begun, mut span } = self.open_stages().remove(&stage)?;
+        let took = begun.elapsed();
+        self.telemetry.metrics.stage(stage, end, took);
+        if let Some(span) = &mut span {
+            span.note("job.stage", Fact::Word(&stage.to_string()));
+            span.note("stage.end", Fact::Word(&end.to_string()));
+        }
+        Some(took)
+    }
+
+    /// The try is over: what goes on still was stopped with it, and [`Recorder::write`] returns after what it is at.
+    pub(super) fn close(&self) {
+        self.over.notify_one();
+        let open: Vec<Stage> = self.open_stages().keys().copied().collect();
+        for stage in open {
+            if let Some(took) = self.end(stage, StageEnd::Stopped) {
+                let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+                tracing::info!(%stage, millis, "stage stopped");
+            }
+        }
+    }
+
+    fn open_stages(&self) -> MutexGuard<'_, BTreeMap<Stage, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<NewsBody>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn untold(&self) -> MutexGuard<'_, BTreeMap<Stage, LogRef>> {
         self.untold.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Nothing more comes: [`Recorder::write`] returns after what it is at.
-    pub(super) fn end(&self) {
-        self.over.notify_one();
     }
 
     /// Writes until the end. A refusal is not looked at: the lease's own beat notices it.

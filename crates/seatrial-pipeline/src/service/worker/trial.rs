@@ -9,8 +9,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use seatrial_core::{
-    job::{Blame, Outcome, Reason},
+    job::{Blame, Ending, Outcome, Reason},
     record::{JobRecord, LogRef, Move, Refusal},
+    trace::{Fact, SpanKind, TraceParent},
     vault::{BlobKind, BlobRef, VaultError},
 };
 use tokio::{
@@ -30,7 +31,7 @@ use crate::{
     case::Case,
     fault::{Stop, sentence},
     query,
-    service::{ServiceError, submit},
+    service::{ServiceError, metrics::Left, submit},
     worker::{late, succeeded},
 };
 
@@ -53,6 +54,8 @@ pub(super) struct Trial {
     pub(super) executor: Arc<dyn Executor>,
     pub(super) settings: WorkerSettings,
     pub(super) record: JobRecord,
+    /// The trace that the submission belongs to.
+    pub(super) parent: Option<TraceParent>,
     /// When the claim was sent: the lease is counted from then.
     pub(super) claimed: Instant,
     pub(super) phase: watch::Receiver<Phase>,
@@ -81,6 +84,20 @@ enum End<T> {
     HandBack,
     /// It is not ours any more: nothing is written.
     Lost,
+    /// The ledger was away for too long, so it may not be ours any more: nothing is written.
+    Fenced,
+}
+
+/// How the job left us, and what was said of the try.
+struct Leave {
+    how: Left,
+    outcome: Option<Outcome>,
+}
+
+impl From<Left> for Leave {
+    fn from(how: Left) -> Self {
+        Self { how, outcome: None }
+    }
 }
 
 enum Turn<T> {
@@ -93,26 +110,55 @@ enum Turn<T> {
 impl Trial {
     /// Works on the job until it is settled, handed back or lost.
     pub(super) async fn run(self) -> Parting {
+        let telemetry = &self.service.telemetry;
+        let mut span = telemetry.begin(|| "job".to_owned(), SpanKind::Consumer, self.parent);
+        let place = span.as_ref().and_then(|span| span.place()).or(self.parent);
+        let (leave, parting) = self.work(place).await;
+        telemetry.metrics.left(leave.how);
+        if let Some(span) = &mut span {
+            span.note("job.id", Fact::Word(&self.record.id.to_string()));
+            span.note("correlation.id", Fact::Word(self.record.correlation_id.as_str()));
+            span.note(
+                "job.attempt",
+                Fact::Number(i64::try_from(self.record.token.0).unwrap_or(i64::MAX)),
+            );
+            span.note("job.end", Fact::Word(&leave.how.to_string()));
+            if let Some(outcome) = &leave.outcome {
+                // The codes alone: the words may quote the guest.
+                span.note("job.state", Fact::Word(&outcome.ending.to_string()));
+                span.note("job.reason", Fact::Word(&outcome.reason.to_string()));
+                span.note("job.blame", Fact::Word(&outcome.blame.to_string()));
+            }
+            if is_ours(&leave) {
+                span.fail();
+            }
+        }
+        parting
+    }
+
+    async fn work(&self, place: Option<TraceParent>) -> (Leave, Parting) {
         tracing::info!(worker = %self.settings.name, losses = self.record.losses, failures = self.record.failures, "job claimed");
         let mut hold = Hold {
             until: self.claimed + self.fence(),
             deadline: self.claimed + self.left(),
             hand_back_at: None,
         };
+        let well = |leave| (leave, Parting::Well);
         let case = match self.hold(&mut hold, self.case()).await {
             End::Done(Ok(case)) => Arc::new(case),
-            End::Done(Err(error)) => return self.give_up(&error).await,
-            End::Lost => return self.lost(),
-            End::HandBack => return self.hand_back().await,
-            End::Cancelled => return self.settle_unread(Outcome::cancelled()).await,
-            End::Broke => return self.settle_unread(broken()).await,
-            End::Late => return self.settle_unread(late()).await,
+            End::Done(Err(error)) => return (self.give_up(&error).await, Parting::Fault),
+            End::Lost => return well(lost(Left::Lost)),
+            End::Fenced => return well(lost(Left::Fenced)),
+            End::HandBack => return well(self.hand_back().await),
+            End::Cancelled => return well(self.settle_unread(Outcome::cancelled()).await),
+            End::Broke => return well(self.settle_unread(broken()).await),
+            End::Late => return well(self.settle_unread(late()).await),
         };
-        let recorder = Arc::new(Recorder::default());
+        let recorder = Arc::new(Recorder::new(self.service.telemetry.clone(), place));
         let mut writing = Abort(tokio::spawn({
             let (service, record) = (self.service.clone(), self.record.clone());
             let (case, recorder) = (case.clone(), recorder.clone());
-            async move { recorder.write(&service, &record, &case).await }
+            async move { recorder.write(&service, &record, &case).await }.in_current_span()
         }));
         let attempt = {
             let (executor, case, watch) = (self.executor.clone(), case.clone(), recorder.clone());
@@ -120,15 +166,16 @@ impl Trial {
             async move { executor.attempt(&case, token, watch).await }
         };
         let end = self.hold(&mut hold, attempt).await;
+        recorder.close();
         if !matches!(end, End::Done(Ok(()))) {
             self.executor.tidy(TIDY).await;
         }
-        recorder.end();
         let _ = timeout(LAST_NEWS, &mut writing.0).await;
         drop(writing);
         let outcome = match end {
-            End::Lost => return self.lost(),
-            End::HandBack => return self.hand_back().await,
+            End::Lost => return well(lost(Left::Lost)),
+            End::Fenced => return well(lost(Left::Fenced)),
+            End::HandBack => return well(self.hand_back().await),
             End::Cancelled => Outcome::cancelled(),
             End::Late => late(),
             End::Broke => broken(),
@@ -147,12 +194,10 @@ impl Trial {
                 } else {
                     None
                 };
-                self.write_end(&case, &recorder, outcome, again).await;
-                return Parting::Fault;
+                return (self.write_end(&case, &recorder, outcome, again).await, Parting::Fault);
             }
         };
-        self.write_end(&case, &recorder, outcome, None).await;
-        Parting::Well
+        well(self.write_end(&case, &recorder, outcome, None).await)
     }
 
     /// Reads the submission back and judges it once more: this worker's policy counts too.
@@ -172,27 +217,20 @@ impl Trial {
         if unfit { attempts.max(UNFIT_BUDGET) } else { attempts }
     }
 
-    fn lost(&self) -> Parting {
-        tracing::warn!("the lease is lost; the try was ended and nothing of it is written");
-        Parting::Well
-    }
-
-    async fn hand_back(&self) -> Parting {
+    async fn hand_back(&self) -> Leave {
         let token = self.record.token;
-        self.offer(Move::HandBack { token }).await;
-        Parting::Well
+        self.offer(Move::HandBack { token }).await.into()
     }
 
     /// Ends a job of which nothing was read: there is nothing to keep.
-    async fn settle_unread(&self, outcome: Outcome) -> Parting {
-        self.offer(Move::Settle {
+    async fn settle_unread(&self, outcome: Outcome) -> Leave {
+        let what = Move::Settle {
             token: self.record.token,
-            outcome: outcome.without_words(),
+            outcome: outcome.clone().without_words(),
             blobs: BTreeMap::new(),
             logs: BTreeMap::new(),
-        })
-        .await;
-        Parting::Well
+        };
+        self.offer_end(what, outcome).await
     }
 
     /// Without a beat for so long, a try is ended.
@@ -264,7 +302,7 @@ impl Trial {
                             tracing::warn!(
                                 "no beat for 3/5 of the lease: the try is ended before somebody else claims the job"
                             );
-                            return work.end(End::Lost).await;
+                            return work.end(End::Fenced).await;
                         }
                         Ok(Err(error)) => tracing::warn!(error = &error as &dyn std::error::Error, "a beat failed"),
                         Err(_) => {}
@@ -292,8 +330,8 @@ impl Trial {
 
     /// Puts everything into the vault, then ends the job; or the try alone, while the job's failures are fewer
     /// than `again`.
-    async fn write_end(&self, case: &Case, recorder: &Recorder, outcome: Outcome, again: Option<u32>) {
-        tracing::info!(state = %outcome.ending, reason = %outcome.reason, again = again.is_some(), "try ended");
+    async fn write_end(&self, case: &Case, recorder: &Recorder, outcome: Outcome, again: Option<u32>) -> Leave {
+        tracing::info!(state = %outcome.ending, reason = %outcome.reason, blame = %outcome.blame, again = again.is_some(), "try ended");
         recorder.flush(&self.service, &self.record).await;
         let keep = self.keep(case, &outcome);
         let mut pulse = interval(BEAT.min(self.settings.lease / 5));
@@ -303,23 +341,23 @@ impl Trial {
                 biased;
                 kept = &mut keep => match kept {
                     Some(kept) => break kept,
-                    None => return,
+                    None => return Left::Unwritten.into(),
                 },
                 _ = pulse.tick() => {
                     let renew = Move::Renew { token: self.record.token, lease: self.settings.lease };
                     if let Ok(Ok(Err(refusal))) = timeout(BEAT, self.service.ledger.apply(self.record.id, renew)).await {
                         tracing::warn!(%refusal, "the job is not ours any more; its result is dropped");
-                        return;
+                        return Left::Lost.into();
                     }
                 }
             }
         };
         let outcome = outcome.clone().without_words();
         let token = self.record.token;
-        self.offer(match again {
+        let what = match again {
             Some(budget) => Move::Fault {
                 token,
-                outcome,
+                outcome: outcome.clone(),
                 budget,
                 after: self.back_off(),
                 blobs,
@@ -327,12 +365,24 @@ impl Trial {
             },
             None => Move::Settle {
                 token,
-                outcome,
+                outcome: outcome.clone(),
                 blobs,
                 logs,
             },
-        })
-        .await;
+        };
+        self.offer_end(what, outcome).await
+    }
+
+    /// Offers a move that ends the job or the try with this outcome.
+    async fn offer_end(&self, what: Move, outcome: Outcome) -> Leave {
+        let how = self.offer(what).await;
+        if how == Left::Retried {
+            self.service.telemetry.metrics.failed(&outcome);
+        }
+        Leave {
+            how,
+            outcome: Some(outcome),
+        }
     }
 
     fn back_off(&self) -> Duration {
@@ -405,25 +455,33 @@ impl Trial {
     }
 
     /// Offers a move until the ledger takes or refuses it.
-    async fn offer(&self, what: Move) {
+    async fn offer(&self, what: Move) -> Left {
         let until = Instant::now() + OFFER;
         let mut pause = Duration::from_millis(50);
         loop {
             match self.service.ledger.apply(self.record.id, what.clone()).await {
                 Ok(Ok(record)) => {
+                    let ms = u64::try_from(self.claimed.elapsed().as_millis()).unwrap_or(u64::MAX);
                     if let Some(outcome) = record.outcome() {
-                        tracing::info!(state = %outcome.ending, reason = %outcome.reason, "job settled");
+                        self.service.telemetry.metrics.settled(outcome);
+                        tracing::info!(state = %outcome.ending, reason = %outcome.reason, blame = %outcome.blame, ms, "job settled");
+                        return Left::Settled;
                     }
-                    return;
+                    let how = match what {
+                        Move::HandBack { .. } => Left::HandedBack,
+                        _ => Left::Retried,
+                    };
+                    tracing::info!(end = %how, ms, failures = record.failures, "job waits again");
+                    return how;
                 }
                 // After a lost answer the same move is refused: it was taken the first time.
                 Ok(Err(refusal @ (Refusal::Settled | Refusal::Fenced))) => {
                     tracing::warn!(%refusal, "the job's end was refused: it was written already, or the job is another's");
-                    return;
+                    return Left::Lost;
                 }
                 Ok(Err(refusal)) => {
                     tracing::error!(%refusal, "the job's end was refused");
-                    return;
+                    return Left::Lost;
                 }
                 Err(error)
                     if error.is_transient() && Instant::now() < until && *self.phase.borrow() != Phase::Leave =>
@@ -440,7 +498,7 @@ impl Trial {
                         error = &error as &dyn std::error::Error,
                         "the job's end was not written; it comes back when its lease runs out"
                     );
-                    return;
+                    return Left::Unwritten;
                 }
             }
         }
@@ -448,7 +506,7 @@ impl Trial {
 
     /// The submission cannot be read. Bytes that were changed end the job; everything else may be this worker's
     /// own fault (a vault that is away or another one, a ring without the key), so another one may try.
-    async fn give_up(&self, error: &ServiceError) -> Parting {
+    async fn give_up(&self, error: &ServiceError) -> Leave {
         tracing::error!(
             error = error as &dyn std::error::Error,
             "the submission cannot be read from the vault"
@@ -462,25 +520,36 @@ impl Trial {
             error,
             ServiceError::Document(_) | ServiceError::Vault(VaultError::Tampered { .. })
         );
-        self.offer(if hopeless {
+        let what = if hopeless {
             Move::Settle {
                 token,
-                outcome,
+                outcome: outcome.clone(),
                 blobs,
                 logs,
             }
         } else {
             Move::Fault {
                 token,
-                outcome,
+                outcome: outcome.clone(),
                 budget: self.budget(true),
                 after: self.back_off(),
                 blobs,
                 logs,
             }
-        })
-        .await;
-        Parting::Fault
+        };
+        self.offer_end(what, outcome).await
+    }
+}
+
+/// Whether the span of a try shows a fault of ours.
+fn is_ours(leave: &Leave) -> bool {
+    match leave.how {
+        Left::Settled => leave
+            .outcome
+            .as_ref()
+            .is_some_and(|outcome| outcome.ending == Ending::Errored),
+        Left::HandedBack => false,
+        Left::Retried | Left::Fenced | Left::Lost | Left::Unwritten => true,
     }
 }
 
@@ -492,6 +561,11 @@ struct Hold {
     deadline: Instant,
     /// When a draining worker gives it back.
     hand_back_at: Option<Instant>,
+}
+
+fn lost(how: Left) -> Leave {
+    tracing::warn!("the lease is lost; the try was ended and nothing of it is written");
+    how.into()
 }
 
 fn broken() -> Outcome {
