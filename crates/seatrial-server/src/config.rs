@@ -1,5 +1,7 @@
 //! Settings of the HTTP edge, and their check.
 
+mod webhooks;
+
 use std::{
     net::{IpAddr, SocketAddr},
     time::Duration,
@@ -8,6 +10,11 @@ use std::{
 use axum::http::{HeaderName, HeaderValue};
 use seatrial_core::limits::human_duration;
 use serde::{Deserialize, Serialize};
+
+use crate::webhook::Targets;
+
+pub(crate) use self::webhooks::checked as check_webhooks;
+pub use self::webhooks::{SecretText, WebhookConfig};
 
 /// The branch `server` of the configuration.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -41,10 +48,10 @@ pub struct ServerConfig {
     pub drain_time: Duration,
     /// Origins whose pages may call the API from a browser: `https://ui.example.org`. None by default.
     pub cors_origins: Vec<String>,
-    /// Submitters may ask for a call back.
-    pub webhooks: bool,
     /// Who calls, as a server in front says.
     pub caller: CallerConfig,
+    /// Call-backs.
+    pub webhooks: WebhookConfig,
 }
 
 /// How callers are told apart.
@@ -73,8 +80,8 @@ impl Default for ServerConfig {
             heart_beat: Duration::from_secs(15),
             drain_time: Duration::from_secs(10),
             cors_origins: Vec::new(),
-            webhooks: false,
             caller: CallerConfig::default(),
+            webhooks: WebhookConfig::default(),
         }
     }
 }
@@ -103,7 +110,13 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    fn parse(text: &str) -> Option<Self> {
+    /// From a setting.
+    fn named(key: &'static str, text: &str) -> Result<Self, BadConfig> {
+        let why = || format!("'{}' is not an address or a network", text.escape_debug());
+        Self::parse(text).ok_or_else(|| BadConfig::new(key, why()))
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (address, bits) = text
             .split_once('/')
             .map_or((text, None), |(address, bits)| (address, Some(bits)));
@@ -136,6 +149,7 @@ pub(crate) struct Checked {
     pub(crate) caller_header: Option<HeaderName>,
     pub(crate) peers: Vec<Network>,
     pub(crate) origins: Vec<HeaderValue>,
+    pub(crate) targets: Targets,
 }
 
 impl ServerConfig {
@@ -193,13 +207,7 @@ pub(crate) fn checked(config: ServerConfig) -> Result<Checked, BadConfig> {
     }
     let mut peers = Vec::new();
     for text in &config.caller.peers {
-        let network = Network::parse(text);
-        peers.push(network.ok_or_else(|| {
-            BadConfig::new(
-                "caller.peers",
-                format!("'{}' is not an address or a network", text.escape_debug()),
-            )
-        })?);
+        peers.push(Network::named("caller.peers", text)?);
     }
     let mut origins = Vec::new();
     for text in &config.cors_origins {
@@ -213,7 +221,9 @@ pub(crate) fn checked(config: ServerConfig) -> Result<Checked, BadConfig> {
             )
         })?);
     }
+    let targets = webhooks::checked(&config.webhooks)?;
     Ok(Checked {
+        targets,
         config,
         caller_header,
         peers,

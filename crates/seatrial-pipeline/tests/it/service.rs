@@ -33,15 +33,15 @@ use crate::away::Away;
 const DOCKERFILE: &str = "FROM debian:bookworm-slim\nRUN echo unmistakable-marker\nCMD [\"true\"]\n";
 const LEASE: Duration = Duration::from_secs(30);
 
-struct House {
-    service: Service,
-    ledger: Arc<Away>,
+pub(crate) struct House {
+    pub(crate) service: Service,
+    pub(crate) ledger: Arc<Away>,
     fake: Fake,
     bytes: Memory,
 }
 
 impl House {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let ledger = Arc::new(Away::new(MemoryLedger::new(Budgets::default())));
         let settings = Settings {
             policy: Policy::default(),
@@ -75,7 +75,7 @@ impl House {
         }
     }
 
-    async fn try_submit(&self, request: Request) -> Submitted {
+    pub(crate) async fn try_submit(&self, request: Request) -> Submitted {
         let submission = Submission {
             dockerfile: DOCKERFILE.as_bytes().to_vec(),
             ..Submission::default()

@@ -18,3 +18,4 @@ mod schema;
 mod socket;
 mod streams;
 mod support;
+mod webhooks;

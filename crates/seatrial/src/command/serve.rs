@@ -6,15 +6,16 @@ use anyhow::{Context as _, Result};
 use seatrial_core::engine::Engine as _;
 use seatrial_engine::DockerEngine;
 use seatrial_pipeline::service::{
-    Service, upkeep,
+    Service, deliver, upkeep,
     worker::{
         self, Phase, WorkerSettings,
         executor::{Executor, Noop},
     },
 };
+use seatrial_server::{AppState, webhook::HttpSender};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{oneshot, watch},
     task::JoinHandle,
 };
 
@@ -30,6 +31,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 /// API and, unless it is told otherwise, one worker in one process.
 pub(crate) async fn serve(config: &Config, args: &ServeArgs) -> Result<u8> {
     let settings = wiring::settings(config, args.worker.policy.as_deref(), args.worker.fixture_db)?;
+    let secrets = wiring::webhook_secrets(config)?;
     let listener = tokio::net::TcpListener::bind(config.server.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.server.listen))?;
@@ -41,8 +43,17 @@ pub(crate) async fn serve(config: &Config, args: &ServeArgs) -> Result<u8> {
     } else {
         Some(work(config, &service, &args.worker, asked.clone()).await?)
     };
-    let state = seatrial_server::AppState::new(service.clone(), &config.server)
-        .context("the server settings cannot be used")?;
+    let state = AppState::new(service.clone(), &config.server).context("the server settings cannot be used")?;
+    // The worker's last jobs are told of too.
+    let (working_ends, idle) = oneshot::channel::<()>();
+    let delivering = match secrets {
+        Some(secrets) => {
+            let sender = HttpSender::new(&config.server.webhooks, secrets, state.metrics().clone())
+                .context("webhooks cannot be sent")?;
+            Some(deliver(config, &service, sender, idle, asked.clone()))
+        }
+        None => None,
+    };
     let address = listener.local_addr().context("cannot tell the address")?;
     tracing::info!(listen = %address, ledger = service.ledger.durability().kind, "serving");
     let _ = writeln!(
@@ -65,6 +76,10 @@ pub(crate) async fn serve(config: &Config, args: &ServeArgs) -> Result<u8> {
     if let Some(working) = working {
         working.await.context("the worker broke")?;
     }
+    drop(working_ends);
+    if let Some(delivering) = delivering {
+        delivering.await.context("the sender of webhooks broke")?;
+    }
     upkeep.abort();
     served.context("the server ended")?;
     Ok(0)
@@ -85,6 +100,28 @@ pub(crate) async fn worker(config: &Config, args: &WorkerArgs) -> Result<u8> {
 fn keep_up(service: &Service) -> JoinHandle<()> {
     let service = service.clone();
     tokio::spawn(async move { upkeep::run(&service).await })
+}
+
+/// Sends word of jobs' ends until nothing works here any more; tries under way then end, unless the process is to
+/// leave at once. What is cut off is sent again.
+fn deliver(
+    config: &Config,
+    service: &Service,
+    sender: HttpSender,
+    idle: oneshot::Receiver<()>,
+    mut asked: watch::Receiver<Phase>,
+) -> JoinHandle<()> {
+    let (service, settings) = (service.clone(), config.server.webhooks.deliveries());
+    tokio::spawn(async move {
+        let leaves = async move {
+            let _ = asked.wait_for(|phase| *phase == Phase::Leave).await.map(drop);
+        };
+        let goes = async move { drop(idle.await) };
+        tokio::select! {
+            () = deliver::run(&service, Arc::new(sender), &settings, goes) => {}
+            () = leaves => {}
+        }
+    })
 }
 
 /// Starts a worker's loop.

@@ -21,3 +21,4 @@ mod fake;
 mod house;
 mod service;
 mod support;
+mod webhooks;
