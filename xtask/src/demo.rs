@@ -144,8 +144,8 @@ pub(crate) fn cargo() -> Command {
 
 /// Everything that tests need: our own Engine, never another one.
 pub(crate) fn setup(dev: &Dev) -> Result<()> {
-    use packages::{OPENSSL, RABBITMQ, REDIS, SETPRIV};
-    packages::need(&[REDIS, RABBITMQ, OPENSSL, SETPRIV], "tests of the service")?;
+    use packages::{OPENSSL, PYTHON, RABBITMQ, REDIS, SETPRIV};
+    packages::need(&[REDIS, RABBITMQ, OPENSSL, SETPRIV, PYTHON], "tests of the service")?;
     let engine = engine::up(dev)?;
     if !engine.own {
         bail!("tests run on our own Engine only");

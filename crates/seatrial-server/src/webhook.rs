@@ -7,7 +7,17 @@
 //! judges is the one that connects: there is no second one that could say something else. No redirect is
 //! followed, no proxy of the environment is used, no connection is used twice.
 
-use std::{error::Error, fmt, future::Future, io, net::SocketAddr, path::Path, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    fmt,
+    future::Future,
+    io,
+    net::{SocketAddr, ToSocketAddrs as _},
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -15,6 +25,7 @@ use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use seatrial_core::finding::escape_untrusted;
 use seatrial_pipeline::service::deliver::{Answer, DeliverSettings, End, Letter, Sender, Verdict};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use self::sign::{BadSecret, Secrets};
 use self::target::BadTarget;
@@ -88,6 +99,7 @@ impl HttpSender {
         let resolver = Judging {
             targets: targets.clone(),
             look_up,
+            places: Arc::new(Semaphore::new(config.max_tries)),
         };
         let mut client = reqwest::Client::builder()
             .user_agent(concat!("seatrial/", env!("CARGO_PKG_VERSION")))
@@ -334,11 +346,19 @@ impl fmt::Display for Inside {
 
 impl Error for Inside {}
 
-type LookUp = fn(String) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+/// Addresses of a name.
+type Looking = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+type LookUp = fn(String, OwnedSemaphorePermit) -> Looking;
 
-fn look_up(name: String) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>> {
-    // The client puts the URL's port in place of this one.
-    Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) })
+/// Asks the system, which takes its time on a thread of its own and cannot be stopped: the place is given back
+/// when it is done, so a slow name server takes no more threads than there are places.
+fn look_up(name: String, place: OwnedSemaphorePermit) -> Looking {
+    let ask = move || {
+        let _place = place;
+        // The client puts the URL's port in place of this one.
+        Ok((name.as_str(), 0).to_socket_addrs()?.collect())
+    };
+    Box::pin(async move { tokio::task::spawn_blocking(ask).await.map_err(io::Error::other)? })
 }
 
 /// Looks names up for the client, and gives it only addresses that may be called. One that may not be spoils
@@ -346,15 +366,17 @@ fn look_up(name: String) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAdd
 struct Judging {
     targets: Arc<Targets>,
     look_up: LookUp,
+    places: Arc<Semaphore>,
 }
 
 impl Resolve for Judging {
     fn resolve(&self, name: Name) -> Resolving {
         let targets = self.targets.clone();
         let name = name.as_str().to_owned();
-        let looking = (self.look_up)(name.clone());
+        let (look_up, places) = (self.look_up, self.places.clone());
         Box::pin(async move {
-            let addresses = looking.await?;
+            let place = places.acquire_owned().await?;
+            let addresses = look_up(name.clone(), place).await?;
             for address in &addresses {
                 if let Some(what) = targets.refusal(address.ip()) {
                     // The operator sees the address; the submitter sees what kind it is.

@@ -26,6 +26,8 @@ use super::Service;
 
 /// Between two looks into the outbox.
 const LOOK: Duration = Duration::from_millis(500);
+/// The same after the ledger gave no answer.
+const AWAY: Duration = Duration::from_secs(3);
 /// Longest pause that a receiver may ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the end of a try is offered to a ledger that does not take it.
@@ -157,7 +159,7 @@ pub async fn run(
             Turn::Go => {
                 // The last jobs of a worker in this process ended a moment ago.
                 if free > 0 {
-                    begin(service, &sender, settings, free, &mut tries).await;
+                    let _ = begin(service, &sender, settings, free, &mut tries).await;
                 }
                 break;
             }
@@ -167,7 +169,16 @@ pub async fn run(
                     look.reset_immediately();
                 }
             }
-            Turn::Look => more = begin(service, &sender, settings, free, &mut tries).await >= free,
+            Turn::Look => match begin(service, &sender, settings, free, &mut tries).await {
+                Ok(begun) => more = begun >= free,
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the outbox could not be looked at"
+                    );
+                    look.reset_after(AWAY);
+                }
+            },
         }
     }
     while let Some(ended) = tries.join_next().await {
@@ -182,24 +193,15 @@ async fn begin(
     settings: &DeliverSettings,
     free: usize,
     tries: &mut JoinSet<()>,
-) -> usize {
+) -> Result<usize, LedgerError> {
     let hold = settings.try_time + HOLD_MORE;
-    let due = match service.ledger.deliveries(free, hold).await {
-        Ok(due) => due,
-        Err(error) => {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the outbox could not be looked at"
-            );
-            return 0;
-        }
-    };
+    let due = service.ledger.deliveries(free, hold).await?;
     let begun = due.len();
     for delivery in due {
         let (service, sender, settings) = (service.clone(), sender.clone(), settings.clone());
         tries.spawn(async move { deliver(&service, &*sender, &settings, &delivery).await });
     }
-    begun
+    Ok(begun)
 }
 
 fn report(ended: Result<(), JoinError>) {

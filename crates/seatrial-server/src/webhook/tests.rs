@@ -143,7 +143,7 @@ fn sender(look_up: LookUp) -> HttpSender {
     HttpSender::looking_up(&config, secrets, Metrics::new(), look_up).unwrap()
 }
 
-/// Answers 204 to every connection and counts them.
+/// Answers 204 to every request, keeps connections open, and counts requests.
 async fn receiver(address: &str) -> (u16, &'static AtomicUsize) {
     let count: &'static AtomicUsize = Box::leak(Box::default());
     let listener = TcpListener::bind(address).await.unwrap();
@@ -151,10 +151,17 @@ async fn receiver(address: &str) -> (u16, &'static AtomicUsize) {
     tokio::spawn(async move {
         loop {
             let (mut socket, _) = listener.accept().await.unwrap();
-            count.fetch_add(1, Ordering::SeqCst);
-            let mut seen = [0; 4096];
-            let _ = timeout(LONG, socket.read(&mut seen)).await;
-            let _ = socket.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+            tokio::spawn(async move {
+                let mut seen = [0; 4096];
+                while timeout(LONG, socket.read(&mut seen))
+                    .await
+                    .unwrap()
+                    .is_ok_and(|bytes| bytes > 0)
+                {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    let _ = socket.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+                }
+            });
         }
     });
     (port, count)
@@ -163,7 +170,7 @@ async fn receiver(address: &str) -> (u16, &'static AtomicUsize) {
 static LOOKED: AtomicUsize = AtomicUsize::new(0);
 
 /// The first look shows an address that may be called, each later one another that may not.
-fn rebinding(name: String) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>> {
+fn rebinding(name: String, _: OwnedSemaphorePermit) -> Looking {
     assert_eq!(name, "hooks.example");
     let address = match LOOKED.fetch_add(1, Ordering::SeqCst) {
         0 => [127, 0, 0, 1],
@@ -194,16 +201,16 @@ async fn the_address_that_was_judged_is_the_one_that_is_called() {
     assert_eq!(calls, (1, 0));
 }
 
-fn both(_: String) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>> {
+fn both(_: String, _: OwnedSemaphorePermit) -> Looking {
     let both = [[127, 0, 0, 1], [10, 0, 0, 1]].map(|address| SocketAddr::from((address, 0)));
     Box::pin(async move { Ok(both.into()) })
 }
 
-fn none(_: String) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>> {
+fn none(_: String, _: OwnedSemaphorePermit) -> Looking {
     Box::pin(async { Ok(Vec::new()) })
 }
 
-fn unknown(_: String) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>> {
+fn unknown(_: String, _: OwnedSemaphorePermit) -> Looking {
     Box::pin(async { Err(io::Error::other("no such host \u{1b}[31m")) })
 }
 
