@@ -144,8 +144,9 @@ pub(crate) fn cargo() -> Command {
 
 /// Everything that tests need: our own Engine, never another one.
 pub(crate) fn setup(dev: &Dev) -> Result<()> {
-    use packages::{OPENSSL, PROMTOOL, RABBITMQ, REDIS, SETPRIV};
-    packages::need(&[REDIS, RABBITMQ, OPENSSL, SETPRIV, PROMTOOL], "tests of the service")?;
+    use packages::{OPENSSL, PROMTOOL, PYTHON, RABBITMQ, REDIS, SETPRIV};
+    let tools = [REDIS, RABBITMQ, OPENSSL, SETPRIV, PROMTOOL, PYTHON];
+    packages::need(&tools, "tests of the service")?;
     let engine = engine::up(dev)?;
     if !engine.own {
         bail!("tests run on our own Engine only");

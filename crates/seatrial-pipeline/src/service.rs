@@ -1,5 +1,6 @@
 //! The service: the same trial, asynchronous. What is asked of it goes through [`submit`] and [`read`];
-//! a [`worker`] does the work under a lease; [`upkeep`] sees to it that every job ends.
+//! a [`worker`] does the work under a lease; [`upkeep`] sees to it that every job ends; [`deliver`] sends word
+//! of it.
 //!
 //! # Liveness
 //! Each job has a deadline that was fixed when it was admitted. Whoever holds it renews a lease; a lease
@@ -16,6 +17,7 @@ use seatrial_core::{
 use self::telemetry::Telemetry;
 use crate::case::{COLLECT_TIME, LOAD_TIME, RESOLVE_TIME, Settings};
 
+pub mod deliver;
 pub mod end;
 pub mod metrics;
 pub mod read;

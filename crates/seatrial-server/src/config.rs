@@ -1,5 +1,7 @@
 //! Settings of the HTTP edge, and their check.
 
+mod webhooks;
+
 use std::{
     net::{IpAddr, SocketAddr},
     time::Duration,
@@ -8,6 +10,11 @@ use std::{
 use axum::http::{HeaderName, HeaderValue};
 use seatrial_core::limits::human_duration;
 use serde::{Deserialize, Serialize};
+
+use crate::webhook::Targets;
+
+pub(crate) use self::webhooks::checked as check_webhooks;
+pub use self::webhooks::{SecretText, WebhookConfig};
 
 /// The branch `server` of the configuration.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -47,10 +54,10 @@ pub struct ServerConfig {
     pub hosts: Vec<String>,
     /// Origins whose pages may call the API from a browser: `https://ui.example.org`. None by default.
     pub cors_origins: Vec<String>,
-    /// Submitters may ask for a call back.
-    pub webhooks: bool,
     /// Who calls, as a server in front says.
     pub caller: CallerConfig,
+    /// Call-backs.
+    pub webhooks: WebhookConfig,
 }
 
 /// How callers are told apart.
@@ -81,8 +88,8 @@ impl Default for ServerConfig {
             drain_time: Duration::from_secs(10),
             hosts: Vec::new(),
             cors_origins: Vec::new(),
-            webhooks: false,
             caller: CallerConfig::default(),
+            webhooks: WebhookConfig::default(),
         }
     }
 }
@@ -111,7 +118,13 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    fn parse(text: &str) -> Option<Self> {
+    /// From a setting.
+    fn named(key: &'static str, text: &str) -> Result<Self, BadConfig> {
+        let why = || format!("'{}' is not an address or a network", text.escape_debug());
+        Self::parse(text).ok_or_else(|| BadConfig::new(key, why()))
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (address, bits) = text
             .split_once('/')
             .map_or((text, None), |(address, bits)| (address, Some(bits)));
@@ -146,6 +159,7 @@ pub(crate) struct Checked {
     pub(crate) origins: Vec<HeaderValue>,
     /// Names in `Host`, without ports; empty for any.
     pub(crate) hosts: Vec<String>,
+    pub(crate) targets: Targets,
 }
 
 impl ServerConfig {
@@ -208,13 +222,7 @@ pub(crate) fn checked(config: ServerConfig) -> Result<Checked, BadConfig> {
     }
     let mut peers = Vec::new();
     for text in &config.caller.peers {
-        let network = Network::parse(text);
-        peers.push(network.ok_or_else(|| {
-            BadConfig::new(
-                "caller.peers",
-                format!("'{}' is not an address or a network", text.escape_debug()),
-            )
-        })?);
+        peers.push(Network::named("caller.peers", text)?);
     }
     let mut origins = Vec::new();
     for text in &config.cors_origins {
@@ -241,7 +249,9 @@ pub(crate) fn checked(config: ServerConfig) -> Result<Checked, BadConfig> {
     if hosts.is_empty() && config.listen.ip().is_loopback() {
         hosts = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).into();
     }
+    let targets = webhooks::checked(&config.webhooks)?;
     Ok(Checked {
+        targets,
         hosts,
         config,
         caller_header,

@@ -3,6 +3,7 @@
 //! [`router`] is the whole API without a socket; [`serve()`] puts it on one. A call goes through
 //! `edge` (correlation, caller, log line, problems), compression, and the handler of its
 //! route. Handlers call use cases and nothing else; only [`problem`] knows status codes of errors.
+//! [`webhook`] is the other direction: word of a job's end, sent to whoever asked for it.
 //!
 //! # Liveness
 //! Every request has an end: its head and body have time limits, a reader that does not read is dropped,
@@ -28,6 +29,7 @@ mod serve;
 mod state;
 mod stream;
 mod submission;
+pub mod webhook;
 pub mod wire;
 
 use axum::{
@@ -42,7 +44,7 @@ use tower_http::{
 };
 
 pub use self::{
-    config::{BadConfig, CallerConfig, ServerConfig},
+    config::{BadConfig, CallerConfig, SecretText, ServerConfig, WebhookConfig},
     serve::serve,
     state::AppState,
 };

@@ -12,6 +12,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use seatrial_core::{ledger::Stats, record::Priority};
+use seatrial_pipeline::service::deliver::End;
 
 use crate::wire::WorkerView;
 
@@ -68,6 +69,7 @@ pub struct Metrics {
     running: Gauge,
     workers: Family<FitLabels, Gauge>,
     ledger_up: Gauge,
+    webhooks: Family<DeliveryLabels, Counter>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -108,6 +110,11 @@ struct FitLabels {
     fit: &'static str,
 }
 
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct DeliveryLabels {
+    outcome: &'static str,
+}
+
 impl Metrics {
     pub(crate) fn new() -> Self {
         let metrics = Self {
@@ -125,6 +132,7 @@ impl Metrics {
             running: Gauge::default(),
             workers: Family::default(),
             ledger_up: Gauge::default(),
+            webhooks: Family::default(),
         };
         metrics.page.register(|registry| metrics.add_to(registry));
         metrics
@@ -199,6 +207,11 @@ impl Metrics {
             "Whether the ledger answered when this page was made",
             self.ledger_up.clone(),
         );
+        registry.register(
+            "seatrial_webhook_deliveries",
+            "Tries of this process to send word of a job's end, by what became of the delivery",
+            self.webhooks.clone(),
+        );
     }
 
     /// Adds metrics of another part of this process.
@@ -256,6 +269,11 @@ impl Metrics {
 
     pub(crate) fn stream_dropped(&self, kind: &'static str) {
         self.dropped.get_or_create(&StreamLabels { kind }).inc();
+    }
+
+    pub(crate) fn delivery(&self, end: End) {
+        let outcome = end.word();
+        self.webhooks.get_or_create(&DeliveryLabels { outcome }).inc();
     }
 
     /// What the ledger said when the page was asked for; `None` when it did not answer.

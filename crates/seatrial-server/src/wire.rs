@@ -135,7 +135,7 @@ pub struct WebhookView {
     pub url: String,
     /// `waiting` for the end of the job, `due`, `delivered`, or `dead`: given up.
     pub state: WebhookState,
-    /// Tries made so far.
+    /// Tries that failed; 0 again when it was taken.
     pub tries: u32,
     /// What the last failed try said.
     pub last_error: Option<String>,

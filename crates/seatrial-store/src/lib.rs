@@ -2,6 +2,7 @@
 
 pub mod dispatch;
 pub mod ledger;
+pub mod private_file;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tls;

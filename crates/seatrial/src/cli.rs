@@ -63,7 +63,7 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// A worker alone: takes jobs from the ledger, listens on nothing unless `worker.listen` is set.
     Worker(WorkerArgs),
-    /// Key rings of the vault.
+    /// Key rings of the vault, and secrets that sign webhooks.
     #[command(subcommand)]
     Keys(KeysCommand),
     /// Hand a Dockerfile to a server and print the job's id.
@@ -227,6 +227,11 @@ pub(crate) enum KeysCommand {
     /// List the ids of the keys.
     List {
         /// The file.
+        file: PathBuf,
+    },
+    /// Make a file with a secret that signs webhooks. Every API process and every receiver needs the secret.
+    Webhook {
+        /// The file; must not be there yet.
         file: PathBuf,
     },
 }

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use seatrial_core::{
     dispatch::{Dispatch, DispatchError},
     ledger::{Ledger, LedgerError},
@@ -15,12 +15,14 @@ use seatrial_pipeline::{
     service::{Service, telemetry::Telemetry, worker::executor::Walker},
 };
 use seatrial_scan::{Trivy, TrivySettings};
+use seatrial_server::webhook::Secrets;
 use seatrial_store::{
     dispatch::rabbitmq::{RabbitDispatch, RabbitOptions},
     ledger::{
         redis::{RedisLedger, RedisOptions},
         sqlite::SqliteLedger,
     },
+    private_file,
     vault::{
         OpenError, SealedVault,
         folder::Folder,
@@ -171,6 +173,30 @@ async fn dispatch(config: &Config) -> Result<Option<Arc<dyn Dispatch>>> {
     // Whatever is wrong with it: a broker says no more than that it does not answer.
     let dispatch = patiently("dispatch", url, |_: &DispatchError| true, connect).await?;
     Ok(Some(Arc::new(dispatch)))
+}
+
+/// What signs call-backs; `None` where nobody is called back. There is no default: who knows it can speak for us.
+pub(crate) fn webhook_secrets(config: &Config) -> Result<Option<Secrets>> {
+    let webhooks = &config.server.webhooks;
+    if !webhooks.enabled {
+        return Ok(None);
+    }
+    let mut text = String::new();
+    if let Some(secret) = &webhooks.secret {
+        text.push_str(secret.reveal());
+        text.push('\n');
+    }
+    if let Some(path) = &webhooks.secret_file {
+        let loaded = private_file::load(path).context("the secrets of webhooks cannot be read")?;
+        text.push_str(&loaded);
+    }
+    if text.is_empty() {
+        bail!(
+            "server.webhooks.enabled is true, and there is no secret to sign with: `seatrial keys webhook FILE` makes one; name the file in server.webhooks.secret_file"
+        );
+    }
+    let secrets = Secrets::parse(&text).context("the secrets of webhooks cannot be used")?;
+    Ok(Some(secrets))
 }
 
 /// Engine and scanner, for a worker.

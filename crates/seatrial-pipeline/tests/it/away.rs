@@ -114,12 +114,15 @@ impl Ledger for Away {
         self.inner.workers().await
     }
     async fn deliveries(&self, limit: usize, hold: Duration) -> Result<Vec<Delivery>, LedgerError> {
+        self.there()?;
         self.inner.deliveries(limit, hold).await
     }
     async fn delivered(&self, job: JobId, end: DeliveryEnd) -> Result<(), LedgerError> {
+        self.there()?;
         self.inner.delivered(job, end).await
     }
     async fn delivery(&self, job: JobId) -> Result<Option<Delivery>, LedgerError> {
+        self.there()?;
         self.inner.delivery(job).await
     }
     async fn erase(&self, id: JobId) -> Result<bool, LedgerError> {

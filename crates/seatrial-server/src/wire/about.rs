@@ -159,7 +159,7 @@ impl LimitsDocument {
                 body_time_s: config.body_time.as_secs_f64(),
                 max_wait_s: config.max_wait.as_secs_f64(),
                 page: crate::routes::jobs::MAX_PAGE,
-                webhooks: config.webhooks,
+                webhooks: config.webhooks.enabled,
             },
         }
     }

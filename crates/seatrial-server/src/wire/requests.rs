@@ -42,7 +42,8 @@ pub struct JobRequest {
     /// Keep other files of `/data`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<bool>,
-    /// Where to send word of the end; refused unless `GET /v1/limits` says that webhooks are on.
+    /// Where to send word of the end, such as `https://hooks.example.org/x`; refused unless `GET /v1/limits` says
+    /// that webhooks are on, and when its address is not one of the open internet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(format = "uri", max_length = 2048)]
     pub webhook: Option<String>,

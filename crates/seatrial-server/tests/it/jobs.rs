@@ -158,7 +158,10 @@ async fn webhooks_are_refused_while_they_are_off() {
         (422, "webhooks_off")
     );
     let config = seatrial_server::ServerConfig {
-        webhooks: true,
+        webhooks: seatrial_server::WebhookConfig {
+            enabled: true,
+            ..Default::default()
+        },
         ..Default::default()
     };
     let house = House::with(config, |_, _| {});

@@ -19,3 +19,4 @@ mod schema;
 mod socket;
 mod streams;
 mod support;
+mod webhooks;

@@ -61,7 +61,8 @@ pub(crate) struct SubmitArgs {
     /// Start no earlier than this from now, such as 30s or 10m.
     #[arg(long, value_name = "SPAN", value_parser = seatrial_core::limits::human_duration::parse)]
     pub(crate) delay: Option<std::time::Duration>,
-    /// Where the server sends word of the end; the server must allow it.
+    /// Where the server sends word of the end; the server must allow it. `seatrial status` shows whether it
+    /// was taken.
     #[arg(long, value_name = "URL")]
     pub(crate) webhook: Option<Url>,
     /// Ties this job to something of yours in logs and in the job: 1 to 128 of A-Za-z0-9._-

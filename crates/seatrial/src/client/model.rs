@@ -42,6 +42,11 @@ impl Job {
             .unwrap_or_default()
     }
 
+    /// Where its call-back stands, where it has one.
+    pub(crate) fn webhook(&self) -> Option<Webhook> {
+        Webhook::deserialize(self.raw.get("webhook")?).ok()
+    }
+
     /// It is over.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.view.state, StateWord::Ended(_))
@@ -54,6 +59,21 @@ impl<'de> Deserialize<'de> for Job {
         let view = JobView::deserialize(&raw).map_err(D::Error::custom)?;
         Ok(Self { view, raw })
     }
+}
+
+/// Where a call-back stands.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Webhook {
+    /// Where to.
+    pub(crate) url: String,
+    /// As a word; a newer server may have others.
+    pub(crate) state: String,
+    /// Tries that failed.
+    #[serde(default)]
+    pub(crate) tries: u32,
+    /// What the last one said.
+    #[serde(default)]
+    pub(crate) last_error: Option<String>,
 }
 
 /// A job in a list.

@@ -1,11 +1,16 @@
-//! `seatrial keys`: key rings of the vault.
+//! `seatrial keys`: key rings of the vault, and secrets that sign webhooks.
 
 use anyhow::{Context as _, Result};
-use seatrial_store::vault::ring::KeyRing;
+use seatrial_server::webhook::Secrets;
+use seatrial_store::{private_file, vault::ring::KeyRing};
 
 use crate::cli::KeysCommand;
 
-/// Makes, changes or lists a ring.
+/// What goes before the secret in a file that we write.
+const REMARKS: &str = "# Signs Seatrial's webhooks, and receivers check them with it. Each secret of this file signs:\n\
+    # to change it, add the new one, give it to the receivers, then remove the old one.\n";
+
+/// Makes, changes or lists a ring; makes a secret.
 pub(crate) fn run(what: &KeysCommand) -> Result<u8> {
     match what {
         KeysCommand::New { file } => {
@@ -27,6 +32,16 @@ pub(crate) fn run(what: &KeysCommand) -> Result<u8> {
         KeysCommand::List { file } => {
             let ring = KeyRing::load(file).with_context(|| format!("key ring {}", file.display()))?;
             super::print(&ring.ids().join("\n"));
+        }
+        KeysCommand::Webhook { file } => {
+            let secret = Secrets::fresh()?;
+            if !private_file::create(file, &format!("{REMARKS}{secret}\n"))? {
+                anyhow::bail!("{} is there already; a secret is never overwritten", file.display());
+            }
+            super::print(&format!(
+                "{}\nName it in server.webhooks.secret_file of each API process, and give its secret to the receivers.",
+                file.display()
+            ));
         }
     }
     Ok(0)

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use seatrial_core::engine::Engine as _;
 use seatrial_engine::DockerEngine;
 use seatrial_pipeline::service::{
-    Service,
+    Service, deliver,
     metrics::Metrics,
     telemetry::Telemetry,
     upkeep,
@@ -15,10 +15,11 @@ use seatrial_pipeline::service::{
         executor::{Executor, Noop},
     },
 };
+use seatrial_server::{AppState, webhook::HttpSender};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{oneshot, watch},
     task::{JoinHandle, JoinSet},
 };
 
@@ -43,6 +44,7 @@ pub(crate) async fn serve(config: &Config, args: &ServeArgs) -> Result<u8> {
 
 async fn serve_until_asked(config: &Config, args: &ServeArgs, us: &Us, telemetry: Told) -> Result<u8> {
     let settings = wiring::settings(config, args.worker.policy.as_deref(), args.worker.fixture_db)?;
+    let secrets = wiring::webhook_secrets(config)?;
     let listener = listen(config.server.listen).await?;
     let service = wiring::service(config, settings, Role::Api, telemetry.telemetry).await?;
     let (phase, asked) = phases()?;
@@ -52,12 +54,21 @@ async fn serve_until_asked(config: &Config, args: &ServeArgs, us: &Us, telemetry
     } else {
         Some(work(config, &service, &args.worker, us, asked.clone()).await?)
     };
-    let state = seatrial_server::AppState::new(service.clone(), &config.server)
-        .context("the server settings cannot be used")?;
+    let state = AppState::new(service.clone(), &config.server).context("the server settings cannot be used")?;
     if working.is_some() {
         let metrics = &service.telemetry.metrics;
         state.metrics().register(|registry| metrics.register_worker(registry));
     }
+    // The worker's last jobs are told of too.
+    let (working_ends, idle) = oneshot::channel::<()>();
+    let delivering = match secrets {
+        Some(secrets) => {
+            let sender = HttpSender::new(&config.server.webhooks, secrets, state.metrics().clone())
+                .context("webhooks cannot be sent")?;
+            Some(deliver(config, &service, sender, idle, asked.clone()))
+        }
+        None => None,
+    };
     let address = listener.local_addr().context("cannot tell the address")?;
     tracing::info!(listen = %address, ledger = service.ledger.durability().kind, "serving");
     let _ = writeln!(
@@ -79,6 +90,10 @@ async fn serve_until_asked(config: &Config, args: &ServeArgs, us: &Us, telemetry
     });
     if let Some(working) = working {
         working.await.context("the worker broke")?;
+    }
+    drop(working_ends);
+    if let Some(delivering) = delivering {
+        delivering.await.context("the sender of webhooks broke")?;
     }
     served.context("the server ended")?;
     Ok(0)
@@ -156,6 +171,28 @@ fn keep_up(service: &Service, role: Role) -> JoinSet<()> {
         tasks.spawn(async move { upkeep::forget_always(&forgetting).await });
     }
     tasks
+}
+
+/// Sends word of jobs' ends until nothing works here any more; tries under way then end, unless the process is to
+/// leave at once. What is cut off is sent again.
+fn deliver(
+    config: &Config,
+    service: &Service,
+    sender: HttpSender,
+    idle: oneshot::Receiver<()>,
+    mut asked: watch::Receiver<Phase>,
+) -> JoinHandle<()> {
+    let (service, settings) = (service.clone(), config.server.webhooks.deliveries());
+    tokio::spawn(async move {
+        let leaves = async move {
+            let _ = asked.wait_for(|phase| *phase == Phase::Leave).await.map(drop);
+        };
+        let goes = async move { drop(idle.await) };
+        tokio::select! {
+            () = deliver::run(&service, Arc::new(sender), &settings, goes) => {}
+            () = leaves => {}
+        }
+    })
 }
 
 /// Starts a worker's loop.

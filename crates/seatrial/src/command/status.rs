@@ -9,7 +9,10 @@ use seatrial_core::finding::escape_untrusted;
 use super::remote;
 use crate::{
     cli::{Cli, OutputFormat, client::StatusArgs},
-    client::{self, model::Job},
+    client::{
+        self,
+        model::{Job, Webhook},
+    },
 };
 
 /// Shows a job; 0 whatever became of it.
@@ -41,6 +44,7 @@ fn times(job: &Job) -> String {
         );
     }
     labels(&mut out, job);
+    out.extend(job.webhook().as_ref().map(hook));
     out
 }
 
@@ -75,6 +79,7 @@ fn underway(job: &Job, now: Timestamp) -> String {
     }
     let _ = writeln!(out, "  ends   {} at the latest", view.deadline_at);
     labels(&mut out, job);
+    out.extend(job.webhook().as_ref().map(hook));
     if job.cancel_requested() {
         out.push_str("  somebody asked for its end\n");
     }
@@ -84,5 +89,45 @@ fn underway(job: &Job, now: Timestamp) -> String {
 fn labels(out: &mut String, job: &Job) {
     for (key, value) in &job.view.labels {
         let _ = writeln!(out, "  label  {}={}", escape_untrusted(key), escape_untrusted(value));
+    }
+}
+
+/// Where its call-back stands.
+fn hook(webhook: &Webhook) -> String {
+    let mut line = format!(
+        "  hook   {}: {}",
+        escape_untrusted(&webhook.url),
+        escape_untrusted(&webhook.state)
+    );
+    if webhook.tries > 0 {
+        let _ = write!(line, ", failed tries: {}", webhook.tries);
+    }
+    if let Some(error) = &webhook.last_error {
+        let _ = write!(line, ", the last: {}", escape_untrusted(error));
+    }
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_back_is_shown_with_what_went_wrong() {
+        let mut webhook = Webhook {
+            url: "https://x.example/".to_owned(),
+            state: "waiting".to_owned(),
+            tries: 0,
+            last_error: None,
+        };
+        assert_eq!(hook(&webhook), "  hook   https://x.example/: waiting\n");
+        webhook.state = "dead".to_owned();
+        webhook.tries = 3;
+        webhook.last_error = Some("500\u{1b}".to_owned());
+        assert_eq!(
+            hook(&webhook),
+            "  hook   https://x.example/: dead, failed tries: 3, the last: 500\\u{1b}\n"
+        );
     }
 }

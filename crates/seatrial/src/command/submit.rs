@@ -166,7 +166,14 @@ fn submitted(cli: &Cli, args: &SubmitArgs, text: &[u8], job: &Job) -> Result<u8>
             Some(jobs) => format!("{jobs} before it in the queue; "),
             None => String::new(),
         };
-        let _ = writeln!(std::io::stderr(), "{before}`seatrial wait {id}` waits for its end");
+        let told = match job.webhook() {
+            Some(_) => "; the webhook is called then",
+            None => "",
+        };
+        let _ = writeln!(
+            std::io::stderr(),
+            "{before}`seatrial wait {id}` waits for its end{told}"
+        );
     }
     Ok(remote::exit_code(job))
 }

@@ -22,3 +22,4 @@ mod house;
 mod service;
 mod support;
 mod telemetry;
+mod webhooks;
