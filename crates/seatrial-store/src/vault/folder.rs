@@ -30,7 +30,7 @@ use seatrial_core::{
     vault::{BlobKind, VaultError},
 };
 
-use super::{BlobName, BlobStore, KINDS, OpenError, Ttl, blocking, seal, unreachable};
+use super::{BlobName, BlobStore, OpenError, Sealed, Ttl, Wanted, blocking, seal, unreachable};
 
 /// What a file is called while it is written begins with this.
 const UNFINISHED: &str = ".new-";
@@ -107,14 +107,22 @@ impl Folder {
 
 #[async_trait]
 impl BlobStore for Folder {
-    async fn write(&self, job: JobId, kind: BlobKind, name: BlobName, sealed: Vec<u8>) -> Result<(), VaultError> {
-        self.work("write a blob", move |inner| inner.write(job, kind, name, &sealed))
-            .await
+    async fn write_all(&self, job: JobId, blobs: Vec<Sealed>) -> Result<(), VaultError> {
+        self.work("write blobs", move |inner| {
+            blobs
+                .iter()
+                .try_for_each(|blob| inner.write(job, blob.kind, blob.name, &blob.bytes))
+        })
+        .await
     }
 
-    async fn read(&self, job: JobId, kind: BlobKind, name: BlobName, len: u64) -> Result<Option<Vec<u8>>, VaultError> {
-        self.work("read a blob", move |inner| inner.read(job, kind, name, len))
-            .await
+    async fn read_all(&self, job: JobId, blobs: &[Wanted]) -> Result<Vec<Option<Vec<u8>>>, VaultError> {
+        let blobs = blobs.to_vec();
+        self.work("read blobs", move |inner| {
+            let read = |blob: &Wanted| inner.read(job, blob.kind, blob.name, blob.len);
+            blobs.iter().map(read).collect()
+        })
+        .await
     }
 
     async fn delete(&self, job: JobId, name: BlobName) -> Result<(), VaultError> {
@@ -201,7 +209,7 @@ impl Inner {
             return Ok(());
         };
         let mut gone = false;
-        for kind in KINDS {
+        for kind in BlobKind::ALL {
             gone |= remove(&folder, &file_name(name, kind), AtFlags::empty())?;
         }
         if gone { rustix::fs::fsync(&folder) } else { Ok(()) }

@@ -22,7 +22,7 @@ use tokio::{
 use super::{
     Phase, Service, WorkerSettings,
     executor::Executor,
-    recorder::{Recorder, whole_output},
+    recorder::{Recorder, WholeOutput},
 };
 use crate::{
     admission,
@@ -313,8 +313,6 @@ impl Trial {
         outcome: &Outcome,
     ) -> Result<(BTreeMap<BlobKind, BlobRef>, BTreeMap<seatrial_core::job::Stage, LogRef>), ServiceError> {
         let (id, key) = (self.record.id, &self.record.key);
-        let vault = &self.service.vault;
-        let logs = whole_output(&self.service, &self.record, case).await?;
         let mut report = query::report(case, outcome);
         let (result, sbom, artifacts) = {
             let evidence = case.evidence();
@@ -324,18 +322,23 @@ impl Trial {
                 evidence.artifact_bytes.clone(),
             )
         };
-        let mut blobs = BTreeMap::new();
-        for (name, bytes) in artifacts {
-            let blob = vault.put(id, key, BlobKind::Artifact, &bytes).await?;
-            report.artifact_blobs.insert(name, blob);
-        }
-        for (kind, bytes) in [(BlobKind::Result, result), (BlobKind::Sbom, sbom)] {
-            if let Some(bytes) = bytes {
-                blobs.insert(kind, vault.put(id, key, kind, &bytes).await?);
-            }
+        // The report names the artifacts' blobs, so they come before it; all else goes together.
+        if !artifacts.is_empty() {
+            let parts: Vec<(BlobKind, &[u8])> =
+                artifacts.values().map(|bytes| (BlobKind::Artifact, &**bytes)).collect();
+            let blobs = self.service.vault.put_all(id, key, &parts).await?;
+            report.artifact_blobs = artifacts.keys().cloned().zip(blobs).collect();
         }
         let report = serde_json::to_vec(&report)?;
-        blobs.insert(BlobKind::Report, vault.put(id, key, BlobKind::Report, &report).await?);
+        let mut parts: Vec<(BlobKind, &[u8])> = vec![(BlobKind::Report, &report)];
+        parts.extend(result.as_ref().map(|bytes| (BlobKind::Result, &**bytes)));
+        parts.extend(sbom.as_ref().map(|bytes| (BlobKind::Sbom, &**bytes)));
+        let products = parts.len();
+        let output = WholeOutput::of(case);
+        parts.extend(output.parts());
+        let mut put = self.service.vault.put_all(id, key, &parts).await?;
+        let logs = output.kept(put.split_off(products));
+        let blobs = parts.iter().map(|(kind, _)| *kind).zip(put).collect();
         Ok((blobs, logs))
     }
 

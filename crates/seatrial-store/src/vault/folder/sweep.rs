@@ -12,7 +12,7 @@ use rustix::{
 };
 use seatrial_core::{id::JobId, vault::BlobKind};
 
-use super::{Inner, KINDS, UNFINISHED, age, names, open_folder, remove};
+use super::{Inner, UNFINISHED, age, names, open_folder, remove};
 use crate::vault::{BlobName, Ttl, seal};
 
 /// One sweep looks at so many jobs and no more: some seconds on a slow disk. The next one goes on there.
@@ -101,5 +101,5 @@ fn job_of(short: &str) -> Option<JobId> {
 fn kind_of(file: &str) -> Option<BlobKind> {
     let (name, word) = file.split_once('.')?;
     name.parse::<BlobName>().ok()?;
-    KINDS.into_iter().find(|kind| seal::word(*kind) == word)
+    BlobKind::ALL.into_iter().find(|kind| seal::word(*kind) == word)
 }
