@@ -2,6 +2,7 @@
 
 pub mod dispatch;
 pub mod ledger;
+mod sqlite;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tls;
