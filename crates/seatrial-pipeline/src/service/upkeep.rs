@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use seatrial_core::{ledger::LedgerError, record::Move};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{Service, ServiceError, submit::announce};
 
@@ -15,6 +15,8 @@ const REAP: Duration = Duration::from_secs(1);
 const FORGET_EACH: u32 = 60;
 /// Jobs in one look.
 const AT_ONCE: usize = 100;
+/// One turn forgets for so long and no longer; it keeps up with thousands of jobs a minute.
+const FORGET_FOR: Duration = Duration::from_secs(20);
 /// Bytes without a record are a submission under way until they are this old.
 const ORPHAN: Duration = Duration::from_secs(60 * 60);
 
@@ -90,10 +92,20 @@ pub async fn reap(service: &Service) -> Result<usize, LedgerError> {
 /// # Errors
 /// [`ServiceError`]: the next look goes on.
 pub async fn forget(service: &Service) -> Result<(), ServiceError> {
-    for id in service.ledger.settled_before(service.queue.keep_jobs, AT_ONCE).await? {
-        // Bytes first: a record without bytes says so, bytes without a record say nothing.
-        service.vault.erase(id).await?;
-        service.ledger.erase(id).await?;
+    let until = Instant::now() + FORGET_FOR;
+    loop {
+        let old = service.ledger.settled_before(service.queue.keep_jobs, AT_ONCE).await?;
+        let full = old.len() == AT_ONCE;
+        let mut gone = 0;
+        for id in old {
+            // Bytes first: a record without bytes says so, bytes without a record say nothing.
+            service.vault.erase(id).await?;
+            gone += usize::from(service.ledger.erase(id).await?);
+        }
+        // Those that stay would be found again.
+        if !full || gone == 0 || Instant::now() >= until {
+            break;
+        }
     }
     for id in service.vault.sweep(ORPHAN, AT_ONCE).await? {
         if service.ledger.get(id).await?.is_none() {

@@ -16,7 +16,7 @@ use seatrial_core::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout},
 };
 
 use super::{
@@ -154,7 +154,9 @@ impl Trial {
         let mut deadline = std::pin::pin!(deadline);
         let mut phase = self.phase.clone();
         let mut hand_back_at = None;
-        let mut pulse = interval(BEAT.min(self.settings.lease / 5));
+        // The claim was the first beat: a short job has no other.
+        let beat = BEAT.min(self.settings.lease / 5);
+        let mut pulse = interval_at(self.claimed + beat, beat);
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let now = *phase.borrow_and_update();
@@ -233,7 +235,8 @@ impl Trial {
         tracing::info!(state = %outcome.ending, reason = %outcome.reason, again, "try ended");
         recorder.flush(&self.service, &self.record, BTreeMap::new()).await;
         let keep = self.keep(case, &outcome);
-        let mut pulse = interval(BEAT.min(self.settings.lease / 5));
+        let beat = BEAT.min(self.settings.lease / 5);
+        let mut pulse = interval_at(Instant::now() + beat, beat);
         let mut keep = std::pin::pin!(keep);
         let (blobs, logs) = loop {
             tokio::select! {
