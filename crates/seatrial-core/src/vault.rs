@@ -35,6 +35,21 @@ pub enum BlobKind {
     Log,
 }
 
+impl BlobKind {
+    /// All of them: a blob is deleted without being told which it is.
+    pub const ALL: [Self; 9] = [
+        Self::Dockerfile,
+        Self::Context,
+        Self::Submission,
+        Self::Admission,
+        Self::Report,
+        Self::Result,
+        Self::Sbom,
+        Self::Artifact,
+        Self::Log,
+    ];
+}
+
 /// Where a blob is: its name is random and never used twice.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BlobRef {
@@ -102,16 +117,41 @@ pub trait Vault: Send + Sync {
     /// # Errors
     /// [`VaultError`].
     fn new_key(&self, job: JobId) -> Result<WrappedKey, VaultError>;
-    /// Seals and keeps bytes under a fresh name; durable when it returns.
+    /// Seals and keeps bytes, each under a fresh name; all are durable when it returns. What is put together
+    /// costs little more than one of them.
+    ///
+    /// # Errors
+    /// [`VaultError`]; some may be kept then, known to nobody: the sweep finds them.
+    async fn put_all(
+        &self,
+        job: JobId,
+        key: &WrappedKey,
+        parts: &[(BlobKind, &[u8])],
+    ) -> Result<Vec<BlobRef>, VaultError>;
+    /// The bytes of several blobs, in the same order.
+    ///
+    /// # Errors
+    /// [`VaultError`] of the first that cannot be had.
+    async fn get_all(
+        &self,
+        job: JobId,
+        key: &WrappedKey,
+        blobs: &[(BlobKind, &BlobRef)],
+    ) -> Result<Vec<Vec<u8>>, VaultError>;
+    /// [`Self::put_all`] of one.
     ///
     /// # Errors
     /// [`VaultError`].
-    async fn put(&self, job: JobId, key: &WrappedKey, kind: BlobKind, bytes: &[u8]) -> Result<BlobRef, VaultError>;
-    /// The bytes.
+    async fn put(&self, job: JobId, key: &WrappedKey, kind: BlobKind, bytes: &[u8]) -> Result<BlobRef, VaultError> {
+        one("keep a blob", self.put_all(job, key, &[(kind, bytes)]).await?)
+    }
+    /// [`Self::get_all`] of one.
     ///
     /// # Errors
     /// [`VaultError`].
-    async fn get(&self, job: JobId, key: &WrappedKey, kind: BlobKind, blob: &BlobRef) -> Result<Vec<u8>, VaultError>;
+    async fn get(&self, job: JobId, key: &WrappedKey, kind: BlobKind, blob: &BlobRef) -> Result<Vec<u8>, VaultError> {
+        one("read a blob", self.get_all(job, key, &[(kind, blob)]).await?)
+    }
     /// Removes one blob; that it is gone already is no error.
     ///
     /// # Errors
@@ -143,4 +183,12 @@ pub trait Vault: Send + Sync {
     /// # Errors
     /// [`VaultError`].
     async fn ping(&self) -> Result<(), VaultError>;
+}
+
+/// The answer to a question about one.
+fn one<T>(action: &'static str, mut answers: Vec<T>) -> Result<T, VaultError> {
+    answers.pop().ok_or(VaultError::Unreachable {
+        action,
+        source: "it gave no answer".into(),
+    })
 }

@@ -32,19 +32,6 @@ pub type RedisVault = SealedVault<Redis>;
 /// Sealed bytes in memory: for tests.
 pub type MemoryVault = SealedVault<Memory>;
 
-/// All kinds: a blob is deleted without being told which it is.
-pub(crate) const KINDS: [BlobKind; 9] = [
-    BlobKind::Dockerfile,
-    BlobKind::Context,
-    BlobKind::Submission,
-    BlobKind::Admission,
-    BlobKind::Report,
-    BlobKind::Result,
-    BlobKind::Sbom,
-    BlobKind::Artifact,
-    BlobKind::Log,
-];
-
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// How long each kind is kept. The spans count from a job's end; the vault knows only when a blob was
@@ -112,7 +99,11 @@ impl Ttl {
     /// The longest of them.
     #[must_use]
     pub fn longest(&self) -> Duration {
-        KINDS.map(|kind| self.of(kind)).into_iter().max().unwrap_or_default()
+        BlobKind::ALL
+            .map(|kind| self.of(kind))
+            .into_iter()
+            .max()
+            .unwrap_or_default()
     }
 }
 
@@ -165,20 +156,42 @@ impl fmt::Display for BlobName {
     }
 }
 
+/// A blob to keep.
+#[derive(Clone, Debug)]
+pub struct Sealed {
+    /// Decides how long it is kept.
+    pub kind: BlobKind,
+    /// Never used before.
+    pub name: BlobName,
+    /// Its bytes, sealed.
+    pub bytes: Vec<u8>,
+}
+
+/// A blob to read.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// As it was kept.
+    pub kind: BlobKind,
+    /// As it was kept.
+    pub name: BlobName,
+    /// How long it should be, sealed.
+    pub len: u64,
+}
+
 /// Keeps bytes that are sealed already, and counts their time to live.
 #[async_trait]
 pub trait BlobStore: Send + Sync + 'static {
-    /// Keeps bytes under a name that was never used; durable when it returns.
+    /// Keeps blobs of a job; all are durable when it returns.
     ///
     /// # Errors
-    /// [`VaultError::Unreachable`]; nothing is readable then.
-    async fn write(&self, job: JobId, kind: BlobKind, name: BlobName, sealed: Vec<u8>) -> Result<(), VaultError>;
-    /// The bytes, `None` when there are none or their time is over. Gives no more than `len` and a few
-    /// bytes, whatever lies there; another length says that they were changed.
+    /// [`VaultError::Unreachable`]; those that are readable then are known to nobody.
+    async fn write_all(&self, job: JobId, blobs: Vec<Sealed>) -> Result<(), VaultError>;
+    /// The bytes of each, in the same order, `None` when there are none or their time is over. Gives no more
+    /// than `len` and a few bytes, whatever lies there; another length says that they were changed.
     ///
     /// # Errors
     /// [`VaultError::Unreachable`].
-    async fn read(&self, job: JobId, kind: BlobKind, name: BlobName, len: u64) -> Result<Option<Vec<u8>>, VaultError>;
+    async fn read_all(&self, job: JobId, blobs: &[Wanted]) -> Result<Vec<Option<Vec<u8>>>, VaultError>;
     /// See [`Vault::delete`].
     ///
     /// # Errors
@@ -220,39 +233,71 @@ impl<B: BlobStore> Vault for SealedVault<B> {
         self.ring.new_key(job)
     }
 
-    async fn put(&self, job: JobId, key: &WrappedKey, kind: BlobKind, bytes: &[u8]) -> Result<BlobRef, VaultError> {
+    async fn put_all(
+        &self,
+        job: JobId,
+        key: &WrappedKey,
+        parts: &[(BlobKind, &[u8])],
+    ) -> Result<Vec<BlobRef>, VaultError> {
         let secret = self.ring.open_key(job, key)?;
-        let name = BlobName(Ulid::generate());
-        let cover = seal::blob_cover(job, kind, name);
-        let draft = seal::draft(bytes)?;
-        let sealed = if draft.len() <= AT_ONCE {
-            seal::close(&secret, &cover, draft)?
-        } else {
-            blocking("seal bytes", move || seal::close(&secret, &cover, draft)).await?
-        };
-        self.store.write(job, kind, name, sealed).await?;
-        Ok(BlobRef {
-            name: name.to_string(),
-            bytes: bytes.len() as u64,
-        })
+        let mut blobs = Vec::with_capacity(parts.len());
+        let mut refs = Vec::with_capacity(parts.len());
+        for &(kind, bytes) in parts {
+            let name = BlobName(Ulid::generate());
+            let cover = seal::blob_cover(job, kind, name);
+            let draft = seal::draft(bytes)?;
+            let sealed = if draft.len() <= AT_ONCE {
+                seal::close(&secret, &cover, draft)?
+            } else {
+                let secret = secret.clone();
+                blocking("seal bytes", move || seal::close(&secret, &cover, draft)).await?
+            };
+            blobs.push(Sealed {
+                kind,
+                name,
+                bytes: sealed,
+            });
+            refs.push(BlobRef {
+                name: name.to_string(),
+                bytes: bytes.len() as u64,
+            });
+        }
+        if !blobs.is_empty() {
+            self.store.write_all(job, blobs).await?;
+        }
+        Ok(refs)
     }
 
-    async fn get(&self, job: JobId, key: &WrappedKey, kind: BlobKind, blob: &BlobRef) -> Result<Vec<u8>, VaultError> {
-        let missing = || VaultError::Missing { kind };
+    async fn get_all(
+        &self,
+        job: JobId,
+        key: &WrappedKey,
+        blobs: &[(BlobKind, &BlobRef)],
+    ) -> Result<Vec<Vec<u8>>, VaultError> {
         let secret = self.ring.open_key(job, key)?;
-        let name: BlobName = blob.name.parse().map_err(|_| missing())?;
-        let len = blob.bytes.saturating_add(seal::OVERHEAD as u64);
-        let sealed = self.store.read(job, kind, name, len).await?.ok_or_else(missing)?;
-        if sealed.len() as u64 != len {
-            return Err(VaultError::Tampered { kind });
-        }
-        let cover = seal::blob_cover(job, kind, name);
-        let plain = if sealed.len() <= AT_ONCE {
-            seal::open(&secret, &cover, sealed)
-        } else {
-            blocking("open bytes", move || Ok(seal::open(&secret, &cover, sealed))).await?
+        let wanted = |&(kind, blob): &(BlobKind, &BlobRef)| {
+            let name = blob.name.parse().map_err(|_| VaultError::Missing { kind })?;
+            let len = blob.bytes.saturating_add(seal::OVERHEAD as u64);
+            Ok(Wanted { kind, name, len })
         };
-        plain.ok_or(VaultError::Tampered { kind })
+        let wanted: Vec<Wanted> = blobs.iter().map(wanted).collect::<Result<_, VaultError>>()?;
+        let sealed = self.store.read_all(job, &wanted).await?;
+        let mut all = Vec::with_capacity(wanted.len());
+        for (Wanted { kind, name, len }, sealed) in wanted.into_iter().zip(sealed) {
+            let sealed = sealed.ok_or(VaultError::Missing { kind })?;
+            if sealed.len() as u64 != len {
+                return Err(VaultError::Tampered { kind });
+            }
+            let cover = seal::blob_cover(job, kind, name);
+            let plain = if sealed.len() <= AT_ONCE {
+                seal::open(&secret, &cover, sealed)
+            } else {
+                let secret = secret.clone();
+                blocking("open bytes", move || Ok(seal::open(&secret, &cover, sealed))).await?
+            };
+            all.push(plain.ok_or(VaultError::Tampered { kind })?);
+        }
+        Ok(all)
     }
 
     async fn delete(&self, job: JobId, blob: &BlobRef) -> Result<(), VaultError> {

@@ -151,7 +151,7 @@ async fn vault(config: &Config, settings: &Settings) -> Result<Arc<dyn Vault>> {
         Some(url) => {
             let options = VaultRedis {
                 url: url.reveal().to_owned(),
-                ca_file: at.tls_ca.clone(),
+                tls_ca: at.tls_ca.clone(),
                 allow_loss: config.ledger.allow_loss,
             };
             let may_pass = |error: &OpenError| matches!(error, OpenError::Unreachable { .. });

@@ -99,6 +99,20 @@ pub async fn blob(service: &Service, record: &JobRecord, kind: BlobKind) -> Resu
     Ok(service.vault.get(record.id, &record.key, kind, blob).await?)
 }
 
+/// The same for several, in the same order and in one go.
+pub(super) async fn blobs(
+    service: &Service,
+    record: &JobRecord,
+    kinds: &[BlobKind],
+) -> Result<Vec<Vec<u8>>, ServiceError> {
+    let named = |&kind: &BlobKind| {
+        let blob = record.blobs.get(&kind).ok_or(VaultError::Missing { kind })?;
+        Ok((kind, blob))
+    };
+    let named: Vec<_> = kinds.iter().map(named).collect::<Result<_, VaultError>>()?;
+    Ok(service.vault.get_all(record.id, &record.key, &named).await?)
+}
+
 /// Bytes that a job has when it is over: its result, SBOM, report.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! A submission becomes a job: judged, its bytes put into the vault, remembered, announced.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use seatrial_core::{
@@ -183,7 +183,8 @@ async fn store(
     submission: &Submission,
     admitted: &Admitted,
 ) -> Result<BTreeMap<BlobKind, BlobRef>, ServiceError> {
-    let mut parts = vec![(BlobKind::Dockerfile, submission.dockerfile.clone())];
+    // Together: their cost is that of the flush to the disk, which they share.
+    let mut parts: Vec<(BlobKind, Cow<'_, [u8]>)> = vec![(BlobKind::Dockerfile, (&submission.dockerfile[..]).into())];
     match &admitted.verdict {
         Verdict::Deny(outcome) => {
             // Nobody will build it: what was said about it is all that is kept beside the text.
@@ -193,21 +194,19 @@ async fn store(
                 analysis: admitted.analysis.clone(),
                 ..Report::default()
             };
-            parts.push((BlobKind::Report, serde_json::to_vec(&report)?));
+            parts.push((BlobKind::Report, serde_json::to_vec(&report)?.into()));
         }
         Verdict::Pass(_) => {
-            parts.push((BlobKind::Admission, serde_json::to_vec(&admitted.analysis)?));
-            parts.push((BlobKind::Submission, pack(submission)?));
+            parts.push((BlobKind::Admission, serde_json::to_vec(&admitted.analysis)?.into()));
+            parts.push((BlobKind::Submission, pack(submission)?.into()));
             if !submission.context_tar.is_empty() {
-                parts.push((BlobKind::Context, submission.context_tar.to_vec()));
+                parts.push((BlobKind::Context, (&submission.context_tar[..]).into()));
             }
         }
     }
-    let mut blobs = BTreeMap::new();
-    for (kind, bytes) in parts {
-        blobs.insert(kind, service.vault.put(id, key, kind, &bytes).await?);
-    }
-    Ok(blobs)
+    let parts: Vec<(BlobKind, &[u8])> = parts.iter().map(|(kind, bytes)| (*kind, &**bytes)).collect();
+    let blobs = service.vault.put_all(id, key, &parts).await?;
+    Ok(parts.iter().map(|(kind, _)| *kind).zip(blobs).collect())
 }
 
 /// First line of a packed submission: what was asked for, and how long each input is.
@@ -256,14 +255,17 @@ fn unpack(packed: &[u8]) -> Result<(Header, Inputs), serde_json::Error> {
 
 /// Reads a job's submission back, for the worker that has it.
 pub(super) async fn load(service: &Service, record: &JobRecord) -> Result<Submission, ServiceError> {
-    let get = async |kind| super::read::blob(service, record, kind).await;
-    let dockerfile = get(BlobKind::Dockerfile).await?;
-    let (header, inputs) = unpack(&get(BlobKind::Submission).await?)?;
-    let context_tar = if record.blobs.contains_key(&BlobKind::Context) {
-        Arc::from(get(BlobKind::Context).await?)
-    } else {
-        Arc::default()
-    };
+    let mut kinds = vec![BlobKind::Dockerfile, BlobKind::Submission];
+    kinds.extend(
+        record
+            .blobs
+            .contains_key(&BlobKind::Context)
+            .then_some(BlobKind::Context),
+    );
+    let mut blobs = super::read::blobs(service, record, &kinds).await?.into_iter();
+    let dockerfile = blobs.next().unwrap_or_default();
+    let (header, inputs) = unpack(&blobs.next().unwrap_or_default())?;
+    let context_tar = blobs.next().map(Arc::from).unwrap_or_default();
     Ok(Submission {
         dockerfile,
         context_tar,

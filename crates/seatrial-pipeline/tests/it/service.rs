@@ -1,7 +1,13 @@
 //! The service on a ledger and a vault in memory and an Engine that does what a script says. Time is tokio's
 //! and paused, so leases and back-offs pass at once.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use seatrial_core::{
     engine::EngineError,
@@ -25,7 +31,7 @@ use seatrial_pipeline::{
 use seatrial_policy::Policy;
 use seatrial_store::{
     ledger::memory::MemoryLedger,
-    vault::{BlobName, BlobStore, SealedVault, Ttl, memory::Memory, ring::KeyRing},
+    vault::{BlobName, BlobStore, Sealed, SealedVault, Ttl, Wanted, memory::Memory, ring::KeyRing},
 };
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -34,70 +40,44 @@ use crate::away::Away;
 const DOCKERFILE: &str = "FROM debian:bookworm-slim\nRUN echo unmistakable-marker\nCMD [\"true\"]\n";
 const LEASE: Duration = Duration::from_secs(30);
 
-/// A vault that takes its time to give bytes.
-struct SlowToRead(Memory, Duration);
-
-#[async_trait::async_trait]
-impl BlobStore for SlowToRead {
-    async fn write(&self, job: JobId, kind: BlobKind, name: BlobName, sealed: Vec<u8>) -> Result<(), VaultError> {
-        self.0.write(job, kind, name, sealed).await
-    }
-
-    async fn read(&self, job: JobId, kind: BlobKind, name: BlobName, len: u64) -> Result<Option<Vec<u8>>, VaultError> {
-        tokio::time::sleep(self.1).await;
-        self.0.read(job, kind, name, len).await
-    }
-
-    async fn delete(&self, job: JobId, name: BlobName) -> Result<(), VaultError> {
-        self.0.delete(job, name).await
-    }
-
-    async fn erase(&self, job: JobId) -> Result<(), VaultError> {
-        self.0.erase(job).await
-    }
-
-    async fn sweep(&self, age: Duration, limit: usize) -> Result<Vec<JobId>, VaultError> {
-        self.0.sweep(age, limit).await
-    }
-
-    async fn ping(&self) -> Result<(), VaultError> {
-        self.0.ping().await
-    }
+/// A vault that takes its time to give bytes, and takes none while it is away.
+struct Difficult {
+    inner: Memory,
+    read_takes: Duration,
+    away: Arc<AtomicBool>,
 }
 
-/// A vault that takes nothing while it is away.
-struct AwayToWrite(Memory, Arc<std::sync::atomic::AtomicBool>);
-
 #[async_trait::async_trait]
-impl BlobStore for AwayToWrite {
-    async fn write(&self, job: JobId, kind: BlobKind, name: BlobName, sealed: Vec<u8>) -> Result<(), VaultError> {
-        if self.1.load(std::sync::atomic::Ordering::Relaxed) {
+impl BlobStore for Difficult {
+    async fn write_all(&self, job: JobId, blobs: Vec<Sealed>) -> Result<(), VaultError> {
+        if self.away.load(Ordering::Relaxed) {
             return Err(VaultError::Unreachable {
                 action: "write a blob",
                 source: "it is away".into(),
             });
         }
-        self.0.write(job, kind, name, sealed).await
+        self.inner.write_all(job, blobs).await
     }
 
-    async fn read(&self, job: JobId, kind: BlobKind, name: BlobName, len: u64) -> Result<Option<Vec<u8>>, VaultError> {
-        self.0.read(job, kind, name, len).await
+    async fn read_all(&self, job: JobId, blobs: &[Wanted]) -> Result<Vec<Option<Vec<u8>>>, VaultError> {
+        tokio::time::sleep(self.read_takes).await;
+        self.inner.read_all(job, blobs).await
     }
 
     async fn delete(&self, job: JobId, name: BlobName) -> Result<(), VaultError> {
-        self.0.delete(job, name).await
+        self.inner.delete(job, name).await
     }
 
     async fn erase(&self, job: JobId) -> Result<(), VaultError> {
-        self.0.erase(job).await
+        self.inner.erase(job).await
     }
 
     async fn sweep(&self, age: Duration, limit: usize) -> Result<Vec<JobId>, VaultError> {
-        self.0.sweep(age, limit).await
+        self.inner.sweep(age, limit).await
     }
 
     async fn ping(&self) -> Result<(), VaultError> {
-        self.0.ping().await
+        self.inner.ping().await
     }
 }
 
@@ -476,7 +456,11 @@ async fn a_worker_rests_after_a_fault_of_ours_before_it_takes_the_next_job() {
 #[tokio::test(start_paused = true)]
 async fn a_submission_that_takes_longer_than_a_lease_to_load_loses_no_lease() {
     let mut house = House::new();
-    let slow = SlowToRead(house.bytes.clone(), LEASE * 2);
+    let slow = Difficult {
+        inner: house.bytes.clone(),
+        read_takes: LEASE * 2,
+        away: Arc::default(),
+    };
     house.service.vault = Arc::new(SealedVault::new(slow, house.ring.clone()));
     let id = house.submit().await;
     let _upkeep = house.upkeep();
@@ -488,11 +472,15 @@ async fn a_submission_that_takes_longer_than_a_lease_to_load_loses_no_lease() {
 #[tokio::test(start_paused = true)]
 async fn a_second_wish_to_go_is_granted_at_once_though_the_vault_is_away() {
     let mut house = House::new();
-    let away = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let store = AwayToWrite(house.bytes.clone(), away.clone());
+    let away = Arc::new(AtomicBool::new(false));
+    let store = Difficult {
+        inner: house.bytes.clone(),
+        read_takes: Duration::ZERO,
+        away: away.clone(),
+    };
     house.service.vault = Arc::new(SealedVault::new(store, house.ring.clone()));
     let id = house.submit().await;
-    away.store(true, std::sync::atomic::Ordering::Relaxed);
+    away.store(true, Ordering::Relaxed);
     let (ann, phase) = house.worker("ann");
     house
         .until(id, |record| record.stage == Some(seatrial_core::job::Stage::Collect))

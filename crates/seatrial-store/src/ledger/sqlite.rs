@@ -26,8 +26,14 @@ use seatrial_core::{
 };
 use tokio::time::timeout;
 
-use self::{clock::Anchored, readers::Readers, watcher::Watcher, writer::Writer};
+use self::{
+    clock::Anchored,
+    position::Heads,
+    watcher::Watcher,
+    writer::{Jobs, Writer},
+};
 use super::bell::{Bell, Heard, WHILE};
+use crate::sqlite::readers::Readers;
 
 mod clock;
 mod file;
@@ -36,7 +42,6 @@ mod lane;
 mod outbox;
 mod position;
 mod queries;
-mod readers;
 mod watcher;
 mod writer;
 
@@ -45,7 +50,7 @@ pub use clock::Clock;
 /// Jobs in a file.
 pub struct SqliteLedger {
     writer: Writer,
-    readers: Readers,
+    readers: Readers<Heads, LedgerError>,
     watcher: Watcher,
     clock: Anchored,
     bell: Arc<Bell>,
@@ -77,9 +82,16 @@ impl SqliteLedger {
     pub fn open_with(path: &Path, budgets: Budgets, clock: Clock) -> Result<Self, LedgerError> {
         let (db, clock) = file::open(path, clock)?;
         let bell = Arc::<Bell>::default();
+        let jobs = Jobs {
+            clock: clock.clone(),
+            budgets,
+            bell: Arc::clone(&bell),
+        };
+        let no_thread = |error| LedgerError::Unfit(format!("no thread can be started: {error}"));
+        let readers = [file::reader(path)?, file::reader(path)?, file::reader(path)?];
         Ok(Self {
-            writer: Writer::start(db, clock.clone(), budgets, Arc::clone(&bell))?,
-            readers: Readers::start(path)?,
+            writer: Writer::start("ledger-writer", db, jobs).map_err(no_thread)?,
+            readers: Readers::start("ledger-reader", readers).map_err(no_thread)?,
             watcher: Watcher::start(path, clock.clone(), &bell)?,
             clock,
             bell,
@@ -111,7 +123,7 @@ impl Ledger for SqliteLedger {
     async fn position(&self, id: JobId) -> Result<Option<u64>, LedgerError> {
         let now = self.clock.micros();
         self.readers
-            .ask_with_heads("count the jobs before", move |db, heads| {
+            .ask_with_state("count the jobs before", move |db, heads| {
                 position::position(db, heads, id, now)
             })
             .await

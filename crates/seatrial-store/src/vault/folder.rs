@@ -1,4 +1,6 @@
-//! Sealed bytes in files: `<root>/<2 characters>/<job>/<name>.<kind>`.
+//! Sealed bytes in a folder: small ones as rows of `small.db`, see [`small`]; longer ones in files,
+//! `<root>/<2 characters>/<job>/<name>.<kind>`. What is small and lies in a file, for an older Seatrial put it
+//! there, is found too.
 //!
 //! Files are written under another name, made durable, and then get their own: what has a name is whole.
 //! Nothing follows a link: each folder is opened beneath the one before it. The two characters are a job
@@ -6,8 +8,9 @@
 //!
 //! No blob rests on a folder that is not durable yet: a process makes each of the 1,024 upper folders
 //! durable before it uses it for the first time, whoever made it. A job's own folder is made with the
-//! first blob of it, and its record comes after all of its blobs.
+//! first file of it, and its record comes after all of its blobs.
 
+mod small;
 mod sweep;
 
 use std::{
@@ -30,7 +33,11 @@ use seatrial_core::{
     vault::{BlobKind, VaultError},
 };
 
-use super::{BlobName, BlobStore, KINDS, OpenError, Ttl, blocking, seal, unreachable};
+use self::{
+    small::{Found, Small},
+    sweep::{Look, Swept},
+};
+use super::{BlobName, BlobStore, OpenError, Sealed, Ttl, Wanted, blocking, seal, unreachable};
 
 /// What a file is called while it is written begins with this.
 const UNFINISHED: &str = ".new-";
@@ -42,12 +49,12 @@ const TRIES: usize = 5;
 pub struct Folder(Arc<Inner>);
 
 struct Inner {
-    root: OwnedFd,
+    root: Arc<OwnedFd>,
+    small: Small,
     ttl: Ttl,
     /// Upper folders that are durable for sure.
     durable: Mutex<BTreeSet<String>>,
-    /// Shard and job where the sweep before ended.
-    swept: Mutex<Option<(String, String)>>,
+    swept: Mutex<Swept>,
 }
 
 impl Folder {
@@ -84,12 +91,18 @@ impl Folder {
                 stat.st_mode & 0o777
             ));
         }
+        let root = Arc::new(root);
         Ok(Self(Arc::new(Inner {
+            small: small::open(&root, path)?,
             root,
             ttl,
             durable: Mutex::default(),
             swept: Mutex::default(),
         })))
+    }
+
+    fn swept<T>(&self, with: impl FnOnce(&mut Swept) -> T) -> T {
+        with(&mut self.0.swept.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn work<T: Send + 'static>(
@@ -107,29 +120,78 @@ impl Folder {
 
 #[async_trait]
 impl BlobStore for Folder {
-    async fn write(&self, job: JobId, kind: BlobKind, name: BlobName, sealed: Vec<u8>) -> Result<(), VaultError> {
-        self.work("write a blob", move |inner| inner.write(job, kind, name, &sealed))
-            .await
+    async fn write_all(&self, job: JobId, blobs: Vec<Sealed>) -> Result<(), VaultError> {
+        let is_small = |blob: &Sealed| blob.bytes.len() <= small::LONGEST;
+        let (small, large): (Vec<Sealed>, Vec<Sealed>) = blobs.into_iter().partition(is_small);
+        if !large.is_empty() {
+            self.work("write blobs", move |inner| {
+                let write = |blob: &Sealed| inner.write(job, blob.kind, blob.name, &blob.bytes);
+                large.iter().try_for_each(write)
+            })
+            .await?;
+        }
+        if small.is_empty() {
+            return Ok(());
+        }
+        self.0.small.write(job, small).await
     }
 
-    async fn read(&self, job: JobId, kind: BlobKind, name: BlobName, len: u64) -> Result<Option<Vec<u8>>, VaultError> {
-        self.work("read a blob", move |inner| inner.read(job, kind, name, len))
-            .await
+    async fn read_all(&self, job: JobId, blobs: &[Wanted]) -> Result<Vec<Option<Vec<u8>>>, VaultError> {
+        let rows = self.0.small.read(job, blobs.to_vec(), self.0.ttl).await?;
+        let mut all = Vec::with_capacity(rows.len());
+        for (row, &blob) in rows.into_iter().zip(blobs) {
+            all.push(match row {
+                Found::Row(sealed) => Some(sealed),
+                Found::Over => None,
+                Found::Nothing => {
+                    let read = move |inner: &Inner| inner.read(job, blob.kind, blob.name, blob.len);
+                    self.work("read a blob", read).await?
+                }
+            });
+        }
+        Ok(all)
     }
 
     async fn delete(&self, job: JobId, name: BlobName) -> Result<(), VaultError> {
+        self.0.small.delete(job, name).await?;
         self.work("delete a blob", move |inner| inner.delete(job, name)).await
     }
 
     async fn erase(&self, job: JobId) -> Result<(), VaultError> {
+        self.0.small.erase(job).await?;
         self.work("erase a job", move |inner| inner.erase(job)).await
     }
 
     async fn sweep(&self, age: Duration, limit: usize) -> Result<Vec<JobId>, VaultError> {
-        self.work("sweep", move |inner| sweep::sweep(inner, age, limit)).await
+        self.0.small.expire(self.0.ttl).await?;
+        self.work("tidy its folders", sweep::tidy).await?;
+        let mut found = BTreeSet::new();
+        let mut place = self.swept(|swept| std::mem::take(&mut swept.named));
+        while found.len() < limit {
+            let left = limit - found.len();
+            let (jobs, next) = match place {
+                Look::Files(after) => {
+                    let look = move |inner: &Inner| sweep::old(inner, after, age, left);
+                    let (jobs, ended) = self.work("look for old files", look).await?;
+                    (jobs, ended.map_or(Look::Rows(None), |at| Look::Files(Some(at))))
+                }
+                Look::Rows(after) => {
+                    let (jobs, ended) = self.0.small.old(after, age, left).await?;
+                    (jobs, ended.map_or(Look::Files(None), |at| Look::Rows(Some(at))))
+                }
+            };
+            found.extend(jobs);
+            place = next;
+            if !matches!(place, Look::Rows(None)) {
+                break; // it looked at its share, or all round
+            }
+        }
+        self.swept(|swept| swept.named = place);
+        Ok(found.into_iter().collect())
     }
 
     async fn ping(&self) -> Result<(), VaultError> {
+        self.0.small.ping().await?;
         self.work("find its folder", |inner| {
             if rustix::fs::fstat(&inner.root)?.st_nlink == 0 {
                 return Err(Errno::NOENT); // removed under us: nothing can be written into it any more
@@ -201,7 +263,7 @@ impl Inner {
             return Ok(());
         };
         let mut gone = false;
-        for kind in KINDS {
+        for kind in BlobKind::ALL {
             gone |= remove(&folder, &file_name(name, kind), AtFlags::empty())?;
         }
         if gone { rustix::fs::fsync(&folder) } else { Ok(()) }

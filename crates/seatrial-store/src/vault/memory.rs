@@ -12,7 +12,7 @@ use seatrial_core::{
     vault::{BlobKind, VaultError},
 };
 
-use super::{BlobName, BlobStore, Ttl, unreachable};
+use super::{BlobName, BlobStore, Sealed, Ttl, Wanted, unreachable};
 
 /// Sealed bytes in memory. Clones share them.
 #[derive(Clone, Default)]
@@ -92,24 +92,27 @@ impl Blob {
 
 #[async_trait]
 impl BlobStore for Memory {
-    async fn write(&self, job: JobId, kind: BlobKind, name: BlobName, sealed: Vec<u8>) -> Result<(), VaultError> {
+    async fn write_all(&self, job: JobId, blobs: Vec<Sealed>) -> Result<(), VaultError> {
         if self.inner().full {
             return Err(unreachable("write a blob")("it is full"));
         }
-        self.plant(job, kind, name, sealed);
+        for blob in blobs {
+            self.plant(job, blob.kind, blob.name, blob.bytes);
+        }
         Ok(())
     }
 
-    async fn read(&self, job: JobId, _: BlobKind, name: BlobName, len: u64) -> Result<Option<Vec<u8>>, VaultError> {
+    async fn read_all(&self, job: JobId, blobs: &[Wanted]) -> Result<Vec<Option<Vec<u8>>>, VaultError> {
         let inner = self.inner();
-        let Some(blob) = inner.blobs.get(&(job, name)) else {
-            return Ok(None);
+        let read = |wanted: &Wanted| {
+            let blob = inner.blobs.get(&(job, wanted.name))?;
+            if blob.age() > self.ttl.of(blob.kind) {
+                return None;
+            }
+            let end = usize::try_from(wanted.len.saturating_add(1)).unwrap_or(usize::MAX);
+            Some(blob.sealed[..end.min(blob.sealed.len())].to_vec())
         };
-        if blob.age() > self.ttl.of(blob.kind) {
-            return Ok(None);
-        }
-        let end = usize::try_from(len.saturating_add(1)).unwrap_or(usize::MAX);
-        Ok(Some(blob.sealed[..end.min(blob.sealed.len())].to_vec()))
+        Ok(blobs.iter().map(read).collect())
     }
 
     async fn delete(&self, job: JobId, name: BlobName) -> Result<(), VaultError> {

@@ -9,8 +9,9 @@
 //! A piece is 8 MiB at most, so that one blob of 64 MiB neither holds up the connection of all others nor
 //! meets a time limit that is meant for one command; 8 GiB in all. All keys expire by themselves. The hash
 //! comes first and the first piece last: what can be read is whole, and what is half-written is in the
-//! hash, so erasure finds it. Everything lies in memory: this Redis needs room for the contexts of a week.
+//! hash, so erasure finds it. Short blobs that are put together take one step, and one round trip. Everything lies in memory: this Redis needs room for the contexts of a week.
 
+mod clock;
 mod connect;
 
 use std::{
@@ -21,14 +22,11 @@ use std::{
 
 use async_trait::async_trait;
 use redis::{FromRedisValue, Pipeline, RedisError};
-use seatrial_core::{
-    id::JobId,
-    vault::{BlobKind, VaultError},
-};
+use seatrial_core::{id::JobId, vault::VaultError};
 
-use self::connect::Link;
 pub use self::connect::RedisOptions;
-use super::{BlobName, BlobStore, OpenError, Ttl, unreachable};
+use self::{clock::Clock, connect::Link};
+use super::{BlobName, BlobStore, OpenError, Sealed, Ttl, Wanted, unreachable};
 
 /// Longest value.
 const PIECE: usize = 8 << 20;
@@ -42,6 +40,7 @@ const SCAN_COUNT: usize = 500;
 /// A Redis with sealed bytes.
 pub struct Redis {
     link: Link,
+    clock: Clock,
     ttl: Ttl,
     swept: Mutex<Swept>,
 }
@@ -71,6 +70,7 @@ impl Redis {
     pub async fn connect(options: &RedisOptions, ttl: Ttl) -> Result<Self, OpenError> {
         Ok(Self {
             link: connect::connect(options).await?,
+            clock: Clock::default(),
             ttl,
             swept: Mutex::default(),
         })
@@ -83,37 +83,92 @@ impl Redis {
 
     /// Redis's own clock, in ms: processes that write and processes that sweep may disagree about theirs.
     async fn now(&self) -> Result<u64, VaultError> {
+        if let Some(now) = self.clock.now() {
+            return Ok(now);
+        }
         let ((seconds, micros),): ((u64, u64),) = self.ask("tell its time", redis::pipe().cmd("TIME")).await?;
-        Ok(seconds.saturating_mul(1000).saturating_add(micros / 1000))
+        let now = seconds.saturating_mul(1000).saturating_add(micros / 1000);
+        self.clock.set(now);
+        Ok(now)
     }
 
-    async fn write_pieces(
-        &self,
-        job: JobId,
-        kind: BlobKind,
-        name: BlobName,
-        now: u64,
-        pieces: &[&[u8]],
-    ) -> Result<(), RedisError> {
-        let ttl = milliseconds(self.ttl.of(kind));
+    /// Lines in the hash first, then the pieces; a step for each [`PIECE`] of all of them.
+    async fn write_pieces(&self, job: JobId, now: u64, blobs: &[Sealed]) -> Result<(), RedisError> {
         let mut pipe = redis::pipe();
         pipe.atomic();
-        pipe.cmd("HSET").arg(index_key(job)).arg(name.to_string());
-        pipe.arg(format!("{now} {}", pieces.len()));
+        pipe.cmd("HSET").arg(index_key(job));
+        for blob in blobs {
+            let pieces = pieces(&blob.bytes).count();
+            pipe.arg(blob.name.to_string()).arg(format!("{now} {pieces}"));
+        }
         pipe.cmd("PEXPIRE")
             .arg(index_key(job))
             .arg(milliseconds(self.ttl.longest()));
-        for (number, piece) in pieces.iter().enumerate().rev() {
-            pipe.cmd("SET")
-                .arg(piece_key(job, name, number))
-                .arg(*piece)
-                .arg("PX")
-                .arg(ttl);
-            // A short blob takes one step with its line in the hash.
-            let () = self.link.ask(&pipe).await?;
-            pipe = redis::pipe();
+        let mut room = PIECE;
+        for blob in blobs {
+            for (number, piece) in pieces(&blob.bytes).enumerate().collect::<Vec<_>>().into_iter().rev() {
+                if piece.len() > room {
+                    let () = self.link.ask(&pipe).await?;
+                    pipe = redis::pipe();
+                    pipe.atomic();
+                    room = PIECE;
+                }
+                room -= piece.len();
+                pipe.cmd("SET")
+                    .arg(piece_key(job, blob.name, number))
+                    .arg(piece)
+                    .arg("PX")
+                    .arg(milliseconds(self.ttl.of(blob.kind)));
+            }
         }
-        Ok(())
+        self.link.ask(&pipe).await
+    }
+
+    /// Blobs that together are no longer than a piece, in one round trip.
+    async fn read_short(&self, job: JobId, blobs: &[Wanted]) -> Result<Vec<Option<Vec<u8>>>, VaultError> {
+        let mut pipe = redis::pipe();
+        for blob in blobs {
+            // One byte more than there should be: a longer value shows, and is not fetched whole.
+            pipe.cmd("GETRANGE")
+                .arg(piece_key(job, blob.name, 0))
+                .arg(0)
+                .arg(blob.len);
+        }
+        let values: Vec<Vec<u8>> = self.ask("read blobs", &pipe).await?;
+        // Pieces are never empty.
+        Ok(values
+            .into_iter()
+            .map(|value| (!value.is_empty()).then_some(value))
+            .collect())
+    }
+
+    async fn read_long(&self, job: JobId, name: BlobName, len: u64) -> Result<Option<Vec<u8>>, VaultError> {
+        let mut sealed = Vec::new();
+        for number in 0.. {
+            let left = len - sealed.len() as u64;
+            let wanted = left.min(PIECE as u64);
+            if wanted == 0 {
+                break;
+            }
+            let mut pipe = redis::pipe();
+            pipe.cmd("GETRANGE")
+                .arg(piece_key(job, name, number))
+                .arg(0)
+                .arg(wanted);
+            let (piece,): (Vec<u8>,) = self.ask("read a blob", &pipe).await?;
+            if piece.is_empty() {
+                return Ok(None);
+            }
+            let whole = piece.len() as u64 == wanted;
+            match sealed.is_empty() {
+                true => sealed = piece,
+                false => sealed.extend_from_slice(&piece),
+            }
+            if !whole {
+                break;
+            }
+        }
+        Ok(Some(sealed))
     }
 
     async fn entries(&self, job: JobId) -> Result<BTreeMap<String, String>, VaultError> {
@@ -160,49 +215,44 @@ impl Redis {
 
 #[async_trait]
 impl BlobStore for Redis {
-    async fn write(&self, job: JobId, kind: BlobKind, name: BlobName, sealed: Vec<u8>) -> Result<(), VaultError> {
-        const ACTION: &str = "write a blob";
-        let pieces: Vec<&[u8]> = sealed.chunks(PIECE).collect();
-        if pieces.len() > MOST_PIECES {
-            return Err(unreachable(ACTION)("it is longer than 8 GiB"));
+    async fn write_all(&self, job: JobId, blobs: Vec<Sealed>) -> Result<(), VaultError> {
+        const ACTION: &str = "write blobs";
+        if blobs.iter().any(|blob| pieces(&blob.bytes).count() > MOST_PIECES) {
+            return Err(unreachable(ACTION)("one is longer than 8 GiB"));
         }
         let now = self.now().await?;
-        let done = self.write_pieces(job, kind, name, now, &pieces).await;
+        let done = self.write_pieces(job, now, &blobs).await;
         if done.as_ref().is_err_and(connect::is_answer) {
-            // It is full, say: what is there of the blob is in the way of others. Best effort.
-            let _ = self.remove(job, name, pieces.len()).await;
+            // It is full, say: what is there of the blobs is in the way of others. Best effort.
+            for blob in &blobs {
+                let _ = self.remove(job, blob.name, pieces(&blob.bytes).count()).await;
+            }
         }
         done.map_err(unreachable(ACTION))
     }
 
-    async fn read(&self, job: JobId, _: BlobKind, name: BlobName, len: u64) -> Result<Option<Vec<u8>>, VaultError> {
-        let mut sealed = Vec::new();
-        for number in 0.. {
-            let left = len - sealed.len() as u64;
-            let wanted = left.min(PIECE as u64);
-            if wanted == 0 {
-                break;
-            }
-            // One byte more than there should be: a longer value shows, and is not fetched whole.
-            let mut pipe = redis::pipe();
-            pipe.cmd("GETRANGE")
-                .arg(piece_key(job, name, number))
-                .arg(0)
-                .arg(wanted);
-            let (piece,): (Vec<u8>,) = self.ask("read a blob", &pipe).await?;
-            if piece.is_empty() {
-                return Ok(None); // pieces are never empty
-            }
-            let whole = piece.len() as u64 == wanted;
-            match sealed.is_empty() {
-                true => sealed = piece,
-                false => sealed.extend_from_slice(&piece),
-            }
-            if !whole {
-                break;
+    async fn read_all(&self, job: JobId, blobs: &[Wanted]) -> Result<Vec<Option<Vec<u8>>>, VaultError> {
+        let mut all = Vec::with_capacity(blobs.len());
+        let mut rest = blobs;
+        while let Some(first) = rest.first() {
+            let mut room = PIECE as u64;
+            let fits = rest.iter().take_while(|blob| match room.checked_sub(blob.len) {
+                Some(left) => {
+                    room = left;
+                    true
+                }
+                None => false,
+            });
+            let (short, others) = rest.split_at(fits.count());
+            if short.is_empty() {
+                all.push(self.read_long(job, first.name, first.len).await?);
+                rest = &rest[1..];
+            } else {
+                all.extend(self.read_short(job, short).await?);
+                rest = others;
             }
         }
-        Ok(Some(sealed))
+        Ok(all)
     }
 
     async fn delete(&self, job: JobId, name: BlobName) -> Result<(), VaultError> {
@@ -258,6 +308,10 @@ impl BlobStore for Redis {
     async fn ping(&self) -> Result<(), VaultError> {
         self.ask("answer", redis::pipe().cmd("PING").ignore()).await
     }
+}
+
+fn pieces(sealed: &[u8]) -> std::slice::Chunks<'_, u8> {
+    sealed.chunks(PIECE)
 }
 
 fn index_key(job: JobId) -> String {

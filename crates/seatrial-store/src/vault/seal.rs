@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_words_of_kinds_are_the_ones_of_the_ledger() {
-        for kind in super::super::KINDS {
+        for kind in BlobKind::ALL {
             assert_eq!(serde_json::to_value(kind).unwrap(), word(kind));
         }
     }

@@ -15,7 +15,7 @@ use seatrial_core::{
     progress::{Progress, Watch},
     record::{JobRecord, LogRef, Move, NewsBody},
     trace::{Fact, Span, SpanKind, TraceParent},
-    vault::{BlobKind, VaultError},
+    vault::{BlobKind, BlobRef, VaultError},
 };
 use tokio::{sync::Notify, time::Instant};
 
@@ -257,38 +257,38 @@ impl Output {
     }
 }
 
-/// Puts each stage's whole output as one part.
-pub(super) async fn whole_output(
-    service: &Service,
-    record: &JobRecord,
-    case: &Case,
-) -> Result<BTreeMap<Stage, LogRef>, VaultError> {
-    let logs: Vec<(Stage, Arc<BoundedLog>)> = case
-        .evidence()
-        .logs
-        .iter()
-        .map(|(stage, log)| (*stage, log.clone()))
-        .collect();
-    let mut whole = BTreeMap::new();
-    for (stage, log) in logs {
-        let contents = log.contents();
-        let mut parts = Vec::new();
-        if !contents.is_empty() {
-            parts.push(
-                service
-                    .vault
-                    .put(record.id, &record.key, BlobKind::Log, &contents)
-                    .await?,
-            );
-        }
-        whole.insert(
-            stage,
-            LogRef {
-                parts,
-                complete: true,
-                total: log.total(),
-            },
-        );
+/// Each stage's whole output, to be put as one part each.
+pub(super) struct WholeOutput(Vec<(Stage, u64, Vec<u8>)>);
+
+impl WholeOutput {
+    pub(super) fn of(case: &Case) -> Self {
+        let all = case.evidence();
+        let whole = all
+            .logs
+            .iter()
+            .map(|(stage, log)| (*stage, log.total(), log.contents()));
+        Self(whole.collect())
     }
-    Ok(whole)
+
+    /// What to put; a stage without output has none.
+    pub(super) fn parts(&self) -> impl Iterator<Item = (BlobKind, &[u8])> {
+        let some = self.0.iter().filter(|(.., contents)| !contents.is_empty());
+        some.map(|(.., contents)| (BlobKind::Log, &**contents))
+    }
+
+    /// What the record says, once the parts are kept as these blobs.
+    pub(super) fn kept(&self, blobs: Vec<BlobRef>) -> BTreeMap<Stage, LogRef> {
+        let mut blobs = blobs.into_iter();
+        let mut log = |(stage, total, contents): &(Stage, u64, Vec<u8>)| {
+            let log = LogRef {
+                parts: if contents.is_empty() { None } else { blobs.next() }
+                    .into_iter()
+                    .collect(),
+                complete: true,
+                total: *total,
+            };
+            (*stage, log)
+        };
+        self.0.iter().map(&mut log).collect()
+    }
 }

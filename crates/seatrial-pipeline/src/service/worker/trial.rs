@@ -16,7 +16,7 @@ use seatrial_core::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout},
 };
 use tracing::Instrument as _;
 
@@ -24,7 +24,7 @@ use super::{
     Phase, Service, WorkerSettings,
     executor::Executor,
     look,
-    recorder::{Recorder, whole_output},
+    recorder::{Recorder, WholeOutput},
 };
 use crate::{
     admission,
@@ -243,7 +243,9 @@ impl Trial {
         // In a task of its own: a ledger that is slow to answer a beat does not stop the work.
         let mut work = Abort(tokio::spawn(work.in_current_span()));
         let mut phase = self.phase.clone();
-        let mut pulse = interval(BEAT.min(self.settings.lease / 5));
+        // The claim was the first beat: a short job has no other.
+        let beat = BEAT.min(self.settings.lease / 5);
+        let mut pulse = interval_at(self.claimed + beat, beat);
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let now = *phase.borrow_and_update();
@@ -334,7 +336,8 @@ impl Trial {
         tracing::info!(state = %outcome.ending, reason = %outcome.reason, blame = %outcome.blame, again = again.is_some(), "try ended");
         recorder.flush(&self.service, &self.record).await;
         let keep = self.keep(case, &outcome);
-        let mut pulse = interval(BEAT.min(self.settings.lease / 5));
+        let beat = BEAT.min(self.settings.lease / 5);
+        let mut pulse = interval_at(Instant::now() + beat, beat);
         let mut keep = std::pin::pin!(keep);
         let (blobs, logs) = loop {
             tokio::select! {
@@ -428,8 +431,6 @@ impl Trial {
         outcome: &Outcome,
     ) -> Result<(BTreeMap<BlobKind, BlobRef>, BTreeMap<seatrial_core::job::Stage, LogRef>), ServiceError> {
         let (id, key) = (self.record.id, &self.record.key);
-        let vault = &self.service.vault;
-        let logs = whole_output(&self.service, &self.record, case).await?;
         let mut report = query::report(case, outcome);
         let (result, sbom, artifacts) = {
             let evidence = case.evidence();
@@ -439,18 +440,23 @@ impl Trial {
                 evidence.artifact_bytes.clone(),
             )
         };
-        let mut blobs = BTreeMap::new();
-        for (name, bytes) in artifacts {
-            let blob = vault.put(id, key, BlobKind::Artifact, &bytes).await?;
-            report.artifact_blobs.insert(name, blob);
-        }
-        for (kind, bytes) in [(BlobKind::Result, result), (BlobKind::Sbom, sbom)] {
-            if let Some(bytes) = bytes {
-                blobs.insert(kind, vault.put(id, key, kind, &bytes).await?);
-            }
+        // The report names the artifacts' blobs, so they come before it; all else goes together.
+        if !artifacts.is_empty() {
+            let parts: Vec<(BlobKind, &[u8])> =
+                artifacts.values().map(|bytes| (BlobKind::Artifact, &**bytes)).collect();
+            let blobs = self.service.vault.put_all(id, key, &parts).await?;
+            report.artifact_blobs = artifacts.keys().cloned().zip(blobs).collect();
         }
         let report = serde_json::to_vec(&report)?;
-        blobs.insert(BlobKind::Report, vault.put(id, key, BlobKind::Report, &report).await?);
+        let mut parts: Vec<(BlobKind, &[u8])> = vec![(BlobKind::Report, &report)];
+        parts.extend(result.as_ref().map(|bytes| (BlobKind::Result, &**bytes)));
+        parts.extend(sbom.as_ref().map(|bytes| (BlobKind::Sbom, &**bytes)));
+        let products = parts.len();
+        let output = WholeOutput::of(case);
+        parts.extend(output.parts());
+        let mut put = self.service.vault.put_all(id, key, &parts).await?;
+        let logs = output.kept(put.split_off(products));
+        let blobs = parts.iter().map(|(kind, _)| *kind).zip(put).collect();
         Ok((blobs, logs))
     }
 

@@ -14,13 +14,11 @@ use redis::{
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 
-use crate::vault::OpenError;
+use crate::{tls, vault::OpenError};
 
 const TO_CONNECT: Duration = Duration::from_secs(5);
 /// For one command: 8 MiB over a slow line.
 const TO_ANSWER: Duration = Duration::from_secs(20);
-/// A certificate is a few KiB.
-const LONGEST_CA: u64 = 1 << 20;
 
 /// Where the vault's Redis is.
 #[derive(Clone)]
@@ -28,7 +26,7 @@ pub struct RedisOptions {
     /// `redis://` or `rediss://`, with user and password; another server than the ledger's.
     pub url: String,
     /// Certificates in PEM that the server's must come from, instead of the system's.
-    pub ca_file: Option<PathBuf>,
+    pub tls_ca: Option<PathBuf>,
     /// Take a Redis that may lose what it acknowledged.
     pub allow_loss: bool,
 }
@@ -37,7 +35,7 @@ impl fmt::Debug for RedisOptions {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("RedisOptions")
             .field("url", &"(not shown)")
-            .field("ca_file", &self.ca_file)
+            .field("tls_ca", &self.tls_ca)
             .field("allow_loss", &self.allow_loss)
             .finish()
     }
@@ -81,7 +79,7 @@ fn is_stuck(error: &RedisError) -> bool {
 }
 
 pub(super) async fn connect(options: &RedisOptions) -> Result<Link, OpenError> {
-    let client = client(options).await?;
+    let client = client(options)?;
     let manager = manage(&client).map_err(unreachable("take a connection"))?;
     let link = Link {
         client,
@@ -97,7 +95,7 @@ pub(super) async fn connect(options: &RedisOptions) -> Result<Link, OpenError> {
     Ok(link)
 }
 
-async fn client(options: &RedisOptions) -> Result<Client, OpenError> {
+fn client(options: &RedisOptions) -> Result<Client, OpenError> {
     let unfit = |why: &str| OpenError::Unfit(why.to_owned());
     // Nothing of the URL is repeated: it may hold a password.
     let info = options
@@ -112,31 +110,22 @@ async fn client(options: &RedisOptions) -> Result<Client, OpenError> {
             ));
         }
         ConnectionAddr::TcpTls { .. } => {}
-        _ if options.ca_file.is_some() => return Err(unfit("it has a CA file, and its URL is not rediss://")),
+        _ if options.tls_ca.is_some() => return Err(unfit("it has a CA file, and its URL is not rediss://")),
         _ => return Client::open(info).map_err(unreachable("take its URL")),
     }
-    // Other dependencies bring another provider, so rustls must be told. A failure says that this was done.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let root_cert = match &options.ca_file {
-        Some(path) => Some(read_ca(path).await.map_err(|source| OpenError::Unreachable {
+    tls::use_ring();
+    let read_ca = |path: &PathBuf| {
+        tls::read_ca(path).map_err(|source| OpenError::Unreachable {
             action: "read its CA file",
-            source: source.into(),
-        })?),
-        None => None,
+            source,
+        })
     };
+    let root_cert = options.tls_ca.as_ref().map(read_ca).transpose()?;
     let certificates = TlsCertificates {
         client_tls: None,
         root_cert,
     };
     Client::build_with_tls(info, certificates).map_err(unreachable("take its certificates"))
-}
-
-async fn read_ca(path: &PathBuf) -> std::io::Result<Vec<u8>> {
-    use tokio::io::AsyncReadExt as _;
-    let mut pem = Vec::new();
-    let file = tokio::fs::File::open(path).await?;
-    file.take(LONGEST_CA).read_to_end(&mut pem).await?;
-    Ok(pem)
 }
 
 fn manage(client: &Client) -> RedisResult<ConnectionManager> {

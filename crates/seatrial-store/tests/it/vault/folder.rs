@@ -1,3 +1,6 @@
+mod crash;
+mod small;
+
 use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
@@ -40,7 +43,14 @@ impl Rig {
         self.job_folder(job).join(format!("{name}.{}", kind.as_str().unwrap()))
     }
 
-    /// Everything but the folders that are always there.
+    /// The file of small blobs.
+    fn table(&self) -> rusqlite::Connection {
+        let db = rusqlite::Connection::open(self.root.join("small.db")).unwrap();
+        db.busy_timeout(Duration::from_secs(10)).unwrap();
+        db
+    }
+
+    /// Everything but the folders and files that are always there.
     fn paths(&self) -> Vec<PathBuf> {
         let entries = |folder: &Path| -> Vec<PathBuf> {
             let entries = fs::read_dir(folder).unwrap();
@@ -49,7 +59,8 @@ impl Rig {
         if !self.root.exists() {
             return Vec::new();
         }
-        let jobs = entries(&self.root).into_iter().flat_map(|shard| entries(&shard));
+        let shards = entries(&self.root).into_iter().filter(|path| path.is_dir());
+        let jobs = shards.flat_map(|shard| entries(&shard));
         jobs.flat_map(|job| [vec![job.clone()], entries(&job)].concat())
             .collect()
     }
@@ -71,12 +82,25 @@ impl VaultRig for Rig {
     }
 
     async fn raw(&self, job: JobId, kind: BlobKind, name: &str) -> Vec<u8> {
-        fs::read(self.path(job, kind, name)).unwrap()
+        let path = self.path(job, kind, name);
+        if path.exists() {
+            return fs::read(path).unwrap();
+        }
+        let read = "SELECT sealed FROM blobs WHERE job = ? AND name = ?";
+        let sealed = self
+            .table()
+            .query_row(read, [job.short(), name.into()], |row| row.get(0));
+        sealed.unwrap()
     }
 
     async fn plant(&self, job: JobId, kind: BlobKind, name: &str, sealed: Vec<u8>) {
-        fs::create_dir_all(self.job_folder(job)).unwrap();
-        fs::write(self.path(job, kind, name), sealed).unwrap();
+        let kind = serde_json::to_value(kind).unwrap();
+        let write = "UPDATE blobs SET sealed = ?, kind = ? WHERE job = ? AND name = ?";
+        let values = rusqlite::params![sealed, kind.as_str(), job.short(), name];
+        if self.table().execute(write, values).unwrap() == 0 {
+            let write = "INSERT INTO blobs (sealed, kind, job, name, written) VALUES (?, ?, ?, ?, unixepoch() * 1000)";
+            self.table().execute(write, values).unwrap();
+        }
     }
 
     async fn everything(&self) -> Vec<Vec<u8>> {
@@ -87,6 +111,12 @@ impl VaultRig for Rig {
                 all.push(fs::read(path).unwrap());
             }
         }
+        let db = self.table();
+        let mut read = db
+            .prepare("SELECT job || name || kind || written, sealed FROM blobs")
+            .unwrap();
+        let rows = read.query_map([], |row| Ok([row.get::<_, String>(0)?.into_bytes(), row.get(1)?]));
+        all.extend(rows.unwrap().flat_map(Result::unwrap));
         all
     }
 
@@ -95,7 +125,16 @@ impl VaultRig for Rig {
             let written = fs::metadata(&path).unwrap().modified().unwrap();
             set_written(&path, written - by);
         }
+        let by = i64::try_from(by.as_millis()).unwrap();
+        self.table()
+            .execute("UPDATE blobs SET written = written - ?", [by])
+            .unwrap();
     }
+}
+
+/// Too long for a row.
+fn large() -> Vec<u8> {
+    vec![7; 100_000]
 }
 
 fn set_written(path: &Path, at: SystemTime) {
@@ -105,7 +144,7 @@ fn set_written(path: &Path, at: SystemTime) {
 #[tokio::test]
 async fn nobody_else_can_look_into_it() {
     let rig = Rig::new();
-    rig.filled(b"a log").await;
+    rig.filled(&large()).await;
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode(&rig.root), 0o700);
     let paths = rig.paths();
@@ -152,7 +191,7 @@ fn a_folder_that_is_not_ours_alone_is_refused() {
 #[tokio::test]
 async fn no_link_and_no_pipe_is_followed() {
     let rig = Rig::new();
-    let (vault, job, key, blob) = rig.filled(b"a log").await;
+    let (vault, job, key, blob) = rig.filled(&large()).await;
     let path = rig.path(job, BlobKind::Log, &blob.name);
     let elsewhere = rig.root.parent().unwrap().join("elsewhere");
     fs::rename(&path, &elsewhere).unwrap();
@@ -175,7 +214,7 @@ async fn no_link_and_no_pipe_is_followed() {
     symlink(&kept, rig.job_folder(job)).unwrap();
     let end = vault.get(job, &key, BlobKind::Log, &blob).await;
     assert!(matches!(end, Err(VaultError::Unreachable { .. })), "{end:?}");
-    assert!(vault.put(job, &key, BlobKind::Log, b"more").await.is_err());
+    assert!(vault.put(job, &key, BlobKind::Log, &large()).await.is_err());
     assert!(vault.erase(job).await.is_err());
     assert_eq!(vault.sweep(Duration::ZERO, 10).await.unwrap(), []);
     assert_eq!(fs::read_dir(&kept).unwrap().count(), 1);
@@ -184,7 +223,7 @@ async fn no_link_and_no_pipe_is_followed() {
 #[tokio::test]
 async fn what_a_crash_left_is_not_readable_and_goes_when_its_writer_must_be_gone() {
     let rig = Rig::new();
-    let (vault, job, key, blob) = rig.filled(b"a log").await;
+    let (vault, job, key, blob) = rig.filled(&large()).await;
     let path = rig.path(job, BlobKind::Log, &blob.name);
     let unfinished = rig.job_folder(job).join(format!(".new-{}", blob.name));
     fs::rename(&path, &unfinished).unwrap();
@@ -200,7 +239,7 @@ async fn what_a_crash_left_is_not_readable_and_goes_when_its_writer_must_be_gone
 #[tokio::test]
 async fn a_sweep_leaves_alone_what_it_does_not_know() {
     let rig = Rig::new();
-    let (vault, job, ..) = rig.filled(b"a log").await;
+    let (vault, job, ..) = rig.filled(&large()).await;
     fs::create_dir_all(rig.root.join("00")).unwrap();
     let foreign = [
         rig.root.join("README"),
@@ -222,7 +261,7 @@ async fn a_sweep_leaves_alone_what_it_does_not_know() {
 #[tokio::test]
 async fn a_blob_from_the_future_is_young() {
     let rig = Rig::new();
-    let (vault, job, key, blob) = rig.filled(b"a log").await;
+    let (vault, job, key, blob) = rig.filled(&large()).await;
     let path = rig.path(job, BlobKind::Log, &blob.name);
     set_written(&path, SystemTime::now() + Duration::from_secs(1 << 30));
     assert_eq!(vault.sweep(Duration::from_secs(1), 10).await.unwrap(), []);
@@ -232,18 +271,18 @@ async fn a_blob_from_the_future_is_young() {
 #[tokio::test]
 async fn a_folder_that_was_removed_does_not_answer() {
     let rig = Rig::new();
-    let (vault, job, key, _) = rig.filled(b"a log").await;
+    let (vault, job, key, _) = rig.filled(&large()).await;
     fs::remove_dir_all(&rig.root).unwrap();
     fs::create_dir(&rig.root).unwrap(); // another one with its name
     assert!(vault.ping().await.is_err_and(|error| error.is_transient()));
-    let end = vault.put(job, &key, BlobKind::Log, b"more").await;
+    let end = vault.put(job, &key, BlobKind::Log, &large()).await;
     assert!(end.is_err_and(|error| error.is_transient()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nothing_is_lost_while_others_sweep_and_erase() {
     let rig = Rig::new();
-    let (vault, erased, erased_key, _) = rig.filled(b"a log").await;
+    let (vault, erased, erased_key, _) = rig.filled(&large()).await;
     let mut writers = tokio::task::JoinSet::new();
     for number in 0..8_u8 {
         let vault = Arc::clone(&vault);
@@ -252,12 +291,12 @@ async fn nothing_is_lost_while_others_sweep_and_erase() {
             for round in 0..25_u8 {
                 let job = JobId::fresh();
                 let key = vault.new_key(job).unwrap();
-                let blob = vault.put(job, &key, BlobKind::Log, &[number, round]).await.unwrap();
-                let back = vault.get(job, &key, BlobKind::Log, &blob).await.unwrap();
-                assert_eq!(back, [number, round]);
+                let bytes = [number, round].repeat(40_000);
+                let blob = vault.put(job, &key, BlobKind::Log, &bytes).await.unwrap();
+                assert!(vault.get(job, &key, BlobKind::Log, &blob).await.unwrap() == bytes);
                 vault.delete(job, &blob).await.unwrap(); // leaves a folder for the sweep
                 // May fail while it is erased again and again, but only so that another try helps.
-                let end = vault.put(erased, &erased_key, BlobKind::Log, b"late").await;
+                let end = vault.put(erased, &erased_key, BlobKind::Log, &large()).await;
                 assert!(end.is_ok() || end.is_err_and(|error| error.is_transient()));
             }
         });
@@ -277,10 +316,31 @@ async fn nothing_is_lost_while_others_sweep_and_erase() {
     assert_eq!(rig.paths(), Vec::<PathBuf>::new());
 }
 
-/// A file system of its own, gone with the test.
-struct Small(tempfile::TempDir);
+/// A file system of 1 MiB, gone with the test.
+struct Disk(tempfile::TempDir);
 
-impl Drop for Small {
+impl Disk {
+    /// `None` where none can be mounted.
+    fn mount() -> Option<Self> {
+        let disk = Self(tempfile::tempdir().unwrap());
+        let options = c"size=1m,mode=700";
+        let mounted = rustix::mount::mount("tmpfs", disk.0.path(), "tmpfs", MountFlags::empty(), options);
+        if let Err(error) = mounted {
+            eprintln!("NOT CHECKED: a full disk, because none can be mounted here: {error}");
+            return None;
+        }
+        Some(disk)
+    }
+
+    fn rig(&self) -> Rig {
+        Rig {
+            root: self.0.path().join("vault"),
+            _parent: tempfile::tempdir().unwrap(),
+        }
+    }
+}
+
+impl Drop for Disk {
     fn drop(&mut self) {
         let _ = rustix::mount::unmount(self.0.path(), UnmountFlags::DETACH);
     }
@@ -288,17 +348,32 @@ impl Drop for Small {
 
 #[tokio::test]
 async fn a_full_disk_shows_nothing_half_written() {
-    let small = Small(tempfile::tempdir().unwrap());
-    let options = c"size=1m,mode=700";
-    let mounted = rustix::mount::mount("tmpfs", small.0.path(), "tmpfs", MountFlags::empty(), options);
-    if let Err(error) = mounted {
-        eprintln!("NOT CHECKED: a full disk, because none can be mounted here: {error}");
-        return;
-    }
-    let rig = Rig {
-        root: small.0.path().join("vault"),
-        _parent: tempfile::tempdir().unwrap(),
-    };
+    let Some(disk) = Disk::mount() else { return };
+    let rig = disk.rig();
     a_full_vault_shows_nothing_half_written(&rig).await;
     assert_eq!(rig.paths(), Vec::<PathBuf>::new());
+}
+
+#[tokio::test]
+async fn what_is_over_goes_however_many_jobs_are_named() {
+    let rig = Rig::new();
+    let vault = rig.vault(Ring::Ours).await;
+    let mut kept = Vec::new();
+    for kind in [BlobKind::Log, BlobKind::Result].repeat(30) {
+        let job = JobId::fresh();
+        let key = vault.new_key(job).unwrap();
+        for bytes in [&b"small"[..], &large()] {
+            vault.put(job, &key, kind, bytes).await.unwrap();
+        }
+        kept.extend((kind == BlobKind::Result).then_some(job));
+    }
+    rig.age(Duration::from_secs(86_400 * 20)).await;
+    let named = vault.sweep(Duration::from_secs(3600), 3).await.unwrap();
+    assert_eq!(named.len(), 3);
+    assert!(named.iter().all(|job| kept.contains(job)));
+    assert_eq!(
+        rig.everything().await.len(),
+        30 * (3 + 2),
+        "folder, path, bytes; row, bytes"
+    );
 }

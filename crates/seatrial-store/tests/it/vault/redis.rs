@@ -12,7 +12,7 @@ use seatrial_core::{
     vault::{BlobKind, Vault, VaultError},
 };
 use seatrial_store::vault::{
-    BlobStore as _, OpenError, RedisVault, Ttl,
+    BlobStore as _, OpenError, RedisVault, Ttl, Wanted,
     redis::{Redis, RedisOptions},
 };
 
@@ -53,7 +53,7 @@ impl Rig {
 fn options(url: &str) -> RedisOptions {
     RedisOptions {
         url: url.to_owned(),
-        ca_file: None,
+        tls_ca: None,
         allow_loss: false,
     }
 }
@@ -183,8 +183,13 @@ async fn a_value_that_somebody_made_long_is_not_fetched_whole() {
     let (job, name) = (JobId::fresh(), "01ARZ3NDEKTSV4RRFFQ69G5FAV");
     rig.plant(job, BlobKind::Log, name, vec![7; 1 << 20]).await;
     let redis = Redis::connect(&options(&rig.url), Ttl::default()).await.unwrap();
-    let read = redis.read(job, BlobKind::Log, name.parse().unwrap(), 50).await;
-    assert_eq!(read.unwrap().unwrap().len(), 51);
+    let wanted = Wanted {
+        kind: BlobKind::Log,
+        name: name.parse().unwrap(),
+        len: 50,
+    };
+    let read = redis.read_all(job, &[wanted]).await.unwrap();
+    assert_eq!(read[0].as_ref().map(Vec::len), Some(51));
 }
 
 #[tokio::test]
@@ -341,8 +346,8 @@ async fn nothing_plain_is_in_the_files_of_redis() {
 async fn certificates_are_verified() {
     let server = Server::start_tls();
     let ca = |name: &str| Some(server.folder.path().join(name));
-    let at = |host: &str, ca_file| RedisOptions {
-        ca_file,
+    let at = |host: &str, tls_ca| RedisOptions {
+        tls_ca,
         ..options(&format!("rediss://{host}:{}/0", server.port))
     };
     Redis::connect(&at("localhost", ca("ca.pem")), Ttl::default())
@@ -364,7 +369,7 @@ async fn certificates_are_verified() {
     let mut insecure = at("localhost", None);
     insecure.url += "#insecure";
     let mut plain = options(&format!("redis://localhost:{}/0", server.port));
-    plain.ca_file = ca("ca.pem");
+    plain.tls_ca = ca("ca.pem");
     for options in [insecure, plain, options("http://localhost"), options("no URL: secret")] {
         match Redis::connect(&options, Ttl::default()).await {
             Err(OpenError::Unfit(why)) => assert!(!why.contains("secret"), "{why}"),
