@@ -9,7 +9,10 @@ use axum::{
 };
 use bytes::Bytes;
 use seatrial_core::{id::JobId, record::JobRecord, vault::BlobKind};
-use seatrial_pipeline::service::read;
+use seatrial_pipeline::{
+    query::{Documents, stored_view},
+    service::read,
+};
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -142,6 +145,18 @@ pub(crate) async fn job(
     record: &JobRecord,
     waited: Option<Duration>,
 ) -> Result<Response, Problem> {
+    told_job(state, headers, status, record, waited, None).await
+}
+
+/// The same, with what the vault holds of it, where that is known already.
+pub(crate) async fn told_job(
+    state: &AppState,
+    headers: &HeaderMap,
+    status: StatusCode,
+    record: &JobRecord,
+    waited: Option<Duration>,
+    known: Option<Documents>,
+) -> Result<Response, Problem> {
     let service = state.service();
     let position = read::position(service, record).await?;
     let delivery = match (&record.webhook, record.outcome()) {
@@ -164,7 +179,10 @@ pub(crate) async fn job(
         let bytes = match state.documents().get(&version) {
             Some(bytes) => bytes,
             None => {
-                let view = read::view_at(service, record, position).await?;
+                let view = match known {
+                    Some(known) => stored_view(record, known, position),
+                    None => read::view_at(service, record, position).await?,
+                };
                 let document = JobDocument::new(record, view, delivery);
                 let bytes = Bytes::from(serde_json::to_vec(&document).map_err(Problem::internal)?);
                 state.documents().put(version, &bytes);

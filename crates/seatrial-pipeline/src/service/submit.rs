@@ -19,6 +19,7 @@ use super::{Service, ServiceError};
 use crate::{
     admission::{self, Admitted, UNPARSABLE, Verdict},
     case::{ResultPath, Submission},
+    query::Documents,
 };
 
 /// What is asked for, beside the submission itself.
@@ -68,16 +69,26 @@ pub enum Submitted {
 /// # Errors
 /// [`ServiceError`]; asking again with the same idempotency key is safe.
 pub async fn submit(service: &Service, submission: Submission, request: Request) -> Result<Submitted, ServiceError> {
+    Ok(submit_and_tell(service, submission, request).await?.0)
+}
+
+/// The same, with what was said about a text that will be built: who answers at once need not read it back.
+///
+/// # Errors
+/// As for [`submit`].
+pub async fn submit_and_tell(
+    service: &Service,
+    submission: Submission,
+    request: Request,
+) -> Result<(Submitted, Option<Documents>), ServiceError> {
     let admitted = admission::admit(&service.settings.policy, &submission.dockerfile, Timestamp::now());
     if let Verdict::Deny(outcome) = &admitted.verdict
         && outcome.reason == Reason::Unparsable
     {
         let mut findings = admitted.analysis.findings;
         findings.retain(|finding| finding.rule == UNPARSABLE);
-        return Ok(Submitted::Unparsable {
-            findings,
-            outcome: outcome.clone(),
-        });
+        let outcome = outcome.clone();
+        return Ok((Submitted::Unparsable { findings, outcome }, None));
     }
     let id = JobId::fresh();
     let key = service.vault.new_key(id)?;
@@ -91,18 +102,21 @@ pub async fn submit(service: &Service, submission: Submission, request: Request)
             tracing::warn!(job.id = %id, error = &error as &dyn std::error::Error, "bytes of a refused job stay until the next sweep");
         }
     }
-    Ok(match created {
+    let submitted = match created {
         Created::New(record) => {
+            let told = record.outcome().is_none();
             match record.outcome() {
                 None => announce(service, id, priority).await,
                 Some(outcome) => service.telemetry.metrics.settled(outcome),
             }
-            Submitted::New(record)
+            let said = told.then(|| Documents::Admission(Box::new(admitted.analysis)));
+            return Ok((Submitted::New(record), said));
         }
         Created::Existing(record) => Submitted::Existing(record),
         Created::KeyReused => Submitted::KeyReused,
         Created::Full { waiting } => Submitted::Full { waiting },
-    })
+    };
+    Ok((submitted, None))
 }
 
 /// A lost ticket delays a job until a worker looks by itself; it loses nothing.

@@ -20,12 +20,16 @@ use seatrial_core::{
 };
 use seatrial_pipeline::{
     case::{Settings, Submission},
+    query::stored_view,
     service::{
-        QueueLimits, Service, read,
-        submit::{Request, Submitted, submit},
+        QueueLimits, Service, end, read,
+        submit::{Request, Submitted, submit, submit_and_tell},
         telemetry::Telemetry,
         upkeep,
-        worker::{self, Phase, WorkerSettings, executor::Walker},
+        worker::{
+            self, Phase, WorkerSettings,
+            executor::{Executor, Noop, Walker},
+        },
     },
 };
 use seatrial_policy::Policy;
@@ -137,12 +141,16 @@ impl House {
 
     /// A worker, and what asks it to go.
     pub(crate) fn worker(&self, name: &str) -> (JoinHandle<()>, watch::Sender<Phase>) {
-        let (phase, asked) = watch::channel(Phase::Work);
-        let executor = Arc::new(Walker {
+        let walker = Walker {
             engine: Arc::new(self.fake.clone()),
             scanner: Arc::new(self.fake.clone()),
             settings: self.service.settings.clone(),
-        });
+        };
+        self.works(name, Arc::new(walker))
+    }
+
+    fn works(&self, name: &str, executor: Arc<dyn Executor>) -> (JoinHandle<()>, watch::Sender<Phase>) {
+        let (phase, asked) = watch::channel(Phase::Work);
         let settings = WorkerSettings {
             name: name.to_owned(),
             host: "here".to_owned(),
@@ -514,4 +522,50 @@ async fn old_jobs_and_bytes_without_a_job_are_forgotten() {
     upkeep::forget(&service).await.unwrap();
     assert_eq!(house.ledger.get(id).await.unwrap(), None);
     assert_eq!(house.service.vault.sweep(Duration::ZERO, 10).await.unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_jobs_are_forgotten_however_many_there_are() {
+    let house = House::new();
+    let mut jobs = Vec::new();
+    for _ in 0..250 {
+        let id = house.submit().await;
+        end::cancel(&house.service, id).await.unwrap();
+        jobs.push(id);
+    }
+    let mut service = house.service.clone();
+    service.queue.keep_jobs = Duration::from_secs(60);
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    let young = house.submit().await;
+    upkeep::forget(&service).await.unwrap();
+    for id in jobs {
+        assert_eq!(house.ledger.get(id).await.unwrap(), None);
+    }
+    assert!(house.ledger.get(young).await.unwrap().is_some());
+    assert_eq!(house.service.vault.sweep(Duration::ZERO, 10).await.unwrap(), [young]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_over_at_once_is_moved_by_its_claim_and_its_end_alone() {
+    let house = House::new();
+    let _ann = house.works("ann", Arc::new(Noop::default()));
+    let id = house.submit().await;
+    house.end(id).await;
+    assert_eq!(house.record(id).await.revision, 3, "made, claimed, settled");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_of_a_submission_is_what_can_be_read_of_it() {
+    let house = House::new();
+    let submission = Submission {
+        dockerfile: DOCKERFILE.as_bytes().to_vec(),
+        ..Submission::default()
+    };
+    let told = submit_and_tell(&house.service, submission, Request::default()).await;
+    let (Submitted::New(record), Some(said)) = told.unwrap() else {
+        panic!("not new")
+    };
+    let read = read::view(&house.service, &record).await.unwrap();
+    let told = stored_view(&record, said, Some(0));
+    assert_eq!(serde_json::to_value(read).unwrap(), serde_json::to_value(told).unwrap());
 }

@@ -94,11 +94,11 @@ pub(crate) async fn create(
     // In a task of its own: a caller that goes away in the middle leaves no half-made job behind.
     let service = state.service().clone();
     let submitting = async move {
-        let submitted = submit::submit(&service, asked.submission, request).await;
+        let submitted = submit::submit_and_tell(&service, asked.submission, request).await;
         drop(meter);
         submitted
     };
-    let submitted = tokio::spawn(submitting.in_current_span())
+    let (submitted, said) = tokio::spawn(submitting.in_current_span())
         .await
         .map_err(Problem::internal)??;
     let (record, replayed) = match submitted {
@@ -132,7 +132,9 @@ pub(crate) async fn create(
         }
     };
     let (record, waited) = answer::wait(&state, &headers, record).await?;
-    let mut response = answer::job(&state, &headers, StatusCode::ACCEPTED, &record, waited).await?;
+    // After a wait the job is another one.
+    let said = said.filter(|_| waited.is_none());
+    let mut response = answer::told_job(&state, &headers, StatusCode::ACCEPTED, &record, waited, said).await?;
     let headers = response.headers_mut();
     if let Ok(location) = HeaderValue::from_str(&format!("/v1/jobs/{}", record.id)) {
         headers.insert(header::LOCATION, location);

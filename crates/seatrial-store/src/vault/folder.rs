@@ -153,18 +153,19 @@ impl BlobStore for Folder {
     }
 
     async fn delete(&self, job: JobId, name: BlobName) -> Result<(), VaultError> {
-        self.0.small.delete(job, name).await?;
-        self.work("delete a blob", move |inner| inner.delete(job, name)).await
+        self.work("delete a blob", move |inner| inner.delete(job, name)).await?;
+        self.0.small.delete(job, name).await
     }
 
     async fn erase(&self, job: JobId) -> Result<(), VaultError> {
-        self.0.small.erase(job).await?;
-        self.work("erase a job", move |inner| inner.erase(job)).await
+        // Files first: to delete rows takes some room, and files give it where the disk is full.
+        self.work("erase a job", move |inner| inner.erase(job)).await?;
+        self.0.small.erase(job).await
     }
 
     async fn sweep(&self, age: Duration, limit: usize) -> Result<Vec<JobId>, VaultError> {
-        self.0.small.expire(self.0.ttl).await?;
         self.work("tidy its folders", sweep::tidy).await?;
+        self.0.small.expire(self.0.ttl).await?;
         let mut found = BTreeSet::new();
         let mut place = self.swept(|swept| std::mem::take(&mut swept.named));
         while found.len() < limit {

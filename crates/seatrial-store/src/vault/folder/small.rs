@@ -36,9 +36,9 @@ const LAYOUT: u32 = 1;
 const APPLICATION: u32 = 0x5365_6156;
 /// Longer sealed bytes go into a file of their own.
 pub(super) const LONGEST: usize = 64 << 10;
-/// Pages that a connection keeps, in KiB.
-const WRITER_CACHE: i64 = 8_192;
-const READER_CACHE: i64 = 2_048;
+/// Pages that a connection keeps, in KiB. Few: rows are added at the end, and read once or twice.
+const WRITER_CACHE: i64 = 2_048;
+const READER_CACHE: i64 = 512;
 /// Rows that one step of a sweep deletes: puts wait no longer than for these.
 const BATCH: usize = 500;
 /// How long one sweep deletes. At some ten thousand rows a second, more than anybody submits in a minute.
