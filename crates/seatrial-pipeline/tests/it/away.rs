@@ -1,7 +1,7 @@
 //! A ledger that can be away: wholly, or for the writes that end a job.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -20,6 +20,7 @@ pub(crate) struct Away {
     inner: MemoryLedger,
     away: AtomicBool,
     away_at_the_end: AtomicBool,
+    beats: AtomicUsize,
 }
 
 impl Away {
@@ -28,6 +29,7 @@ impl Away {
             inner,
             away: AtomicBool::new(false),
             away_at_the_end: AtomicBool::new(false),
+            beats: AtomicUsize::new(0),
         }
     }
 
@@ -37,6 +39,11 @@ impl Away {
 
     pub(crate) fn away_at_the_end(&self, away: bool) {
         self.away_at_the_end.store(away, Ordering::SeqCst);
+    }
+
+    /// How often a lease was renewed.
+    pub(crate) fn beats(&self) -> usize {
+        self.beats.load(Ordering::SeqCst)
     }
 
     fn there(&self) -> Result<(), LedgerError> {
@@ -76,6 +83,9 @@ impl Ledger for Away {
         self.there()?;
         if self.away_at_the_end.load(Ordering::SeqCst) && matches!(what, Move::Settle { .. }) {
             return Err(gone());
+        }
+        if matches!(what, Move::Renew { .. }) {
+            self.beats.fetch_add(1, Ordering::SeqCst);
         }
         self.inner.apply(id, what).await
     }
