@@ -548,3 +548,24 @@ pub struct Swept {
     /// Tags of images.
     pub images: usize,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_of_the_host_passes_and_another_refusal_does_not() {
+        let refused = |words: &str| EngineError::Refused {
+            action: "create a volume",
+            source: words.into(),
+        };
+        assert!(refused("mkdir /var/lib/docker/volumes/x: no space left on device").is_transient());
+        assert!(!refused("name is in use").is_transient());
+        let local = |kind: std::io::ErrorKind| EngineError::Local {
+            action: "write a spool",
+            source: kind.into(),
+        };
+        assert!(local(std::io::ErrorKind::StorageFull).is_transient());
+        assert!(!local(std::io::ErrorKind::PermissionDenied).is_transient());
+    }
+}

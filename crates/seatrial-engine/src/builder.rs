@@ -94,15 +94,7 @@ pub(crate) async fn build(
         });
     }
     if let Some(failure) = failure(request, &report, hints) {
-        if let BuildFailure::Step { step: None, .. } = failure {
-            // No step was begun, so nothing of the guest's was run and nothing of it can be at fault: seen on a
-            // busy host, where buildah could not seal the copy of itself that it runs.
-            return Err(EngineError::Stumbled(format!(
-                "the builder ended with code {} before the first step",
-                report.code().unwrap_or(-1)
-            )));
-        }
-        return Ok(BuildEnd::Failed(failure, usage));
+        return blamed(failure, report.code()).map(|failure| BuildEnd::Failed(failure, usage));
     }
     if !spool.complete || !frames.is_between_frames() {
         return Err(EngineError::Broken("the builder's output ended early".to_owned()));
@@ -167,6 +159,18 @@ fn failure(
     } else {
         BuildFailure::Step { step, exit_code }
     })
+}
+
+/// Whether the guest can be at fault. Before the first step nothing of it was run: seen on a busy host, where
+/// buildah could not seal the copy of itself that it runs.
+fn blamed(failure: BuildFailure, code: Option<i32>) -> Result<BuildFailure, EngineError> {
+    match failure {
+        BuildFailure::Step { step: None, .. } => Err(EngineError::Stumbled(format!(
+            "the builder ended with code {} before the first step",
+            code.unwrap_or(-1)
+        ))),
+        other => Ok(other),
+    }
 }
 
 /// PID 1 was ended by somebody else.
@@ -297,5 +301,23 @@ impl frames::Take for Spool {
             );
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_builder_that_fails_before_the_first_step_is_our_fault_and_tried_again() {
+        let failed = |step| BuildFailure::Step { step, exit_code: None };
+        let error = blamed(failed(None), Some(125)).unwrap_err();
+        assert!(error.is_transient());
+        assert!(error.to_string().contains("code 125"), "{error}");
+        assert_eq!(blamed(failed(Some(1)), Some(1)).unwrap(), failed(Some(1)));
+        assert_eq!(
+            blamed(BuildFailure::OutOfMemory, Some(137)).unwrap(),
+            BuildFailure::OutOfMemory
+        );
     }
 }
