@@ -26,7 +26,8 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// Event streams, followed logs and waiting requests at a time, together.
     pub max_streams: usize,
-    /// Bytes of request bodies in memory at a time, all requests together, in MiB.
+    /// Bytes of request bodies in memory at a time, all requests together, in MiB. A build context counts four times:
+    /// as it came, as it is written anew, and as it is sealed.
     pub max_body_memory_mib: u32,
     /// Bytes of results, artifacts, SBOMs and reports in memory at a time until they are sent, in MiB.
     pub max_answer_memory_mib: u32,
