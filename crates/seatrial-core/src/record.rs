@@ -6,6 +6,7 @@
 //!
 //! No byte of a guest stands in a record: texts, findings, messages and logs lie sealed in the vault.
 
+mod moves;
 mod news;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
@@ -21,7 +22,10 @@ use crate::{
     view::DockerfileView,
 };
 
-pub use self::news::{News, NewsBody};
+pub use self::{
+    moves::{Budgets, Kept, Move, Refusal},
+    news::{News, NewsBody},
+};
 
 /// Version of stored records. Fields may be added within a version: an older process keeps those that it
 /// does not know ([`JobRecord::extra`]). A change of meaning raises it, and older processes leave such
@@ -134,108 +138,6 @@ pub struct LogRef {
     pub total: u64,
 }
 
-/// What is done to a job.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Move {
-    /// A worker takes it.
-    Claim {
-        /// Who.
-        worker: String,
-        /// For how long, unless renewed.
-        lease: Duration,
-    },
-    /// The worker still works on it.
-    Renew {
-        /// Its right.
-        token: Token,
-        /// For how long from now.
-        lease: Duration,
-    },
-    /// The worker tells what happened.
-    Tell {
-        /// Its right.
-        token: Token,
-        /// What, in order.
-        news: Vec<NewsBody>,
-        /// Output in the vault, by stage: replaces what was known.
-        logs: BTreeMap<Stage, LogRef>,
-    },
-    /// The worker ends it.
-    Settle {
-        /// Its right.
-        token: Token,
-        /// How; codes only.
-        outcome: Outcome,
-        /// What it put into the vault.
-        blobs: BTreeMap<BlobKind, BlobRef>,
-        /// Its output.
-        logs: BTreeMap<Stage, LogRef>,
-    },
-    /// A fault of ours ended the try; it is tried again until `budget` failures.
-    Fault {
-        /// Its right.
-        token: Token,
-        /// How the job ends when the budget is used up; codes only.
-        outcome: Outcome,
-        /// Tries that may fail, at least 1.
-        budget: u32,
-        /// Back-off before the next.
-        after: Duration,
-        /// What it put into the vault, kept if this ends the job.
-        blobs: BTreeMap<BlobKind, BlobRef>,
-        /// Its output, kept likewise.
-        logs: BTreeMap<Stage, LogRef>,
-    },
-    /// The worker drains and gives it back untried.
-    HandBack {
-        /// Its right.
-        token: Token,
-    },
-    /// Somebody asks for its end: at once when it waits, by its worker when it runs.
-    Cancel,
-    /// Whatever time demands: its lease, its wait, its deadline.
-    Reap(Budgets),
-}
-
-/// What a reaper allows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Budgets {
-    /// Leases that may run out before a job counts as poison.
-    pub losses: u32,
-    /// How long past its deadline a worker has to end a job by itself.
-    pub grace: Duration,
-}
-
-impl Default for Budgets {
-    /// Five losses: three were too few for healthy jobs under a storm of killed workers.
-    fn default() -> Self {
-        Self {
-            losses: 5,
-            grace: Duration::from_secs(30),
-        }
-    }
-}
-
-/// Why a move was refused. None of them is a fault: somebody else was first.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Refusal {
-    /// No such job.
-    #[error("there is no such job")]
-    Unknown,
-    /// It is over.
-    #[error("the job is over")]
-    Settled,
-    /// The token is not the last one: another worker has the job, or had it since.
-    #[error("the lease is lost")]
-    Fenced,
-    /// It cannot be claimed now: somebody holds it, or its time has not come.
-    #[error("the job cannot be claimed now")]
-    NotWaiting,
-    /// Nothing is due.
-    #[error("nothing is due")]
-    NotDue,
-}
-
 /// A moved job and what is to be told of it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Moved {
@@ -343,23 +245,13 @@ impl JobRecord {
             Move::Tell { token, news, logs } => {
                 next.held(token)?;
                 next.record.logs.extend(logs);
-                for body in news {
-                    if let NewsBody::StageStarted { stage } = body {
-                        next.turn(Event::Entered(token, stage))?;
-                        next.record.stage = Some(stage);
-                    }
-                    next.tell(body);
-                }
+                next.hear(token, news);
             }
-            Move::Settle {
-                token,
-                outcome,
-                blobs,
-                logs,
-            } => {
+            Move::Settle { token, outcome, kept } => {
                 next.held(token)?;
-                next.record.blobs.extend(blobs);
-                next.record.logs.extend(logs);
+                next.hear(token, kept.news);
+                next.record.blobs.extend(kept.blobs);
+                next.record.logs.extend(kept.logs);
                 next.turn(Event::Settled(token, outcome))?;
             }
             Move::Fault {
@@ -367,10 +259,10 @@ impl JobRecord {
                 outcome,
                 budget,
                 after,
-                blobs,
-                logs,
+                kept,
             } => {
                 next.held(token)?;
+                next.hear(token, kept.news);
                 next.record.failures += 1;
                 let again_at = later(now, after);
                 let over = next.record.failures >= budget || again_at >= self.deadline_at;
@@ -379,8 +271,8 @@ impl JobRecord {
                     again_at: (!over).then_some(again_at),
                 });
                 if over || self.cancel {
-                    next.record.blobs.extend(blobs);
-                    next.record.logs.extend(logs);
+                    next.record.blobs.extend(kept.blobs);
+                    next.record.logs.extend(kept.logs);
                     let outcome = if self.cancel { Outcome::cancelled() } else { outcome };
                     next.turn(Event::Settled(token, outcome))?;
                 } else {
@@ -486,7 +378,6 @@ impl Draft {
 
     /// Moves the state, and tells of an end or a new wait.
     fn turn(&mut self, event: Event) -> Result<(), Refusal> {
-        // Whoever moves a stage backwards speaks for an attempt that is not this one.
         let state = self.record.state.clone().on(event).map_err(|_| Refusal::Fenced)?;
         self.enter(state);
         Ok(())
@@ -512,6 +403,20 @@ impl Draft {
             }
         }
         self.record.state = state;
+    }
+
+    /// News of the try under way. Its worker may not know that they were heard before: a stage that lies behind
+    /// already is not begun again.
+    fn hear(&mut self, token: Token, news: Vec<NewsBody>) {
+        for body in news {
+            if let NewsBody::StageStarted { stage } = body {
+                if self.turn(Event::Entered(token, stage)).is_err() {
+                    continue;
+                }
+                self.record.stage = Some(stage);
+            }
+            self.tell(body);
+        }
     }
 
     fn tell(&mut self, body: NewsBody) {

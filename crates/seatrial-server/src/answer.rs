@@ -179,14 +179,22 @@ pub(crate) async fn told_job(
         let bytes = match state.documents().get(&version) {
             Some(bytes) => bytes,
             None => {
+                // Who just submitted it has its document now; not one in many is asked for while it is still true.
+                let keep = known.is_none();
                 let view = match known {
                     Some(known) => stored_view(record, known, position),
                     None => read::view_at(service, record, position).await?,
                 };
                 let document = JobDocument::new(record, view, delivery);
-                let bytes = Bytes::from(serde_json::to_vec(&document).map_err(Problem::internal)?);
-                state.documents().put(version, &bytes);
-                bytes
+                let bytes = serde_json::to_vec(&document).map_err(Problem::internal)?;
+                if keep {
+                    // Without the room that it grew into.
+                    let bytes = Bytes::from(bytes.into_boxed_slice());
+                    state.documents().put(version, &bytes);
+                    bytes
+                } else {
+                    bytes.into()
+                }
             }
         };
         validated(asked, &etag, || bytes_of(status, "application/json", bytes))

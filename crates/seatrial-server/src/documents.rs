@@ -11,7 +11,7 @@ use quick_cache::{Weighter, sync::Cache};
 use crate::answer::Version;
 
 /// Most bytes kept.
-const CAPACITY: u64 = 32 << 20;
+const CAPACITY: u64 = 8 << 20;
 /// Larger documents are not kept.
 const LARGEST: usize = 512 << 10;
 /// Older ones are made anew.
@@ -36,7 +36,7 @@ impl Weighter<Version, Kept> for ByBytes {
 
 impl Documents {
     pub(crate) fn new() -> Self {
-        Self(Cache::with_weighter(10_000, CAPACITY, ByBytes))
+        Self(Cache::with_weighter(4_000, CAPACITY, ByBytes))
     }
 
     pub(crate) fn get(&self, version: &Version) -> Option<Bytes> {

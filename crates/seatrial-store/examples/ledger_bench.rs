@@ -5,7 +5,6 @@
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "an example talks and may panic")]
 
 use std::{
-    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc,
@@ -17,7 +16,7 @@ use std::{
 use seatrial_core::{
     job::{Blame, Ending, Outcome, Reason},
     ledger::{Claim, Filter, Ledger, NewJob, StateFilter},
-    record::{Budgets, JobRecord, Move},
+    record::{Budgets, JobRecord, Kept, Move},
     testing::ledger::new_job,
 };
 use seatrial_store::ledger::sqlite::SqliteLedger;
@@ -262,8 +261,7 @@ async fn settle(ledger: &dyn Ledger, held: &JobRecord) {
     let what = Move::Settle {
         token: held.token,
         outcome: Outcome::new(Ending::Succeeded, Reason::Ok, Blame::Nobody, ""),
-        blobs: BTreeMap::new(),
-        logs: BTreeMap::new(),
+        kept: Kept::default(),
     };
     ledger.apply(held.id, what).await.unwrap().unwrap();
 }

@@ -3,6 +3,7 @@
 pub mod dispatch;
 pub mod ledger;
 pub mod private_file;
+mod server_clock;
 mod sqlite;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -53,8 +53,7 @@ fn fault(record: &JobRecord, second: i64, budget: u32) -> JobRecord {
         outcome: Outcome::errored(Reason::EngineGone, ""),
         budget,
         after: Duration::from_secs(5),
-        blobs: BTreeMap::new(),
-        logs: BTreeMap::new(),
+        kept: Kept::default(),
     };
     record.on(fault, at(second)).unwrap().record
 }
@@ -82,10 +81,38 @@ fn a_late_write_is_fenced() {
     let late = Move::Settle {
         token: first.token,
         outcome: Outcome::cancelled(),
-        blobs: BTreeMap::new(),
-        logs: BTreeMap::new(),
+        kept: Kept::default(),
     };
     assert_eq!(second.on(late, at(13)).unwrap_err(), Refusal::Fenced);
+}
+
+/// The answer to them may have been lost.
+#[test]
+fn news_that_were_heard_already_do_not_stop_the_end() {
+    let held = claimed(&queued(), 1);
+    let entered = |stage| NewsBody::StageStarted { stage };
+    let token = held.token;
+    let news = vec![entered(Stage::Build), entered(Stage::Run)];
+    let logs = BTreeMap::new();
+    let told = held
+        .on(
+            Move::Tell {
+                token,
+                news: news.clone(),
+                logs,
+            },
+            at(2),
+        )
+        .unwrap();
+    let kept = Kept {
+        news,
+        ..Kept::default()
+    };
+    let outcome = Outcome::cancelled();
+    let over = told.record.on(Move::Settle { token, outcome, kept }, at(3)).unwrap();
+    assert_eq!(over.record.stage, Some(Stage::Run));
+    assert!(over.record.outcome().is_some());
+    assert!(!over.news.iter().any(|news| news.body == entered(Stage::Build)));
 }
 
 #[test]

@@ -27,7 +27,7 @@ use crate::{
     id::{CorrelationId, JobId},
     job::Outcome,
     ledger::{Claim, Created, Ledger, NewJob},
-    record::{Budgets, JobRecord, Move, Priority, Refusal},
+    record::{Budgets, JobRecord, Kept, Move, Priority, Refusal},
     vault::WrappedKey,
     view::DockerfileView,
 };
@@ -224,8 +224,7 @@ fn settlement(held: &JobRecord) -> Move {
     Move::Settle {
         token: held.token,
         outcome: succeeded(),
-        blobs: BTreeMap::new(),
-        logs: BTreeMap::new(),
+        kept: Kept::default(),
     }
 }
 

@@ -1,5 +1,8 @@
 //! The worker: takes jobs under a lease, never more than it has free slots, and works each to its end.
 //!
+//! A slot is the room for a try. While the vault and the ledger take what came out of a good one, its slot is
+//! free for the next job; so at most twice as many jobs are held as there are slots.
+//!
 //! # Liveness
 //! The loop waits for one of a closed set of turns. Each job is a task of its own that beats for its lease; a
 //! task that panics stops beating, so its job comes back when the lease runs out.
@@ -15,7 +18,7 @@ use seatrial_core::{
     trace::TraceParent,
 };
 use tokio::{
-    sync::watch,
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
@@ -38,7 +41,7 @@ pub struct WorkerSettings {
     pub name: String,
     /// The host, for people.
     pub host: String,
-    /// Jobs at a time, at least 1.
+    /// Tries at a time, at least 1.
     pub slots: usize,
     /// How long a job is held without a beat. A worker that dies gives its jobs back after it; a ledger
     /// that is away for longer than 3/5 of it costs the trials under way.
@@ -80,6 +83,8 @@ const SHORT: usize = 300;
 enum Turn {
     /// Asked to go.
     Phase,
+    /// A try is over; its job's task may go on.
+    Freed,
     /// A job's task ended.
     Ended(Result<Parting, tokio::task::JoinError>),
     /// Rested enough.
@@ -100,6 +105,7 @@ pub async fn run(
     mut phase: watch::Receiver<Phase>,
 ) {
     let mut jobs: JoinSet<Parting> = JoinSet::new();
+    let slots = Arc::new(Semaphore::new(settings.slots));
     let mut fitness = look(service, &*executor).await;
     let mut faults = 0_u32;
     let mut rest_until: Option<Instant> = None;
@@ -122,18 +128,21 @@ pub async fn run(
             tracing::info!(worker = %settings.name, jobs = jobs.len(), "worker drains");
         }
         watched.standing.set(why_not(&fitness, draining, ledger_answers));
-        watched.metrics.worker(settings.slots, jobs.len(), draining);
+        let idle = slots.available_permits();
+        let busy = settings.slots.saturating_sub(idle);
+        watched.metrics.worker(settings.slots, busy, draining);
         if draining && jobs.is_empty() {
             break;
         }
-        let free = settings.slots.saturating_sub(jobs.len());
+        let free = idle.min((settings.slots * 2).saturating_sub(jobs.len()));
         let takes = now == Phase::Work && free > 0 && fitness.unfit.is_none() && rest_until.is_none();
         if takes && look_now {
             // Never dropped half way: what was claimed for us is ours to work on.
             let claimed = claim(service, settings, free).await;
             look_now = !claimed.is_empty();
-            for (record, sent) in claimed {
-                start(service, &executor, settings, record, sent, &phase, &mut jobs);
+            for claimed in claimed {
+                let slot = slots.clone().try_acquire_owned().ok();
+                start(service, &executor, settings, claimed, &phase, slot, &mut jobs);
             }
             if let Some(ticket) = ticket.take() {
                 ticket.done().await;
@@ -150,6 +159,7 @@ pub async fn run(
             biased;
             _ = phase.changed(), if now != Phase::Leave => Turn::Phase,
             Some(ended) = jobs.join_next() => Turn::Ended(ended),
+            _ = slots.acquire(), if idle == 0 => Turn::Freed,
             _ = beat.tick() => Turn::Beat,
             _ = check.tick() => Turn::Check,
             () = rested => Turn::Rested,
@@ -157,6 +167,7 @@ pub async fn run(
         };
         match turn {
             Turn::Phase => {}
+            Turn::Freed => look_now = true,
             Turn::Work(found) => {
                 ticket = found;
                 look_now = true;
@@ -200,7 +211,7 @@ pub async fn run(
                 watched.metrics.fitness(&fitness);
             }
             Turn::Beat => {
-                let card = card(settings, &fitness, started_at, jobs.len(), now != Phase::Work);
+                let card = card(settings, &fitness, started_at, busy, now != Phase::Work);
                 let beat = timeout(BEAT, service.ledger.beat(&card, SILENT)).await;
                 ledger_answers = matches!(beat, Ok(Ok(())));
                 if let Ok(Err(error)) = beat {
@@ -257,9 +268,9 @@ fn start(
     service: &Service,
     executor: &Arc<dyn Executor>,
     settings: &WorkerSettings,
-    record: JobRecord,
-    claimed: Instant,
+    (record, claimed): (JobRecord, Instant),
     phase: &watch::Receiver<Phase>,
+    slot: Option<OwnedSemaphorePermit>,
     jobs: &mut JoinSet<Parting>,
 ) {
     service.telemetry.metrics.claimed(&record, settings.lease);
@@ -278,7 +289,7 @@ fn start(
         claimed,
         phase: phase.clone(),
     };
-    jobs.spawn(async move { trial.run().await }.instrument(span));
+    jobs.spawn(async move { trial.run(slot).await }.instrument(span));
 }
 
 async fn claim(service: &Service, settings: &WorkerSettings, slots: usize) -> Vec<(JobRecord, Instant)> {

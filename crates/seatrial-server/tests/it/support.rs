@@ -12,7 +12,7 @@ use seatrial_core::{
     image::ImageConfig,
     job::{Outcome, Token},
     ledger::{Claim, Ledger as _},
-    record::{Budgets, JobRecord, Move, NewsBody},
+    record::{Budgets, JobRecord, Kept, Move, NewsBody},
     testing::Fake,
     vault::{BlobKind, BlobRef},
     view::Report,
@@ -296,8 +296,10 @@ impl Hand<'_> {
         self.apply(Move::Settle {
             token: self.token(),
             outcome: outcome.without_words(),
-            blobs,
-            logs: Default::default(),
+            kept: Kept {
+                blobs,
+                ..Kept::default()
+            },
         })
         .await;
     }

@@ -52,8 +52,10 @@ use self::{
     scripts::{Call, Put},
     wake::{Idle, Watchers},
 };
-use crate::tls;
+use crate::{server_clock::ServerClock, tls};
 
+/// How long one answer to what time it is counts for new jobs.
+const CLOCK_GOOD_FOR: Duration = Duration::from_secs(1);
 /// How often a move is tried again because another came first. Each time, another one did move the job.
 const RACES: usize = 64;
 /// How long picked jobs are kept from others until they are claimed.
@@ -104,6 +106,7 @@ pub struct RedisLedger {
     keys: Keys,
     budgets: Budgets,
     durability: Durability,
+    clock: ServerClock,
     idle: Arc<Idle>,
     watchers: Arc<Watchers>,
     /// How many claims hold jobs before they take them, because others claim too.
@@ -140,6 +143,7 @@ impl RedisLedger {
             keys,
             budgets: options.budgets,
             durability,
+            clock: ServerClock::new(CLOCK_GOOD_FOR),
             idle,
             watchers,
             rivals: AtomicU32::new(0),
@@ -162,6 +166,19 @@ impl RedisLedger {
             return Ok((None, now));
         };
         Ok((Some((record_of(&id.to_string(), &text)?, cas)), now))
+    }
+
+    /// The server's time, as it was told a moment ago and went on since. Good for the birth of a job, to which
+    /// nobody has a right yet; what takes or gives a right asks.
+    async fn lately(&self) -> Result<Timestamp, LedgerError> {
+        match self.clock.micros() {
+            Some(micros) => timestamp((0, micros)),
+            None => {
+                let now = self.now().await?;
+                self.clock.set(now.as_microsecond());
+                Ok(now)
+            }
+        }
     }
 
     /// Writes moved jobs; says of each whether it was written, or another move came first.
@@ -281,7 +298,7 @@ impl RedisLedger {
 impl Ledger for RedisLedger {
     async fn create(&self, job: NewJob) -> Result<Created, LedgerError> {
         const ACTION: &str = "remember the job";
-        let now = self.now().await?;
+        let now = self.lately().await?;
         let key = job.idempotency.clone();
         let most = job.max_waiting;
         let (record, news) = job.begin(now);

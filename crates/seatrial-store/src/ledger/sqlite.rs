@@ -50,7 +50,8 @@ pub use clock::Clock;
 /// Jobs in a file.
 pub struct SqliteLedger {
     writer: Writer,
-    readers: Readers<Heads, LedgerError>,
+    readers: Readers<LedgerError>,
+    heads: Arc<Heads>,
     watcher: Watcher,
     clock: Anchored,
     bell: Arc<Bell>,
@@ -92,6 +93,7 @@ impl SqliteLedger {
         Ok(Self {
             writer: Writer::start("ledger-writer", db, jobs).map_err(no_thread)?,
             readers: Readers::start("ledger-reader", readers).map_err(no_thread)?,
+            heads: Arc::default(),
             watcher: Watcher::start(path, clock.clone(), &bell)?,
             clock,
             bell,
@@ -121,10 +123,10 @@ impl Ledger for SqliteLedger {
     }
 
     async fn position(&self, id: JobId) -> Result<Option<u64>, LedgerError> {
-        let now = self.clock.micros();
+        let (now, heads) = (self.clock.micros(), Arc::clone(&self.heads));
         self.readers
-            .ask_with_state("count the jobs before", move |db, heads| {
-                position::position(db, heads, id, now)
+            .ask("count the jobs before", move |db| {
+                position::position(db, &heads, id, now)
             })
             .await
     }

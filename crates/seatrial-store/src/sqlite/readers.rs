@@ -17,27 +17,26 @@ pub(crate) const THREADS: usize = 3;
 /// Reads that wait at most; more wait in their own tasks.
 const INBOX: usize = 1_024;
 
-type Read<S> = Box<dyn FnOnce(&Connection, &mut S) + Send>;
+type Read = Box<dyn FnOnce(&Connection) + Send>;
 
-/// Takes reads to the threads; each thread remembers an `S`.
-pub(crate) struct Readers<S, E> {
-    inbox: mpsc::Sender<Read<S>>,
+/// Takes reads to the threads.
+pub(crate) struct Readers<E> {
+    inbox: mpsc::Sender<Read>,
     error: PhantomData<fn() -> E>,
 }
 
-impl<S: Default + 'static, E: Answer> Readers<S, E> {
+impl<E: Answer> Readers<E> {
     /// Starts a thread for each connection; they end when this is dropped.
     pub(crate) fn start(name: &str, connections: [Connection; THREADS]) -> io::Result<Self> {
-        let (inbox, reads) = mpsc::channel::<Read<S>>(INBOX);
+        let (inbox, reads) = mpsc::channel::<Read>(INBOX);
         let reads = Arc::new(Mutex::new(reads));
         for (n, db) in connections.into_iter().enumerate() {
             let reads = Arc::clone(&reads);
             thread::Builder::new().name(format!("{name}-{n}")).spawn(move || {
-                let mut state = S::default();
                 loop {
                     let next = reads.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
                     match next {
-                        Some(read) => read(&db, &mut state),
+                        Some(read) => read(&db),
                         None => return,
                     }
                 }
@@ -55,22 +54,13 @@ impl<S: Default + 'static, E: Answer> Readers<S, E> {
         action: &'static str,
         read: impl FnOnce(&Connection) -> Result<T, Fault<E>> + Send + 'static,
     ) -> Result<T, E> {
-        self.ask_with_state(action, |db, _| read(db)).await
-    }
-
-    /// The same with what the thread remembers.
-    pub(crate) async fn ask_with_state<T: Send + 'static>(
-        &self,
-        action: &'static str,
-        read: impl FnOnce(&Connection, &mut S) -> Result<T, Fault<E>> + Send + 'static,
-    ) -> Result<T, E> {
         let (answer, answered) = oneshot::channel();
-        let task: Read<S> = Box::new(move |db, state| {
+        let task: Read = Box::new(move |db| {
             if answer.is_closed() {
                 return;
             }
             // Its caller may have gone meanwhile.
-            let _ = answer.send(read(db, state).map_err(|fault| fault.at(action)));
+            let _ = answer.send(read(db).map_err(|fault| fault.at(action)));
         });
         let gone = || E::unreachable(action, "its readers have ended".into());
         self.inbox.send(task).await.map_err(|_| gone())?;

@@ -11,7 +11,6 @@
 //! comes first and the first piece last: what can be read is whole, and what is half-written is in the
 //! hash, so erasure finds it. Short blobs that are put together take one step, and one round trip. Everything lies in memory: this Redis needs room for the contexts of a week.
 
-mod clock;
 mod connect;
 
 use std::{
@@ -24,10 +23,13 @@ use async_trait::async_trait;
 use redis::{FromRedisValue, Pipeline, RedisError};
 use seatrial_core::{id::JobId, vault::VaultError};
 
+use self::connect::Link;
 pub use self::connect::RedisOptions;
-use self::{clock::Clock, connect::Link};
 use super::{BlobName, BlobStore, OpenError, Sealed, Ttl, Wanted, unreachable};
+use crate::server_clock::ServerClock;
 
+/// How long one answer to what time it is counts: ages here are hours.
+const CLOCK_GOOD_FOR: Duration = Duration::from_secs(60);
 /// Longest value.
 const PIECE: usize = 8 << 20;
 /// More pieces than any blob has: bounds what a changed hash can make us do.
@@ -40,7 +42,7 @@ const SCAN_COUNT: usize = 500;
 /// A Redis with sealed bytes.
 pub struct Redis {
     link: Link,
-    clock: Clock,
+    clock: ServerClock,
     ttl: Ttl,
     swept: Mutex<Swept>,
 }
@@ -70,7 +72,7 @@ impl Redis {
     pub async fn connect(options: &RedisOptions, ttl: Ttl) -> Result<Self, OpenError> {
         Ok(Self {
             link: connect::connect(options).await?,
-            clock: Clock::default(),
+            clock: ServerClock::new(CLOCK_GOOD_FOR),
             ttl,
             swept: Mutex::default(),
         })
@@ -83,13 +85,16 @@ impl Redis {
 
     /// Redis's own clock, in ms: processes that write and processes that sweep may disagree about theirs.
     async fn now(&self) -> Result<u64, VaultError> {
-        if let Some(now) = self.clock.now() {
-            return Ok(now);
-        }
-        let ((seconds, micros),): ((u64, u64),) = self.ask("tell its time", redis::pipe().cmd("TIME")).await?;
-        let now = seconds.saturating_mul(1000).saturating_add(micros / 1000);
-        self.clock.set(now);
-        Ok(now)
+        let now = match self.clock.micros() {
+            Some(now) => now,
+            None => {
+                let ((seconds, micros),): ((i64, i64),) = self.ask("tell its time", redis::pipe().cmd("TIME")).await?;
+                let now = seconds.saturating_mul(1_000_000).saturating_add(micros);
+                self.clock.set(now);
+                now
+            }
+        };
+        Ok(u64::try_from(now / 1000).unwrap_or_default())
     }
 
     /// Lines in the hash first, then the pieces; a step for each [`PIECE`] of all of them.

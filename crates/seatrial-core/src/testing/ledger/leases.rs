@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{LONG, Rig, apply, claim, claim_for, claim_one, made, new_job, read, reap, settle, settlement, succeeded};
 use crate::{
     job::{JobState, Outcome, Reason, Stage},
-    record::{JobRecord, LogRef, Move, NewsBody, Refusal},
+    record::{JobRecord, Kept, LogRef, Move, NewsBody, Refusal},
     vault::{BlobKind, BlobRef},
 };
 
@@ -30,8 +30,7 @@ fn fault(held: &JobRecord, budget: u32, after: Duration) -> Move {
         outcome: Outcome::errored(Reason::EngineGone, ""),
         budget,
         after,
-        blobs: BTreeMap::new(),
-        logs: BTreeMap::new(),
+        kept: Kept::default(),
     }
 }
 
@@ -150,10 +149,25 @@ pub async fn a_settlement_keeps_what_the_worker_stored(rig: &dyn Rig) {
     let what = Move::Settle {
         token: held.token,
         outcome: succeeded(),
-        blobs: BTreeMap::from([(BlobKind::Result, blob.clone())]),
-        logs: BTreeMap::from([(Stage::Build, log.clone())]),
+        kept: Kept {
+            news: vec![NewsBody::StageFinished {
+                stage: Stage::Build,
+                millis: 7,
+            }],
+            blobs: BTreeMap::from([(BlobKind::Result, blob.clone())]),
+            logs: BTreeMap::from([(Stage::Build, log.clone())]),
+        },
     };
     let over = apply(&*ledger, held.id, what).await.unwrap();
+    let told = ledger.news(held.id, 0, 100).await.unwrap();
+    let last: Vec<&NewsBody> = told.iter().rev().take(2).map(|news| &news.body).collect();
+    assert!(
+        matches!(
+            last[..],
+            [NewsBody::Settled { .. }, NewsBody::StageFinished { millis: 7, .. }]
+        ),
+        "{told:?}"
+    );
     assert_eq!(over.outcome(), Some(&succeeded()));
     assert_eq!(over.stage, Some(Stage::Build));
     assert_eq!(over.blobs.get(&BlobKind::Result), Some(&blob));

@@ -163,6 +163,12 @@ impl Recorder {
         }
     }
 
+    /// What waits still, to be told with the end of the try. Of its output the end tells by itself.
+    pub(super) fn rest(&self, service: &Service, record: &JobRecord) -> Vec<NewsBody> {
+        let bodies = std::mem::take(&mut *self.lock());
+        sealed_all(service, record, &bodies)
+    }
+
     /// Writes what waits; what could not be written waits on, also when this is dropped half way.
     pub(super) async fn flush(&self, service: &Service, record: &JobRecord) {
         let bodies = self.lock().clone();
@@ -170,7 +176,7 @@ impl Recorder {
         if bodies.is_empty() && logs.is_empty() {
             return;
         }
-        let mut news: Vec<NewsBody> = bodies.iter().filter_map(|body| sealed(service, record, body)).collect();
+        let mut news = sealed_all(service, record, &bodies);
         news.extend(logs.iter().map(|(stage, log)| NewsBody::Log {
             stage: *stage,
             total: log.total,
@@ -192,6 +198,10 @@ impl Recorder {
             ),
         }
     }
+}
+
+fn sealed_all(service: &Service, record: &JobRecord, bodies: &[NewsBody]) -> Vec<NewsBody> {
+    bodies.iter().filter_map(|body| sealed(service, record, body)).collect()
 }
 
 /// The words of hints may quote the guest. One that cannot be sealed is left out.

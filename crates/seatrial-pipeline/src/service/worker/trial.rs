@@ -5,17 +5,17 @@
 //! ended, before anybody else may claim the job. When the try is over, its containers are gone; from then on a
 //! late write harms nobody, so the result is offered until it is taken or refused.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use seatrial_core::{
     job::{Blame, Ending, Outcome, Reason},
-    record::{JobRecord, LogRef, Move, Refusal},
+    record::{JobRecord, Kept, Move, Refusal},
     trace::{Fact, SpanKind, TraceParent},
-    vault::{BlobKind, BlobRef, VaultError},
+    vault::{BlobKind, VaultError},
 };
 use tokio::{
-    sync::watch,
+    sync::{OwnedSemaphorePermit, watch},
     time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout},
 };
 use tracing::Instrument as _;
@@ -108,12 +108,12 @@ enum Turn<T> {
 }
 
 impl Trial {
-    /// Works on the job until it is settled, handed back or lost.
-    pub(super) async fn run(self) -> Parting {
+    /// Works on the job until it is settled, handed back or lost. The slot is given back when a good try is over.
+    pub(super) async fn run(self, slot: Option<OwnedSemaphorePermit>) -> Parting {
         let telemetry = &self.service.telemetry;
         let mut span = telemetry.begin(|| "job".to_owned(), SpanKind::Consumer, self.parent);
         let place = span.as_ref().and_then(|span| span.place()).or(self.parent);
-        let (leave, parting) = self.work(place).await;
+        let (leave, parting) = self.work(place, slot).await;
         telemetry.metrics.left(leave.how);
         if let Some(span) = &mut span {
             span.note("job.id", Fact::Word(&self.record.id.to_string()));
@@ -136,7 +136,7 @@ impl Trial {
         parting
     }
 
-    async fn work(&self, place: Option<TraceParent>) -> (Leave, Parting) {
+    async fn work(&self, place: Option<TraceParent>, slot: Option<OwnedSemaphorePermit>) -> (Leave, Parting) {
         tracing::info!(worker = %self.settings.name, losses = self.record.losses, failures = self.record.failures, "job claimed");
         let mut hold = Hold {
             until: self.claimed + self.fence(),
@@ -197,6 +197,8 @@ impl Trial {
                 return (self.write_end(&case, &recorder, outcome, again).await, Parting::Fault);
             }
         };
+        // Not before: after a fault of ours the next job would meet what ended this one.
+        drop(slot);
         well(self.write_end(&case, &recorder, outcome, None).await)
     }
 
@@ -227,8 +229,7 @@ impl Trial {
         let what = Move::Settle {
             token: self.record.token,
             outcome: outcome.clone().without_words(),
-            blobs: BTreeMap::new(),
-            logs: BTreeMap::new(),
+            kept: Kept::default(),
         };
         self.offer_end(what, outcome).await
     }
@@ -334,12 +335,15 @@ impl Trial {
     /// than `again`.
     async fn write_end(&self, case: &Case, recorder: &Recorder, outcome: Outcome, again: Option<u32>) -> Leave {
         tracing::info!(state = %outcome.ending, reason = %outcome.reason, blame = %outcome.blame, again = again.is_some(), "try ended");
-        recorder.flush(&self.service, &self.record).await;
+        if again.is_some() {
+            // A try that is not the last one keeps nothing but what was told of it.
+            recorder.flush(&self.service, &self.record).await;
+        }
         let keep = self.keep(case, &outcome);
         let beat = BEAT.min(self.settings.lease / 5);
         let mut pulse = interval_at(Instant::now() + beat, beat);
         let mut keep = std::pin::pin!(keep);
-        let (blobs, logs) = loop {
+        let mut kept = loop {
             tokio::select! {
                 biased;
                 kept = &mut keep => match kept {
@@ -347,6 +351,8 @@ impl Trial {
                     None => return Left::Unwritten.into(),
                 },
                 _ = pulse.tick() => {
+                    // The vault takes its time: what happened is not kept back for it.
+                    let _ = timeout(BEAT, recorder.flush(&self.service, &self.record)).await;
                     let renew = Move::Renew { token: self.record.token, lease: self.settings.lease };
                     if let Ok(Ok(Err(refusal))) = timeout(BEAT, self.service.ledger.apply(self.record.id, renew)).await {
                         tracing::warn!(%refusal, "the job is not ours any more; its result is dropped");
@@ -355,6 +361,7 @@ impl Trial {
                 }
             }
         };
+        kept.news = recorder.rest(&self.service, &self.record);
         let outcome = outcome.clone().without_words();
         let token = self.record.token;
         let what = match again {
@@ -363,14 +370,12 @@ impl Trial {
                 outcome: outcome.clone(),
                 budget,
                 after: self.back_off(),
-                blobs,
-                logs,
+                kept,
             },
             None => Move::Settle {
                 token,
                 outcome: outcome.clone(),
-                blobs,
-                logs,
+                kept,
             },
         };
         self.offer_end(what, outcome).await
@@ -394,11 +399,7 @@ impl Trial {
     }
 
     /// Puts report, result and output into the vault, as often as it takes. `None` when the vault stays away.
-    async fn keep(
-        &self,
-        case: &Case,
-        outcome: &Outcome,
-    ) -> Option<(BTreeMap<BlobKind, BlobRef>, BTreeMap<seatrial_core::job::Stage, LogRef>)> {
+    async fn keep(&self, case: &Case, outcome: &Outcome) -> Option<Kept> {
         let until = Instant::now() + OFFER;
         let mut pause = Duration::from_millis(50);
         loop {
@@ -425,11 +426,7 @@ impl Trial {
         }
     }
 
-    async fn put_all(
-        &self,
-        case: &Case,
-        outcome: &Outcome,
-    ) -> Result<(BTreeMap<BlobKind, BlobRef>, BTreeMap<seatrial_core::job::Stage, LogRef>), ServiceError> {
+    async fn put_all(&self, case: &Case, outcome: &Outcome) -> Result<Kept, ServiceError> {
         let (id, key) = (self.record.id, &self.record.key);
         let mut report = query::report(case, outcome);
         let (result, sbom, artifacts) = {
@@ -457,7 +454,11 @@ impl Trial {
         let mut put = self.service.vault.put_all(id, key, &parts).await?;
         let logs = output.kept(put.split_off(products));
         let blobs = parts.iter().map(|(kind, _)| *kind).zip(put).collect();
-        Ok((blobs, logs))
+        Ok(Kept {
+            news: Vec::new(),
+            blobs,
+            logs,
+        })
     }
 
     /// Offers a move until the ledger takes or refuses it.
@@ -521,7 +522,7 @@ impl Trial {
         let outcome = Outcome::errored(Reason::VaultFailed, sentence(error))
             .with_remedy("The operator looks at the vault and its key ring; submit the job again.");
         let token = self.record.token;
-        let (blobs, logs) = (BTreeMap::new(), BTreeMap::new());
+        let kept = Kept::default();
         let hopeless = matches!(
             error,
             ServiceError::Document(_) | ServiceError::Vault(VaultError::Tampered { .. })
@@ -530,8 +531,7 @@ impl Trial {
             Move::Settle {
                 token,
                 outcome: outcome.clone(),
-                blobs,
-                logs,
+                kept,
             }
         } else {
             Move::Fault {
@@ -539,8 +539,7 @@ impl Trial {
                 outcome: outcome.clone(),
                 budget: self.budget(true),
                 after: self.back_off(),
-                blobs,
-                logs,
+                kept,
             }
         };
         self.offer_end(what, outcome).await

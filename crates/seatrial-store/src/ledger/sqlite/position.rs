@@ -1,9 +1,12 @@
 //! How many jobs go before one.
 //!
 //! To count up to 10,000 entries of an index takes a millisecond, too long for a question that every look
-//! at a waiting job asks. So each reading thread keeps the heads of deep queues for a moment.
+//! at a waiting job asks. So the heads of deep queues are kept for a moment.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use seatrial_core::{id::JobId, record::SCHEMA};
@@ -17,9 +20,9 @@ const SHORT: usize = 500;
 /// A longer one may be so old.
 const STALE: Duration = Duration::from_millis(100);
 
-/// The heads of the queues, as a reading thread saw them last.
+/// The heads of the queues, as they were seen last.
 #[derive(Debug, Default)]
-pub(super) struct Heads([Head; 3]);
+pub(super) struct Heads([Mutex<Head>; 3]);
 
 #[derive(Debug, Default)]
 struct Head {
@@ -31,11 +34,11 @@ struct Head {
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     at: Instant,
-    /// Changes with each write to the file.
-    version: i64,
+    /// They change with each move.
+    tallies: Tallies,
 }
 
-pub(super) fn position(db: &Connection, heads: &mut Heads, id: JobId, now: i64) -> Result<Option<u64>, Fault> {
+pub(super) fn position(db: &Connection, heads: &Heads, id: JobId, now: i64) -> Result<Option<u64>, Fault> {
     let mut read = db.prepare_cached("SELECT seq, lane, rank, not_before FROM jobs WHERE id = ?")?;
     let found: Option<(i64, Lane, Option<i64>, Option<i64>)> = read
         .query_row([id.to_string()], |row| {
@@ -50,10 +53,14 @@ pub(super) fn position(db: &Connection, heads: &mut Heads, id: JobId, now: i64) 
     };
     let ready = Lane::ready(priority);
     let counted = ready.counted().unwrap_or_default();
-    let jobs = Tallies::read(db)?.jobs;
+    let tallies = Tallies::read(db)?;
+    let jobs = tallies.jobs;
     let in_higher_queues: i64 = jobs[..counted].iter().sum();
     let in_its_own = match (rank, not_before) {
-        (Some(rank), _) => heads.0[counted].count(db, ready, (rank, seq))?,
+        (Some(rank), _) => {
+            let mut head = heads.0[counted].lock().unwrap_or_else(PoisonError::into_inner);
+            head.count(db, tallies, ready, (rank, seq))?
+        }
         // The next claim gives it its place, behind all who have one.
         (None, Some(at)) if at <= now => jobs[counted],
         (None, _) => return Ok(None),
@@ -64,13 +71,10 @@ pub(super) fn position(db: &Connection, heads: &mut Heads, id: JobId, now: i64) 
 
 impl Head {
     /// Jobs of the queue before this place.
-    fn count(&mut self, db: &Connection, lane: Lane, place: (i64, i64)) -> Result<i64, Fault> {
-        let version = db
-            .prepare_cached("PRAGMA data_version")?
-            .query_row([], |row| row.get(0))?;
+    fn count(&mut self, db: &Connection, tallies: Tallies, lane: Lane, place: (i64, i64)) -> Result<i64, Fault> {
         let still_good = self
             .seen
-            .is_some_and(|seen| seen.version == version || (self.places.len() > SHORT && seen.at.elapsed() < STALE));
+            .is_some_and(|seen| seen.tallies == tallies || (self.places.len() > SHORT && seen.at.elapsed() < STALE));
         if !still_good {
             self.seen = None;
             self.places.clear();
@@ -83,7 +87,7 @@ impl Head {
                 self.places.push((row.get(0)?, row.get(1)?));
             }
             let at = Instant::now();
-            self.seen = Some(Seen { at, version });
+            self.seen = Some(Seen { at, tallies });
         }
         Ok(self.places.partition_point(|before| *before < place) as i64)
     }

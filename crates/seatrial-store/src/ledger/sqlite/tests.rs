@@ -173,10 +173,9 @@ async fn positions_follow_the_claims_at_once_in_a_short_queue_and_soon_in_a_deep
         call.await.unwrap();
     }
     last = made(&ledger, new_job("b")).await.id;
-    // As one reading thread, so that what it remembers counts.
     let db = file::reader(&folder.path().join("ledger.db")).unwrap();
-    let mut heads = position::Heads::default();
-    let mut ask = || position::position(&db, &mut heads, last, 0).unwrap();
+    let heads = position::Heads::default();
+    let ask = || position::position(&db, &heads, last, 0).unwrap();
     assert_eq!(ask(), Some(601));
     assert_eq!(ledger.claim(&claim(50)).await.unwrap().len(), 50);
     let followed = async {

@@ -72,7 +72,7 @@ impl Answer for VaultError {
 /// The rows of one file.
 pub(super) struct Small {
     writer: Writer,
-    readers: Readers<(), VaultError>,
+    readers: Readers<VaultError>,
 }
 
 /// What the writer works on.

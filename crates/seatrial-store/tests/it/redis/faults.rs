@@ -1,13 +1,13 @@
 //! What breaks, and what is left afterwards.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use redis::{Client, RedisResult, Value, aio::MultiplexedConnection};
 use seatrial_core::{
     digest::Digest,
     job::{Blame, Ending, Outcome, Reason},
     ledger::{Claim, Created, Filter, Idempotency, Ledger, LedgerError, NewJob},
-    record::{JobRecord, Move, Priority},
+    record::{JobRecord, Kept, Move, Priority},
     testing::ledger::{BUDGETS, LONG, new_job},
 };
 use seatrial_store::{
@@ -63,8 +63,7 @@ async fn settle(ledger: &dyn Ledger, held: &JobRecord) -> JobRecord {
     let what = Move::Settle {
         token: held.token,
         outcome: Outcome::new(Ending::Succeeded, Reason::Ok, Blame::Nobody, ""),
-        blobs: BTreeMap::new(),
-        logs: BTreeMap::new(),
+        kept: Kept::default(),
     };
     ledger.apply(held.id, what).await.unwrap().unwrap()
 }

@@ -1,13 +1,13 @@
 //! Whatever is done, the ledger in the file answers as the one in memory, and its numbers are true.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use seatrial_core::{
     id::JobId,
     job::{Ending, Outcome, Reason},
     ledger::{Claim, Created, Filter, Ledger, NewJob, StateFilter},
-    record::{JobRecord, Move, Priority, Refusal},
+    record::{JobRecord, Kept, Move, Priority, Refusal},
     testing::ledger::{BUDGETS, LONG, Rig as _, new_job},
 };
 use seatrial_store::ledger::memory::MemoryLedger;
@@ -116,16 +116,14 @@ fn random_move(dice: &mut Dice, held: &[JobRecord], known: &[JobId]) -> Option<(
         0 => Move::Settle {
             token,
             outcome,
-            blobs: BTreeMap::new(),
-            logs: BTreeMap::new(),
+            kept: Kept::default(),
         },
         1 => Move::Fault {
             token,
             outcome,
             budget: 3,
             after: Duration::from_secs(25),
-            blobs: BTreeMap::new(),
-            logs: BTreeMap::new(),
+            kept: Kept::default(),
         },
         2 => Move::HandBack { token },
         _ => Move::Renew {
