@@ -4,5 +4,6 @@
 mod away;
 mod deliver;
 mod service;
+mod slots;
 mod telemetry;
 mod walk;

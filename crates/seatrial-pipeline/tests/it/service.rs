@@ -93,6 +93,9 @@ pub(crate) struct House {
     ring: Arc<KeyRing>,
 }
 
+/// Of each worker.
+pub(crate) const SLOTS: usize = 2;
+
 impl House {
     pub(crate) fn new() -> Self {
         let ledger = Arc::new(Away::new(MemoryLedger::new(Budgets::default())));
@@ -154,7 +157,7 @@ impl House {
         let settings = WorkerSettings {
             name: name.to_owned(),
             host: "here".to_owned(),
-            slots: 2,
+            slots: SLOTS,
             lease: LEASE,
             drain: Duration::from_secs(5),
             back_off: Duration::from_secs(1),

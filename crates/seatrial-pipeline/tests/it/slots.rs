@@ -1,0 +1,31 @@
+//! How many jobs a worker holds.
+
+use std::time::Duration;
+
+use seatrial_core::job::{Ending, JobState, Reason};
+
+use crate::service::{House, SLOTS, is_running};
+
+/// A slot is for the try: a ledger that is slow to take its end keeps the worker from the next one no longer, and a
+/// ledger that takes none leaves the others to those whose ends it takes.
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_being_written_down_leaves_its_slot_to_one_other() {
+    let house = House::new();
+    house.ledger.away_at_the_end(true);
+    let _ann = house.worker("ann");
+    let mut ids = Vec::new();
+    for _ in 0..SLOTS * 2 + 1 {
+        ids.push(house.submit().await);
+    }
+    let last = ids[SLOTS * 2];
+    for id in &ids[..SLOTS * 2] {
+        house.until(*id, is_running).await;
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(matches!(house.record(last).await.state, JobState::Queued { .. }));
+    house.ledger.away_at_the_end(false);
+    for id in ids {
+        assert_eq!(house.end(id).await, (Ending::Succeeded, Reason::Ok));
+        assert_eq!(house.record(id).await.token.0, 1);
+    }
+}
