@@ -112,26 +112,28 @@ pub async fn reap(service: &Service) -> Result<usize, LedgerError> {
 /// # Errors
 /// [`ServiceError`]: the next look goes on.
 pub async fn forget(service: &Service) -> Result<(), ServiceError> {
+    let mut stuck = 0;
     loop {
-        let old = service.ledger.settled_before(service.queue.keep_jobs, AT_ONCE).await?;
-        let mut erased = 0;
+        // As in `reap`: those that stay are looked past.
+        let limit = AT_ONCE + stuck;
+        let old = service.ledger.settled_before(service.queue.keep_jobs, limit).await?;
+        let full = old.len() >= limit;
+        stuck = 0;
         for id in &old {
             // Bytes first: a record without bytes says so, bytes without a record say nothing.
             service.vault.erase(*id).await?;
             match service.ledger.erase(*id).await {
-                Ok(true) => {
-                    erased += 1;
-                    service.telemetry.metrics.erased();
-                }
-                Ok(false) => {}
-                // One damaged record must not keep all the others.
+                Ok(true) => service.telemetry.metrics.erased(),
+                Ok(false) => stuck += 1,
+                // Damaged records must not keep all the others.
                 Err(error) if !error.is_transient() => {
+                    stuck += 1;
                     tracing::error!(job.id = %id, error = &error as &dyn std::error::Error, "an old job cannot be erased");
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        if old.len() < AT_ONCE || erased == 0 {
+        if !full || stuck >= MOST_STUCK {
             break;
         }
     }

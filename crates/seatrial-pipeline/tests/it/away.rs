@@ -1,7 +1,11 @@
 //! A ledger that can be away: wholly, or for the writes that end a job.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    collections::BTreeSet,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,6 +25,7 @@ pub(crate) struct Away {
     away: AtomicBool,
     away_at_the_end: AtomicBool,
     beats: AtomicUsize,
+    damaged: Mutex<BTreeSet<JobId>>,
 }
 
 impl Away {
@@ -30,6 +35,7 @@ impl Away {
             away: AtomicBool::new(false),
             away_at_the_end: AtomicBool::new(false),
             beats: AtomicUsize::new(0),
+            damaged: Mutex::default(),
         }
     }
 
@@ -39,6 +45,11 @@ impl Away {
 
     pub(crate) fn away_at_the_end(&self, away: bool) {
         self.away_at_the_end.store(away, Ordering::SeqCst);
+    }
+
+    /// Its record cannot be erased.
+    pub(crate) fn damage(&self, id: JobId) {
+        self.damaged.lock().unwrap().insert(id);
     }
 
     /// How often a lease was renewed.
@@ -136,6 +147,12 @@ impl Ledger for Away {
         self.inner.delivery(job).await
     }
     async fn erase(&self, id: JobId) -> Result<bool, LedgerError> {
+        if self.damaged.lock().unwrap().contains(&id) {
+            return Err(LedgerError::Broken {
+                what: id.to_string(),
+                source: "damaged".into(),
+            });
+        }
         self.inner.erase(id).await
     }
     async fn settled_before(&self, age: Duration, limit: usize) -> Result<Vec<JobId>, LedgerError> {

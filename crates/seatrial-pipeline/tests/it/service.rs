@@ -528,13 +528,17 @@ async fn old_jobs_and_bytes_without_a_job_are_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn old_jobs_are_forgotten_however_many_there_are() {
+async fn old_jobs_are_forgotten_however_many_there_are_and_however_many_cannot_be() {
     let house = House::new();
     let mut jobs = Vec::new();
-    for _ in 0..250 {
+    for n in 0..450 {
         let id = house.submit().await;
         end::cancel(&house.service, id).await.unwrap();
-        jobs.push(id);
+        if n < 200 {
+            house.ledger.damage(id);
+        } else {
+            jobs.push(id);
+        }
     }
     let mut service = house.service.clone();
     service.queue.keep_jobs = Duration::from_secs(60);
