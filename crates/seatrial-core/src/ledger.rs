@@ -228,9 +228,9 @@ pub struct WorkerCard {
     pub host: String,
     /// Seatrial's version.
     pub version: String,
-    /// Jobs at a time.
+    /// Tries at a time.
     pub slots: usize,
-    /// Jobs it holds.
+    /// Jobs it holds, those included whose end is being written; as many as it has slots at most.
     pub busy: usize,
     /// Takes no more jobs: it is going.
     pub draining: bool,

@@ -23,7 +23,7 @@ use crate::{
 };
 
 pub use self::{
-    moves::{Budgets, Kept, Move, Refusal},
+    moves::{Batch, Budgets, Kept, Move, Refusal},
     news::{News, NewsBody},
 };
 
@@ -120,11 +120,23 @@ pub struct JobRecord {
     pub cancel: bool,
     /// The next news' number.
     pub next_news: u64,
+    /// What was heard of the last try that told anything.
+    #[serde(default)]
+    pub heard: Heard,
     /// Goes up with each change that a user can see.
     pub revision: u64,
     /// Fields of a newer process, kept as they are.
     #[serde(flatten)]
     pub extra: serde_json::Map<String, serde_json::Value>,
+}
+
+/// How many news of a try were heard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Heard {
+    /// The try's token.
+    pub token: u64,
+    /// So many.
+    pub news: u64,
 }
 
 /// Output of one stage in the vault.
@@ -244,8 +256,14 @@ impl JobRecord {
             }
             Move::Tell { token, news, logs } => {
                 next.held(token)?;
-                next.record.logs.extend(logs);
                 next.hear(token, news);
+                for (stage, log) in logs {
+                    let total = log.total;
+                    if next.record.logs.get(&stage) != Some(&log) {
+                        next.record.logs.insert(stage, log);
+                        next.tell(NewsBody::Log { stage, total });
+                    }
+                }
             }
             Move::Settle { token, outcome, kept } => {
                 next.held(token)?;
@@ -263,6 +281,7 @@ impl JobRecord {
             } => {
                 next.held(token)?;
                 next.hear(token, kept.news);
+                next.record.logs.extend(kept.logs);
                 next.record.failures += 1;
                 let again_at = later(now, after);
                 let over = next.record.failures >= budget || again_at >= self.deadline_at;
@@ -272,7 +291,6 @@ impl JobRecord {
                 });
                 if over || self.cancel {
                     next.record.blobs.extend(kept.blobs);
-                    next.record.logs.extend(kept.logs);
                     let outcome = if self.cancel { Outcome::cancelled() } else { outcome };
                     next.turn(Event::Settled(token, outcome))?;
                 } else {
@@ -336,6 +354,7 @@ pub(crate) fn begin(job: NewJob, now: Timestamp) -> (JobRecord, Vec<News>) {
         failures: 0,
         cancel: false,
         next_news: 1,
+        heard: Heard::default(),
         revision: 1,
         extra: serde_json::Map::new(),
     };
@@ -405,11 +424,17 @@ impl Draft {
         self.record.state = state;
     }
 
-    /// News of the try under way. Its worker may not know that they were heard before: a stage that lies behind
-    /// already is not begun again.
-    fn hear(&mut self, token: Token, news: Vec<NewsBody>) {
-        for body in news {
+    /// News of the try under way, without those that were heard before.
+    fn hear(&mut self, token: Token, news: Batch) {
+        let known = match self.record.heard {
+            Heard { token: of, news } if of == token.0 => news,
+            _ => 0,
+        };
+        let upto = news.before + news.bodies.len() as u64;
+        let again = usize::try_from(known.saturating_sub(news.before)).unwrap_or(usize::MAX);
+        for body in news.bodies.into_iter().skip(again) {
             if let NewsBody::StageStarted { stage } = body {
+                // None that lies behind: the end of a try must not fail because its story is odd.
                 if self.turn(Event::Entered(token, stage)).is_err() {
                     continue;
                 }
@@ -417,6 +442,10 @@ impl Draft {
             }
             self.tell(body);
         }
+        self.record.heard = Heard {
+            token: token.0,
+            news: known.max(upto),
+        };
     }
 
     fn tell(&mut self, body: NewsBody) {

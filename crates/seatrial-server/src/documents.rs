@@ -12,8 +12,8 @@ use crate::answer::Version;
 
 /// Most bytes kept.
 const CAPACITY: u64 = 8 << 20;
-/// Larger documents are not kept.
-const LARGEST: usize = 512 << 10;
+/// Larger documents are not kept: the cache has parts, on a large host of not much more than this.
+const LARGEST: usize = 32 << 10;
 /// Older ones are made anew.
 const FRESH: Duration = Duration::from_secs(30);
 

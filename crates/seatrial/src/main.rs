@@ -25,7 +25,7 @@ use crate::{
     config::{Config, LogFormat},
 };
 
-/// Half as much work for many small pieces as with the system's own, and room that a rush needed is given back.
+/// Many small pieces cost less of the processor than with the C library's (docs/DEPENDENCIES.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

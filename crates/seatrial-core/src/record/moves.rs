@@ -29,9 +29,9 @@ pub enum Move {
     Tell {
         /// Its right.
         token: Token,
-        /// What, in order.
-        news: Vec<NewsBody>,
-        /// Output in the vault, by stage: replaces what was known.
+        /// What.
+        news: Batch,
+        /// Output in the vault, by stage: replaces what was known. That there is more of it is news too.
         logs: BTreeMap<Stage, LogRef>,
     },
     /// The worker ends it.
@@ -53,7 +53,7 @@ pub enum Move {
         budget: u32,
         /// Back-off before the next.
         after: Duration,
-        /// What is kept of the try; of what lies in the vault nothing, unless this ends the job.
+        /// What is kept of the try: its output until the next one, all else if this ends the job.
         kept: Kept,
     },
     /// The worker drains and gives it back untried.
@@ -67,11 +67,20 @@ pub enum Move {
     Reap(Budgets),
 }
 
+/// News of a try, in order. They are counted, for a worker whose answer was lost tells them again.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Batch {
+    /// How many of the try's news come before these.
+    pub before: u64,
+    /// What happened.
+    pub bodies: Vec<NewsBody>,
+}
+
 /// What a try leaves behind.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Kept {
-    /// What was not told yet, in order.
-    pub news: Vec<NewsBody>,
+    /// What was not told yet.
+    pub news: Batch,
     /// What it put into the vault.
     pub blobs: BTreeMap<BlobKind, BlobRef>,
     /// Its output.

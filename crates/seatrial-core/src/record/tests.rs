@@ -88,31 +88,51 @@ fn a_late_write_is_fenced() {
 
 /// The answer to them may have been lost.
 #[test]
-fn news_that_were_heard_already_do_not_stop_the_end() {
+fn news_that_were_heard_already_are_not_told_again_and_do_not_stop_the_end() {
     let held = claimed(&queued(), 1);
     let entered = |stage| NewsBody::StageStarted { stage };
     let token = held.token;
-    let news = vec![entered(Stage::Build), entered(Stage::Run)];
-    let logs = BTreeMap::new();
-    let told = held
-        .on(
-            Move::Tell {
-                token,
-                news: news.clone(),
-                logs,
-            },
-            at(2),
-        )
-        .unwrap();
+    let mut news = Batch {
+        before: 0,
+        bodies: vec![entered(Stage::Build), entered(Stage::Run)],
+    };
+    let tell = Move::Tell {
+        token,
+        news: news.clone(),
+        logs: BTreeMap::new(),
+    };
+    let told = held.on(tell, at(2)).unwrap().record;
+    let late = NewsBody::Note { text: "x".to_owned() };
+    news.bodies.extend([entered(Stage::Build), late.clone()]);
     let kept = Kept {
         news,
         ..Kept::default()
     };
     let outcome = Outcome::cancelled();
-    let over = told.record.on(Move::Settle { token, outcome, kept }, at(3)).unwrap();
+    let over = told.on(Move::Settle { token, outcome, kept }, at(3)).unwrap();
     assert_eq!(over.record.stage, Some(Stage::Run));
     assert!(over.record.outcome().is_some());
-    assert!(!over.news.iter().any(|news| news.body == entered(Stage::Build)));
+    assert_eq!(over.news.len(), 2, "the note and the end: {:?}", over.news);
+    assert_eq!(over.news[0].body, late);
+}
+
+/// Each try counts its own.
+#[test]
+fn the_next_try_is_heard_from_its_first_news() {
+    let tell = |held: &JobRecord| Move::Tell {
+        token: held.token,
+        news: Batch {
+            before: 0,
+            bodies: vec![NewsBody::StageStarted { stage: Stage::Build }],
+        },
+        logs: BTreeMap::new(),
+    };
+    let first = claimed(&queued(), 1);
+    let first = first.on(tell(&first), at(2)).unwrap().record;
+    let second = claimed(&reaped(&first, 30).unwrap(), 31);
+    let moved = second.on(tell(&second), at(32)).unwrap();
+    assert_eq!(moved.news.len(), 1);
+    assert_eq!(moved.record.stage, Some(Stage::Build));
 }
 
 #[test]
@@ -211,7 +231,10 @@ fn news_are_numbered_without_gaps_and_hints_are_bounded() {
     let record = claimed(&queued(), 1);
     let tell = Move::Tell {
         token: record.token,
-        news: vec![NewsBody::Note { text: "x".to_owned() }; 3000],
+        news: Batch {
+            before: 0,
+            bodies: vec![NewsBody::Note { text: "x".to_owned() }; 3000],
+        },
         logs: BTreeMap::new(),
     };
     let moved = record.on(tell, at(2)).unwrap();

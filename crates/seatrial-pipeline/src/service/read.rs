@@ -215,7 +215,10 @@ pub async fn log(
 pub async fn news(service: &Service, record: &JobRecord, after: u64, limit: usize) -> Result<Vec<News>, ServiceError> {
     let mut news = service.ledger.news(record.id, after, limit).await?;
     for one in &mut news {
-        if let NewsBody::BuildStep { text, .. } | NewsBody::Note { text } = &mut one.body {
+        if let NewsBody::BuildStep { text, .. } | NewsBody::Note { text } = &mut one.body
+            // None when its words could not be sealed.
+            && !text.is_empty()
+        {
             *text = service.vault.open_text(record.id, &record.key, text)?;
         }
     }

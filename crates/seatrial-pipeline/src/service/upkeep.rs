@@ -3,7 +3,7 @@
 //!
 //! All of it may run in many processes at once: each step is one atomic move of the ledger.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use seatrial_core::{ledger::LedgerError, record::Move};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -112,28 +112,32 @@ pub async fn reap(service: &Service) -> Result<usize, LedgerError> {
 /// # Errors
 /// [`ServiceError`]: the next look goes on.
 pub async fn forget(service: &Service) -> Result<(), ServiceError> {
-    let mut stuck = 0;
+    let mut stuck = BTreeSet::new();
     loop {
-        // As in `reap`: those that stay are looked past.
-        let limit = AT_ONCE + stuck;
+        // Those that stay are looked past.
+        let limit = AT_ONCE + stuck.len();
         let old = service.ledger.settled_before(service.queue.keep_jobs, limit).await?;
         let full = old.len() >= limit;
-        stuck = 0;
-        for id in &old {
+        for id in old {
+            if stuck.contains(&id) {
+                continue;
+            }
             // Bytes first: a record without bytes says so, bytes without a record say nothing.
-            service.vault.erase(*id).await?;
-            match service.ledger.erase(*id).await {
+            service.vault.erase(id).await?;
+            match service.ledger.erase(id).await {
                 Ok(true) => service.telemetry.metrics.erased(),
-                Ok(false) => stuck += 1,
+                Ok(false) => {
+                    stuck.insert(id);
+                }
                 // Damaged records must not keep all the others.
                 Err(error) if !error.is_transient() => {
-                    stuck += 1;
+                    stuck.insert(id);
                     tracing::error!(job.id = %id, error = &error as &dyn std::error::Error, "an old job cannot be erased");
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        if !full || stuck >= MOST_STUCK {
+        if !full || stuck.len() >= MOST_STUCK {
             break;
         }
     }

@@ -1,7 +1,7 @@
 //! The worker: takes jobs under a lease, never more than it has free slots, and works each to its end.
 //!
-//! A slot is the room for a try. While the vault and the ledger take what came out of a good one, its slot is
-//! free for the next job; so at most twice as many jobs are held as there are slots.
+//! A slot is the room for a try. While vault and ledger take what came out of a good one, its slot is free for the
+//! next job; but no more than one job is held beyond the slots, for what came out is held in memory.
 //!
 //! # Liveness
 //! The loop waits for one of a closed set of turns. Each job is a task of its own that beats for its lease; a
@@ -28,6 +28,7 @@ use super::Service;
 use crate::fault::sentence;
 
 pub mod executor;
+mod keep;
 mod recorder;
 mod trial;
 
@@ -80,13 +81,16 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Longest reason that a probe is told, in characters.
 const SHORT: usize = 300;
 
+/// How a job's task ended, and the slot that it still has.
+type Parted = (Parting, Option<OwnedSemaphorePermit>);
+
 enum Turn {
     /// Asked to go.
     Phase,
     /// A try is over; its job's task may go on.
     Freed,
     /// A job's task ended.
-    Ended(Result<Parting, tokio::task::JoinError>),
+    Ended(Result<Parted, tokio::task::JoinError>),
     /// Rested enough.
     Rested,
     /// Tell the registry.
@@ -104,7 +108,7 @@ pub async fn run(
     settings: &WorkerSettings,
     mut phase: watch::Receiver<Phase>,
 ) {
-    let mut jobs: JoinSet<Parting> = JoinSet::new();
+    let mut jobs: JoinSet<Parted> = JoinSet::new();
     let slots = Arc::new(Semaphore::new(settings.slots));
     let mut fitness = look(service, &*executor).await;
     let mut faults = 0_u32;
@@ -129,20 +133,22 @@ pub async fn run(
         }
         watched.standing.set(why_not(&fitness, draining, ledger_answers));
         let idle = slots.available_permits();
-        let busy = settings.slots.saturating_sub(idle);
+        let busy = jobs.len().min(settings.slots);
         watched.metrics.worker(settings.slots, busy, draining);
         if draining && jobs.is_empty() {
             break;
         }
-        let free = idle.min((settings.slots * 2).saturating_sub(jobs.len()));
+        let free = idle.min((settings.slots + 1).saturating_sub(jobs.len()));
         let takes = now == Phase::Work && free > 0 && fitness.unfit.is_none() && rest_until.is_none();
         if takes && look_now {
             // Never dropped half way: what was claimed for us is ours to work on.
             let claimed = claim(service, settings, free).await;
             look_now = !claimed.is_empty();
             for claimed in claimed {
-                let slot = slots.clone().try_acquire_owned().ok();
-                start(service, &executor, settings, claimed, &phase, slot, &mut jobs);
+                // There is one: no more than that were claimed, and nobody else takes any.
+                if let Ok(slot) = slots.clone().acquire_owned().await {
+                    start(service, &executor, settings, claimed, &phase, slot, &mut jobs);
+                }
             }
             if let Some(ticket) = ticket.take() {
                 ticket.done().await;
@@ -172,11 +178,11 @@ pub async fn run(
                 ticket = found;
                 look_now = true;
             }
-            Turn::Ended(Ok(Parting::Well)) => {
+            Turn::Ended(Ok((Parting::Well, _))) => {
                 faults = 0;
                 look_now = true;
             }
-            Turn::Ended(Ok(Parting::Fault)) => {
+            Turn::Ended(Ok((Parting::Fault, _slot))) => {
                 let rest = (REST.0 * 2_u32.saturating_pow(faults.min(16))).min(REST.1);
                 faults += 1;
                 rest_until = Some(Instant::now() + rest);
@@ -270,8 +276,8 @@ fn start(
     settings: &WorkerSettings,
     (record, claimed): (JobRecord, Instant),
     phase: &watch::Receiver<Phase>,
-    slot: Option<OwnedSemaphorePermit>,
-    jobs: &mut JoinSet<Parting>,
+    slot: OwnedSemaphorePermit,
+    jobs: &mut JoinSet<Parted>,
 ) {
     service.telemetry.metrics.claimed(&record, settings.lease);
     let parent: Option<TraceParent> = record.traceparent.as_deref().and_then(|text| text.parse().ok());

@@ -12,7 +12,7 @@ use seatrial_core::{
     image::ImageConfig,
     job::{Outcome, Token},
     ledger::{Claim, Ledger as _},
-    record::{Budgets, JobRecord, Kept, Move, NewsBody},
+    record::{Batch, Budgets, JobRecord, Kept, Move, NewsBody},
     testing::Fake,
     vault::{BlobKind, BlobRef},
     view::Report,
@@ -256,9 +256,13 @@ impl Hand<'_> {
     }
 
     pub(crate) async fn tell(&self, news: Vec<NewsBody>) {
+        let known = self.house.ledger.get(self.record.id).await.unwrap().unwrap();
         self.apply(Move::Tell {
             token: self.token(),
-            news,
+            news: Batch {
+                before: known.heard.news,
+                bodies: news,
+            },
             logs: Default::default(),
         })
         .await;
@@ -275,10 +279,7 @@ impl Hand<'_> {
         }
         self.apply(Move::Tell {
             token: self.token(),
-            news: vec![NewsBody::Log {
-                stage,
-                total: log.total,
-            }],
+            news: Batch::default(),
             logs: [(stage, log)].into(),
         })
         .await;

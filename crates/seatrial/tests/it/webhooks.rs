@@ -1,4 +1,4 @@
-//! Webhooks as an operator switches them on: a real `serve` on SQLite, a receiver in the test.
+//! Webhooks as an operator switches them on: a real `serve` on SQLite and on Redis, a receiver in the test.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use seatrial_store::testing::RedisServer;
 use serde_json::{Value, json};
 
 use crate::house::House;
@@ -167,6 +168,32 @@ fn a_process_that_is_killed_before_it_knows_sends_again_with_the_same_id() {
     assert_eq!(second.header("webhook-id"), first.header("webhook-id"));
     assert_eq!(second.body, first.body);
     second.answer("200 OK");
+    until_hook(&house, &base, &id, "delivered");
+}
+
+/// The same word from another process of the service, though the ledger was killed meanwhile.
+#[test]
+fn on_redis_the_word_of_an_api_that_was_killed_is_sent_by_another() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut redis = runtime.block_on(RedisServer::start()).unwrap();
+    let mut house = house();
+    house.set("SEATRIAL__LEDGER__URL", &redis.url());
+    house.set("SEATRIAL__VAULT__THIS_HOST_ONLY", "true");
+    let (url, calls) = receiver();
+    let (mut first_api, base) = house.serve("first", &["--no-worker"]);
+    let _worker = house.noop("worker", &[]);
+    let id = submit(&house, &base, &url);
+    let first = calls.recv_timeout(LONG).unwrap();
+    assert_eq!(first.body["data"]["id"], id.as_str());
+    assert_eq!(first.body["data"]["state"], "succeeded");
+    first_api.kill();
+    redis.kill();
+    runtime.block_on(redis.start_again()).unwrap();
+    let (_second_api, base) = house.serve("second", &["--no-worker"]);
+    let second = calls.recv_timeout(LONG).unwrap();
+    assert_eq!(second.header("webhook-id"), first.header("webhook-id"));
+    assert_eq!(second.body, first.body);
+    second.answer("204 No Content");
     until_hook(&house, &base, &id, "delivered");
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{LONG, Rig, apply, claim, claim_for, claim_one, made, new_job, read, reap, settle, settlement, succeeded};
 use crate::{
     job::{JobState, Outcome, Reason, Stage},
-    record::{JobRecord, Kept, LogRef, Move, NewsBody, Refusal},
+    record::{Batch, JobRecord, Kept, LogRef, Move, NewsBody, Refusal},
     vault::{BlobKind, BlobRef},
 };
 
@@ -19,7 +19,10 @@ fn renewal(held: &JobRecord, lease: Duration) -> Move {
 fn entering(held: &JobRecord, stage: Stage) -> Move {
     Move::Tell {
         token: held.token,
-        news: vec![NewsBody::StageStarted { stage }],
+        news: Batch {
+            before: 0,
+            bodies: vec![NewsBody::StageStarted { stage }],
+        },
         logs: BTreeMap::new(),
     }
 }
@@ -150,10 +153,13 @@ pub async fn a_settlement_keeps_what_the_worker_stored(rig: &dyn Rig) {
         token: held.token,
         outcome: succeeded(),
         kept: Kept {
-            news: vec![NewsBody::StageFinished {
-                stage: Stage::Build,
-                millis: 7,
-            }],
+            news: Batch {
+                before: 1,
+                bodies: vec![NewsBody::StageFinished {
+                    stage: Stage::Build,
+                    millis: 7,
+                }],
+            },
             blobs: BTreeMap::from([(BlobKind::Result, blob.clone())]),
             logs: BTreeMap::from([(Stage::Build, log.clone())]),
         },

@@ -7,7 +7,7 @@ use crate::{
     id::JobId,
     job::{Ending, Stage},
     ledger::{Filter, Ledger, NewJob, StateFilter, WorkerCard},
-    record::{JobRecord, Move, NewsBody, Priority},
+    record::{Batch, JobRecord, Move, NewsBody, Priority},
 };
 
 /// News are numbered from 1; a reader goes on where it stopped.
@@ -15,13 +15,18 @@ pub async fn news_are_numbered_without_gaps_and_resume(rig: &dyn Rig) {
     let ledger = rig.ledger();
     let job = made(&*ledger, new_job("a")).await;
     let held = claim_one(&*ledger).await;
-    for stage in [Stage::Build, Stage::Scan, Stage::Run] {
+    for (n, stage) in [Stage::Build, Stage::Scan, Stage::Run].into_iter().enumerate() {
         let finished = NewsBody::StageFinished { stage, millis: 1 };
         let what = Move::Tell {
             token: held.token,
-            news: vec![NewsBody::StageStarted { stage }, finished],
+            news: Batch {
+                before: 2 * n as u64,
+                bodies: vec![NewsBody::StageStarted { stage }, finished],
+            },
             logs: BTreeMap::new(),
         };
+        apply(&*ledger, job.id, what.clone()).await.unwrap();
+        // Its answer was lost.
         apply(&*ledger, job.id, what).await.unwrap();
     }
     settle(&*ledger, &held).await.unwrap();

@@ -13,7 +13,7 @@ use seatrial_core::{
     job::Stage,
     log::BoundedLog,
     progress::{Progress, Watch},
-    record::{JobRecord, LogRef, Move, NewsBody},
+    record::{Batch, JobRecord, LogRef, Move, NewsBody},
     trace::{Fact, Span, SpanKind, TraceParent},
     vault::{BlobKind, BlobRef, VaultError},
 };
@@ -36,7 +36,7 @@ const PART: usize = 32 << 10;
 
 /// Takes progress of one try.
 pub(super) struct Recorder {
-    waiting: Mutex<Vec<NewsBody>>,
+    waiting: Mutex<Waiting>,
     /// Output in the vault of which the ledger does not know yet.
     untold: Mutex<BTreeMap<Stage, LogRef>>,
     /// Something worth writing at once.
@@ -47,6 +47,14 @@ pub(super) struct Recorder {
     /// The span of the try.
     place: Option<TraceParent>,
     open: Mutex<BTreeMap<Stage, Open>>,
+}
+
+/// News that were not written yet.
+#[derive(Default)]
+struct Waiting {
+    /// News of the try before them.
+    before: u64,
+    bodies: Vec<NewsBody>,
 }
 
 /// A stage that goes on.
@@ -74,10 +82,10 @@ impl Watch for Recorder {
             Progress::LogLine { .. } => return,
         };
         let mut waiting = self.lock();
-        if hint && waiting.len() >= WAITING {
+        if hint && waiting.bodies.len() >= WAITING {
             return;
         }
-        waiting.push(body);
+        waiting.bodies.push(body);
         drop(waiting);
         self.urgent.notify_one();
     }
@@ -132,7 +140,7 @@ impl Recorder {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<NewsBody>> {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -163,33 +171,38 @@ impl Recorder {
         }
     }
 
-    /// What waits still, to be told with the end of the try. Of its output the end tells by itself.
-    pub(super) fn rest(&self, service: &Service, record: &JobRecord) -> Vec<NewsBody> {
-        let bodies = std::mem::take(&mut *self.lock());
-        sealed_all(service, record, &bodies)
+    /// What waits, to be told now. What is told again later counts once.
+    pub(super) fn rest(&self, service: &Service, record: &JobRecord) -> Batch {
+        let waiting = self.lock();
+        let sealed = |body| sealed(service, record, body);
+        Batch {
+            before: waiting.before,
+            bodies: waiting.bodies.iter().map(sealed).collect(),
+        }
     }
 
     /// Writes what waits; what could not be written waits on, also when this is dropped half way.
     pub(super) async fn flush(&self, service: &Service, record: &JobRecord) {
-        let bodies = self.lock().clone();
+        let news = self.rest(service, record);
         let logs = self.untold().clone();
-        if bodies.is_empty() && logs.is_empty() {
+        if news.bodies.is_empty() && logs.is_empty() {
             return;
         }
-        let mut news = sealed_all(service, record, &bodies);
-        news.extend(logs.iter().map(|(stage, log)| NewsBody::Log {
-            stage: *stage,
-            total: log.total,
-        }));
+        let (before, count) = (news.before, news.bodies.len());
         let tell = Move::Tell {
             token: record.token,
             news,
             logs: logs.clone(),
         };
         match service.ledger.apply(record.id, tell).await {
-            // News are only ever added behind these.
             Ok(_) => {
-                self.lock().drain(..bodies.len());
+                let mut waiting = self.lock();
+                // News are only ever added behind these, and these are written by one at a time.
+                if waiting.before == before {
+                    waiting.before += count as u64;
+                    waiting.bodies.drain(..count);
+                }
+                drop(waiting);
                 self.untold().retain(|stage, log| logs.get(stage) != Some(log));
             }
             Err(error) => tracing::warn!(
@@ -200,22 +213,23 @@ impl Recorder {
     }
 }
 
-fn sealed_all(service: &Service, record: &JobRecord, bodies: &[NewsBody]) -> Vec<NewsBody> {
-    bodies.iter().filter_map(|body| sealed(service, record, body)).collect()
-}
-
-/// The words of hints may quote the guest. One that cannot be sealed is left out.
-fn sealed(service: &Service, record: &JobRecord, body: &NewsBody) -> Option<NewsBody> {
-    let seal = |text: &str| service.vault.seal_text(record.id, &record.key, text).ok();
-    Some(match body {
+/// The words of hints may quote the guest. One that cannot be sealed is told without them.
+fn sealed(service: &Service, record: &JobRecord, body: &NewsBody) -> NewsBody {
+    let seal = |text: &str| {
+        service
+            .vault
+            .seal_text(record.id, &record.key, text)
+            .unwrap_or_default()
+    };
+    match body {
         NewsBody::BuildStep { step, of, text } => NewsBody::BuildStep {
             step: *step,
             of: *of,
-            text: seal(text)?,
+            text: seal(text),
         },
-        NewsBody::Note { text } => NewsBody::Note { text: seal(text)? },
+        NewsBody::Note { text } => NewsBody::Note { text: seal(text) },
         other => other.clone(),
-    })
+    }
 }
 
 /// Output in parts while a stage runs: the first half of what is kept only grows.

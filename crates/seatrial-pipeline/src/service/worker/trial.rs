@@ -12,7 +12,7 @@ use seatrial_core::{
     job::{Blame, Ending, Outcome, Reason},
     record::{JobRecord, Kept, Move, Refusal},
     trace::{Fact, SpanKind, TraceParent},
-    vault::{BlobKind, VaultError},
+    vault::VaultError,
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, watch},
@@ -20,17 +20,11 @@ use tokio::{
 };
 use tracing::Instrument as _;
 
-use super::{
-    Phase, Service, WorkerSettings,
-    executor::Executor,
-    look,
-    recorder::{Recorder, WholeOutput},
-};
+use super::{Phase, Service, WorkerSettings, executor::Executor, look, recorder::Recorder};
 use crate::{
     admission,
     case::Case,
     fault::{Stop, sentence},
-    query,
     service::{ServiceError, metrics::Left, submit},
     worker::{late, succeeded},
 };
@@ -38,7 +32,7 @@ use crate::{
 /// Longest wait for the removal of what a try had started.
 const TIDY: Duration = Duration::from_secs(10);
 /// How long a result is offered to a ledger that is away.
-const OFFER: Duration = Duration::from_secs(10 * 60);
+pub(super) const OFFER: Duration = Duration::from_secs(10 * 60);
 /// Between two beats at most: a wish for the job's end is seen with the next one.
 const BEAT: Duration = Duration::from_secs(1);
 /// Longest wait for the last news of a try that is over.
@@ -108,12 +102,14 @@ enum Turn<T> {
 }
 
 impl Trial {
-    /// Works on the job until it is settled, handed back or lost. The slot is given back when a good try is over.
-    pub(super) async fn run(self, slot: Option<OwnedSemaphorePermit>) -> Parting {
+    /// Works on the job until it is settled, handed back or lost. The slot is free as soon as a good try is over;
+    /// after any other it is returned: the worker decides what is next.
+    pub(super) async fn run(self, slot: OwnedSemaphorePermit) -> (Parting, Option<OwnedSemaphorePermit>) {
         let telemetry = &self.service.telemetry;
         let mut span = telemetry.begin(|| "job".to_owned(), SpanKind::Consumer, self.parent);
         let place = span.as_ref().and_then(|span| span.place()).or(self.parent);
-        let (leave, parting) = self.work(place, slot).await;
+        let mut slot = Some(slot);
+        let (leave, parting) = self.work(place, &mut slot).await;
         telemetry.metrics.left(leave.how);
         if let Some(span) = &mut span {
             span.note("job.id", Fact::Word(&self.record.id.to_string()));
@@ -133,10 +129,10 @@ impl Trial {
                 span.fail();
             }
         }
-        parting
+        (parting, slot)
     }
 
-    async fn work(&self, place: Option<TraceParent>, slot: Option<OwnedSemaphorePermit>) -> (Leave, Parting) {
+    async fn work(&self, place: Option<TraceParent>, slot: &mut Option<OwnedSemaphorePermit>) -> (Leave, Parting) {
         tracing::info!(worker = %self.settings.name, losses = self.record.losses, failures = self.record.failures, "job claimed");
         let mut hold = Hold {
             until: self.claimed + self.fence(),
@@ -170,12 +166,16 @@ impl Trial {
         if !matches!(end, End::Done(Ok(()))) {
             self.executor.tidy(TIDY).await;
         }
-        let _ = timeout(LAST_NEWS, &mut writing.0).await;
-        drop(writing);
+        if timeout(LAST_NEWS, &mut writing.0).await.is_err() {
+            writing.end(()).await;
+        }
         let outcome = match end {
             End::Lost => return well(lost(Left::Lost)),
             End::Fenced => return well(lost(Left::Fenced)),
-            End::HandBack => return well(self.hand_back().await),
+            End::HandBack => {
+                self.flush(&recorder).await;
+                return well(self.hand_back().await);
+            }
             End::Cancelled => Outcome::cancelled(),
             End::Late => late(),
             End::Broke => broken(),
@@ -197,8 +197,7 @@ impl Trial {
                 return (self.write_end(&case, &recorder, outcome, again).await, Parting::Fault);
             }
         };
-        // Not before: after a fault of ours the next job would meet what ended this one.
-        drop(slot);
+        drop(slot.take());
         well(self.write_end(&case, &recorder, outcome, None).await)
     }
 
@@ -335,24 +334,24 @@ impl Trial {
     /// than `again`.
     async fn write_end(&self, case: &Case, recorder: &Recorder, outcome: Outcome, again: Option<u32>) -> Leave {
         tracing::info!(state = %outcome.ending, reason = %outcome.reason, blame = %outcome.blame, again = again.is_some(), "try ended");
-        if again.is_some() {
-            // A try that is not the last one keeps nothing but what was told of it.
-            recorder.flush(&self.service, &self.record).await;
-        }
         let keep = self.keep(case, &outcome);
         let beat = BEAT.min(self.settings.lease / 5);
         let mut pulse = interval_at(Instant::now() + beat, beat);
+        pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut keep = std::pin::pin!(keep);
         let mut kept = loop {
             tokio::select! {
                 biased;
                 kept = &mut keep => match kept {
                     Some(kept) => break kept,
-                    None => return Left::Unwritten.into(),
+                    None => {
+                        self.flush(recorder).await;
+                        return Left::Unwritten.into();
+                    }
                 },
                 _ = pulse.tick() => {
                     // The vault takes its time: what happened is not kept back for it.
-                    let _ = timeout(BEAT, recorder.flush(&self.service, &self.record)).await;
+                    self.flush(recorder).await;
                     let renew = Move::Renew { token: self.record.token, lease: self.settings.lease };
                     if let Ok(Ok(Err(refusal))) = timeout(BEAT, self.service.ledger.apply(self.record.id, renew)).await {
                         tracing::warn!(%refusal, "the job is not ours any more; its result is dropped");
@@ -381,6 +380,11 @@ impl Trial {
         self.offer_end(what, outcome).await
     }
 
+    /// Writes what happened, if the ledger takes it soon.
+    async fn flush(&self, recorder: &Recorder) {
+        let _ = timeout(LAST_NEWS, recorder.flush(&self.service, &self.record)).await;
+    }
+
     /// Offers a move that ends the job or the try with this outcome.
     async fn offer_end(&self, what: Move, outcome: Outcome) -> Leave {
         let how = self.offer(what).await;
@@ -396,69 +400,6 @@ impl Trial {
     fn back_off(&self) -> Duration {
         let doubled = self.settings.back_off * 2_u32.saturating_pow(self.record.failures.min(16));
         doubled.min(Duration::from_secs(60))
-    }
-
-    /// Puts report, result and output into the vault, as often as it takes. `None` when the vault stays away.
-    async fn keep(&self, case: &Case, outcome: &Outcome) -> Option<Kept> {
-        let until = Instant::now() + OFFER;
-        let mut pause = Duration::from_millis(50);
-        loop {
-            match self.put_all(case, outcome).await {
-                Ok(kept) => return Some(kept),
-                Err(error)
-                    if error.is_transient() && Instant::now() < until && *self.phase.borrow() != Phase::Leave =>
-                {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "the end was not put into the vault; tried again"
-                    );
-                    sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(5));
-                }
-                Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "the end could not be put into the vault; the job comes back"
-                    );
-                    return None;
-                }
-            }
-        }
-    }
-
-    async fn put_all(&self, case: &Case, outcome: &Outcome) -> Result<Kept, ServiceError> {
-        let (id, key) = (self.record.id, &self.record.key);
-        let mut report = query::report(case, outcome);
-        let (result, sbom, artifacts) = {
-            let evidence = case.evidence();
-            (
-                evidence.result_bytes.clone(),
-                evidence.sbom.clone(),
-                evidence.artifact_bytes.clone(),
-            )
-        };
-        // The report names the artifacts' blobs, so they come before it; all else goes together.
-        if !artifacts.is_empty() {
-            let parts: Vec<(BlobKind, &[u8])> =
-                artifacts.values().map(|bytes| (BlobKind::Artifact, &**bytes)).collect();
-            let blobs = self.service.vault.put_all(id, key, &parts).await?;
-            report.artifact_blobs = artifacts.keys().cloned().zip(blobs).collect();
-        }
-        let report = serde_json::to_vec(&report)?;
-        let mut parts: Vec<(BlobKind, &[u8])> = vec![(BlobKind::Report, &report)];
-        parts.extend(result.as_ref().map(|bytes| (BlobKind::Result, &**bytes)));
-        parts.extend(sbom.as_ref().map(|bytes| (BlobKind::Sbom, &**bytes)));
-        let products = parts.len();
-        let output = WholeOutput::of(case);
-        parts.extend(output.parts());
-        let mut put = self.service.vault.put_all(id, key, &parts).await?;
-        let logs = output.kept(put.split_off(products));
-        let blobs = parts.iter().map(|(kind, _)| *kind).zip(put).collect();
-        Ok(Kept {
-            news: Vec::new(),
-            blobs,
-            logs,
-        })
     }
 
     /// Offers a move until the ledger takes or refuses it.
@@ -590,7 +531,7 @@ impl<T> Drop for Abort<T> {
 
 impl<T> Abort<T> {
     /// Ends the task and waits until it is dropped: what it had started is with the janitor then.
-    async fn end<U>(&mut self, end: End<U>) -> End<U> {
+    async fn end<U>(&mut self, end: U) -> U {
         self.0.abort();
         let _ = (&mut self.0).await;
         end
