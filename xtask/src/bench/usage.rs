@@ -82,11 +82,14 @@ fn stat(pid: u32) -> Option<Vec<String>> {
     Some(rest.split_whitespace().map(str::to_owned).collect())
 }
 
+/// With those of children that ended: a Redis that has rewritten its file has used what its child used.
 fn ticks(pid: u32) -> Option<f64> {
     let fields = stat(pid)?;
-    let user: f64 = fields.get(11)?.parse().ok()?;
-    let system: f64 = fields.get(12)?.parse().ok()?;
-    Some(user + system)
+    let [user, system, of_children, system_of_children] = fields.get(11..15)? else {
+        return None;
+    };
+    let all = [user, system, of_children, system_of_children].map(|field| field.parse::<f64>());
+    all.into_iter().sum::<Result<f64, _>>().ok()
 }
 
 fn pss(pid: u32) -> Option<f64> {
