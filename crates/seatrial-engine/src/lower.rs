@@ -31,8 +31,11 @@ pub(crate) const SECCOMP_GUEST: &str = include_str!("../seccomp/guest.json");
 pub(crate) const NOBODY: &str = "65532:65532";
 /// Seconds that a guest has between the polite signal and the other one.
 const GRACE_S: u64 = 1;
-/// Seconds after its limit at which a container ends by itself, whoever is still there to see it.
+/// Seconds that are waited for the end of a container that should have ended by itself.
 pub(crate) const DEAD_MAN_S: u64 = 30;
+/// Seconds after its limit at which a builder ends by itself, whoever is still there to see it: time for its worker
+/// to be the first.
+const BUILD_GRACE_S: u64 = 6;
 /// How many declared volumes an image may have.
 pub(crate) const MAX_VOLUMES: usize = 8;
 
@@ -56,7 +59,7 @@ pub(crate) fn builder(parts: &Parts<'_>, request: &BuildRequest) -> ContainerCre
     let limits = &request.limits;
     let store = limits.store.as_u64();
     let layers = limits.layers.as_u64();
-    let deadline = limits.time.as_secs() + DEAD_MAN_S;
+    let deadline = limits.time.as_secs() + BUILD_GRACE_S;
     let mut mounts = vec![tools_mount(parts)];
     for (index, base) in request.bases.iter().enumerate() {
         mounts.push(volume(&base.store_volume, &format!("/base/{index}"), false));

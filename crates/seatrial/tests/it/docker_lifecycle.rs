@@ -6,12 +6,28 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::house::until;
 use crate::support::{assert_clean, docker, job, leftovers, on_engine, run};
 
 /// An endless run, up to the point where its guest runs.
 fn endless(folder: &tempfile::TempDir) -> Child {
+    endless_in(
+        folder,
+        "run",
+        "FROM busybox\nCMD echo here; while :; do sleep 1; done\n",
+    )
+}
+
+/// The same in any stage, once it says "here".
+fn endless_in(folder: &tempfile::TempDir, stage: &str, text: &str) -> Child {
     let dockerfile = folder.path().join("Dockerfile");
-    std::fs::write(&dockerfile, "FROM busybox\nCMD echo here; while :; do sleep 1; done\n").unwrap();
+    std::fs::write(&dockerfile, text).unwrap();
+    let policy = folder.path().join("policy.toml");
+    std::fs::write(
+        &policy,
+        "version = 1\n[limits.build]\ntime = \"15s\"\n[limits.run]\ntime = \"15s\"\n",
+    )
+    .unwrap();
     let mut child = on_engine()
         .args([
             "run",
@@ -20,14 +36,17 @@ fn endless(folder: &tempfile::TempDir) -> Child {
             "json",
             "--no-sbom",
             "--no-config-checks",
+            "--policy",
         ])
+        .arg(&policy)
         .arg(&dockerfile)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().contains("run | here")), "the guest runs");
+    let here = format!("{stage} | here");
+    assert!(lines.any(|line| line.unwrap().contains(&here)), "the guest runs");
     std::thread::spawn(move || lines.for_each(drop)); // keep the pipe open and empty
     child
 }
@@ -76,6 +95,37 @@ fn docker_a_killed_process_is_swept_by_the_next_and_a_living_one_is_not() {
         "the living one was not harmed"
     );
     assert_clean("a kill and a sweep");
+}
+
+/// The dead-man's switch: nobody is there any more, and nobody comes. What runs ends at its limit by itself.
+#[test]
+fn docker_what_a_killed_process_had_started_ends_at_its_limit_though_nobody_comes() {
+    for (stage, text) in [
+        (
+            "run",
+            "FROM busybox\nCMD trap '' TERM INT; echo here; while :; do sleep 1; done\n",
+        ),
+        (
+            "build",
+            "FROM busybox\nRUN trap '' TERM INT; echo here; while :; do sleep 1; done\nCMD true\n",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = endless_in(&folder, stage, text);
+        signal(&child, "KILL");
+        child.wait().unwrap();
+        let running = || docker(&["ps", "--quiet", "--filter", "name=^st-"]);
+        assert!(!running().is_empty(), "its containers go on without it");
+        // The limit, and ten seconds.
+        until(
+            &format!("nothing of the endless {stage} runs"),
+            Duration::from_secs(25),
+            || running().is_empty(),
+        );
+    }
+    let (code, _) = run(&["examples/perf/Dockerfile"]);
+    assert_eq!(code, 0);
+    assert_clean("two deaths and a sweep");
 }
 
 #[test]
