@@ -430,7 +430,7 @@ impl Draft {
             Heard { token: of, news } if of == token.0 => news,
             _ => 0,
         };
-        let upto = news.before + news.bodies.len() as u64;
+        let upto = news.before.saturating_add(news.bodies.len() as u64);
         let again = usize::try_from(known.saturating_sub(news.before)).unwrap_or(usize::MAX);
         for body in news.bodies.into_iter().skip(again) {
             if let NewsBody::StageStarted { stage } = body {

@@ -1,11 +1,11 @@
-//! The Engine of this process: its settings, what it found out once, and the seam's methods.
+//! The Engine of this process: its settings, what it found out, and the seam's methods.
 
 use std::{
     collections::HashMap,
     fs::{self, File},
     path::PathBuf,
-    sync::{Arc, Mutex},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -67,8 +67,26 @@ pub(crate) struct Inner {
     pub(crate) builder: OnceCell<String>,
     pub(crate) scanner: OnceCell<String>,
     pub(crate) bases: Mutex<HashMap<String, Arc<Prepared>>>,
-    facts: OnceCell<EngineFacts>,
+    facts: Mutex<Option<Known<EngineFacts>>>,
     instance: Instance,
+}
+
+/// How long an answer to what the Engine is counts: one that was restarted with weaker walls is seen by the next
+/// job, or by a worker's next look.
+const KNOWN_FOR: Duration = Duration::from_secs(10);
+
+/// What was so a moment ago.
+#[derive(Clone, Debug)]
+struct Known<T> {
+    what: Arc<T>,
+    since: Instant,
+}
+
+impl<T> Known<T> {
+    fn at(&self, now: Instant) -> Option<Arc<T>> {
+        let age = now.saturating_duration_since(self.since);
+        (age < KNOWN_FOR).then(|| self.what.clone())
+    }
 }
 
 impl Inner {
@@ -76,9 +94,23 @@ impl Inner {
         &self.instance.identity
     }
 
-    /// What the Engine is; asked once per process.
-    pub(crate) async fn facts(&self) -> Result<&EngineFacts, EngineError> {
-        self.facts.get_or_try_init(|| probe::probe(&self.client)).await
+    /// What the Engine is, not longer ago than [`KNOWN_FOR`].
+    pub(crate) async fn facts(&self) -> Result<Arc<EngineFacts>, EngineError> {
+        let known = self.known().as_ref().and_then(|known| known.at(Instant::now()));
+        if let Some(facts) = known {
+            return Ok(facts);
+        }
+        let since = Instant::now();
+        let facts = Arc::new(probe::probe(&self.client).await?);
+        *self.known() = Some(Known {
+            what: facts.clone(),
+            since,
+        });
+        Ok(facts)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<Known<EngineFacts>>> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A file without a name: it is gone when the last handle is.
@@ -115,7 +147,7 @@ impl DockerEngine {
             builder: OnceCell::new(),
             scanner: OnceCell::new(),
             bases: Mutex::default(),
-            facts: OnceCell::new(),
+            facts: Mutex::default(),
             instance,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -131,7 +163,7 @@ impl DockerEngine {
 #[async_trait]
 impl Engine for DockerEngine {
     async fn probe(&self) -> Result<EngineFacts, EngineError> {
-        self.inner.facts().await.cloned()
+        Ok((*self.inner.facts().await?).clone())
     }
 
     async fn prepare_base(&self, name: &str) -> Result<BaseImage, EngineError> {
@@ -201,5 +233,21 @@ impl Engine for DockerEngine {
 
     async fn tidy(&self, patience: Duration) {
         self.inner.janitor.idle(patience).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_engine_was_counts_for_ten_seconds() {
+        let since = Instant::now();
+        let known = Known {
+            what: Arc::new("20.10"),
+            since,
+        };
+        assert!(known.at(since + Duration::from_millis(9_999)).is_some());
+        assert!(known.at(since + KNOWN_FOR).is_none());
     }
 }

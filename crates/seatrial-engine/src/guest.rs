@@ -68,7 +68,7 @@ pub(crate) async fn load(
     let data = who.name(Kind::Data, request.attempt);
     let body = lower::guest(&parts, request, &image.config, &data, inputs.as_deref());
     let stdio = container.create(body.clone()).await?;
-    let walls = walls::standing(&body, inner.client.inspect(container.name()).await?, facts)?;
+    let walls = walls::standing(&body, inner.client.inspect(container.name()).await?, &facts)?;
     Ok(Box::new(Loaded {
         client: inner.client.clone(),
         container,

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use seatrial_core::{
     digest::Digest,
-    engine::{DataVolume, EngineError, Guest, RunExit, RunRequest},
+    engine::{DataVolume, EngineError, EngineFacts, Guest, RunExit, RunRequest},
     job::{Blame, Outcome, Reason, Stage},
 };
 use tokio::time::timeout;
 
 use super::{build::Built, clear::Cleared, resolve::Resolved};
 use crate::{
-    case::{LOAD_TIME, Walk},
+    case::{LOAD_TIME, Settings, Walk},
     fault::Stop,
 };
 
@@ -36,10 +36,7 @@ pub async fn load(walk: &Walk<'_>, resolved: &Resolved, built: &Built, data: &dy
         attempt: walk.attempt,
         limits: settings.policy.limits.run.clone(),
         user: settings.policy.run.user.clone(),
-        runtime: settings
-            .runtime
-            .clone()
-            .or_else(|| strongest(&resolved.engine.runtimes)),
+        runtime: runtime(settings, &resolved.engine),
         inputs: walk.case.submission.inputs.clone(),
     };
     // The Engine has bounds of its own for each call; this one is for the sum.
@@ -53,6 +50,12 @@ pub async fn load(walk: &Walk<'_>, resolved: &Resolved, built: &Built, data: &dy
         guest,
         image: built.image.id,
     })
+}
+
+/// The runtime of a run: as the operator says, else the strongest; `None` leaves it to the Engine.
+#[must_use]
+pub fn runtime(settings: &Settings, engine: &EngineFacts) -> Option<String> {
+    settings.runtime.clone().or_else(|| strongest(&engine.runtimes))
 }
 
 /// The strongest runtime by name: own kernel in a machine, own kernel in user space, else the

@@ -14,7 +14,7 @@ use seatrial_core::{
 use crate::{
     case::{Case, Ports, Settings},
     fault::{HostFault, Stop},
-    stage::resolve,
+    stage::{resolve, run},
     worker::attempt,
 };
 
@@ -83,8 +83,8 @@ impl Executor for Walker {
         Fitness {
             unfit: problem,
             walls: Some(Walls {
+                runtime: run::runtime(&self.settings, &engine).unwrap_or(engine.default_runtime),
                 engine: engine.version,
-                runtime: self.settings.runtime.clone().unwrap_or(engine.default_runtime),
                 user_namespace: engine.user_namespaces,
                 kernel: engine.kernel,
                 cgroup: engine.cgroup_version,
