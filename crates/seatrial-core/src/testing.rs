@@ -34,6 +34,8 @@ use crate::{
 /// What a fake does next, and what it was asked for.
 #[derive(Default)]
 pub struct Script {
+    /// Runtimes of the Engine beside its default one.
+    pub runtimes: Vec<String>,
     /// Errors that the next builds give, in order; then they succeed.
     pub build_errors: VecDeque<EngineError>,
     /// How the build ends; `None` builds an image.
@@ -106,7 +108,11 @@ impl Fake {
 #[async_trait]
 impl Engine for Fake {
     async fn probe(&self) -> Result<EngineFacts, EngineError> {
-        let limited = !self.script().no_pids_limit;
+        let (limited, mut runtimes) = {
+            let script = self.script();
+            (!script.no_pids_limit, script.runtimes.clone())
+        };
+        runtimes.push("runc".into());
         Ok(EngineFacts {
             version: "29.7.0".into(),
             api_version: "1.52".into(),
@@ -118,7 +124,7 @@ impl Engine for Fake {
             rootless: false,
             seccomp: true,
             apparmor: true,
-            runtimes: vec!["runc".into()],
+            runtimes,
             default_runtime: "runc".into(),
             runtime_version: "1.3.3".into(),
             storage_driver: "overlay2".into(),

@@ -90,7 +90,7 @@ pub(crate) async fn build(
     if report.flag("deadline") {
         return Err(EngineError::Slow {
             action: "be told to stop a build at its limit",
-            after: life,
+            after: request.limits.time + std::time::Duration::from_secs(lower::BUILD_GRACE_S),
         });
     }
     if let Some(failure) = failure(request, &report, hints) {

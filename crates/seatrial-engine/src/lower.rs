@@ -35,7 +35,7 @@ const GRACE_S: u64 = 1;
 pub(crate) const DEAD_MAN_S: u64 = 30;
 /// Seconds after its limit at which a builder ends by itself, whoever is still there to see it: time for its worker
 /// to be the first.
-const BUILD_GRACE_S: u64 = 6;
+pub(crate) const BUILD_GRACE_S: u64 = 6;
 /// How many declared volumes an image may have.
 pub(crate) const MAX_VOLUMES: usize = 8;
 

@@ -45,7 +45,8 @@ impl ServerClock {
     }
 }
 
-fn since_boot() -> Duration {
+/// This host's time since boot: nobody sets it, and it goes on while the host sleeps.
+pub(crate) fn since_boot() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())

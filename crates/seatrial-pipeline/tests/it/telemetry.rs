@@ -265,6 +265,20 @@ async fn a_worker_says_why_it_takes_no_jobs() {
     assert_eq!(unfit.counted("seatrial_worker_fit"), 0.0);
 }
 
+/// What people read in the list of workers is what their jobs will get.
+#[tokio::test(start_paused = true)]
+async fn a_worker_names_the_runtime_that_its_runs_will_have() {
+    let mut workers_on = Vec::new();
+    for (runtimes, named) in [(vec![], "runc"), (vec!["runsc".to_owned()], "runsc")] {
+        let house = House::new();
+        house.fake.script().runtimes = runtimes;
+        workers_on.push(house.worker("ann"));
+        so(async || !house.ledger.workers().await.unwrap().is_empty()).await;
+        let workers = house.ledger.workers().await.unwrap();
+        assert_eq!(workers[0].walls.as_ref().unwrap().runtime, named);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_trace_goes_on_through_the_queue_into_the_stages() {
     let mut house = House::new();

@@ -7,8 +7,9 @@
 use std::{fmt, fs, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use rustix::time::{ClockId, clock_gettime};
 use seatrial_core::ledger::LedgerError;
+
+use crate::server_clock;
 
 /// Where time comes from. Made by [`Clock::of_host`]; tests make their own.
 #[derive(Clone)]
@@ -33,11 +34,7 @@ impl Clock {
         let space = fs::read_link("/proc/self/ns/time").unwrap_or_default();
         Ok(Self {
             boot: format!("{} {}", boot.trim(), space.display()),
-            since_boot: Arc::new(|| {
-                let time = clock_gettime(ClockId::Boottime);
-                let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-                Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
-            }),
+            since_boot: Arc::new(server_clock::since_boot),
             wall: Arc::new(Timestamp::now),
         })
     }
