@@ -13,11 +13,44 @@ const MARKER: &str = ".seatrial-dev";
 
 /// The longest path that the Engine makes for a socket below our folder. A socket's address has
 /// room for 107 bytes.
-const LONGEST_SOCKET: &str = "engine/exec/containerd/containerd.sock.ttrpc";
+const LONGEST_SOCKET: &str = "exec/containerd/containerd.sock.ttrpc";
+
+/// Our own Engines, by the name that `SEATRIAL_ENGINE` picks one with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Flavour {
+    /// With user namespaces: what tests run on unless they are told otherwise.
+    Userns,
+    /// Without: root in a container is root outside.
+    Plain,
+}
+
+impl Flavour {
+    /// All of them.
+    pub(crate) const ALL: [Self; 2] = [Self::Userns, Self::Plain];
+
+    /// What `SEATRIAL_ENGINE` names.
+    fn asked() -> Result<Self> {
+        match std::env::var("SEATRIAL_ENGINE").as_deref() {
+            Err(_) | Ok("" | "userns") => Ok(Self::Userns),
+            Ok("plain") => Ok(Self::Plain),
+            Ok(other) => bail!("SEATRIAL_ENGINE is {other}; there are userns and plain"),
+        }
+    }
+
+    /// What the name of a file or folder of this Engine has at its end.
+    pub(crate) fn suffix(self) -> &'static str {
+        match self {
+            Self::Userns => "",
+            Self::Plain => "-plain",
+        }
+    }
+}
 
 /// The dev folder.
 pub(crate) struct Dev {
     root: PathBuf,
+    /// Which Engine of ours is meant.
+    pub(crate) engine: Flavour,
 }
 
 impl Dev {
@@ -35,14 +68,15 @@ impl Dev {
         if !root.is_absolute() {
             bail!("SEATRIAL_DEV_DIR is {}; it must be an absolute path", root.display());
         }
-        let longest = root.join(LONGEST_SOCKET);
+        let engine = Flavour::asked()?;
+        let longest = root.join(format!("engine{}", engine.suffix())).join(LONGEST_SOCKET);
         if longest.as_os_str().len() >= 104 {
             bail!(
                 "{} is too long a path for an Engine's sockets; set SEATRIAL_DEV_DIR to a shorter one",
                 root.display()
             );
         }
-        Ok(Self { root })
+        Ok(Self { root, engine })
     }
 
     /// Makes the folder and marks it.

@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal};
 
 use crate::{
-    dev::{self, Dev},
-    packages, sh,
+    dev::{self, Dev, Flavour},
+    images, packages, sh,
 };
 
 /// How long a daemon may take to answer or to end.
@@ -53,6 +53,7 @@ struct Place {
     exec: PathBuf,
     pidfile: PathBuf,
     log: PathBuf,
+    config: PathBuf,
     bridge: String,
     namespace: String,
 }
@@ -60,19 +61,23 @@ struct Place {
 impl Place {
     fn of(dev: &Dev) -> Self {
         // Users of the containers must be able to walk to the images; a home is often closed to them.
+        let suffix = dev.engine.suffix();
+        let small = dev.path(folder(dev));
         let big = if dev.is_open() {
-            dev.path("engine")
+            small.clone()
         } else {
-            PathBuf::from(format!("/var/lib/seatrial-dev-{}", dev.tag()))
+            PathBuf::from(format!("/var/lib/seatrial-dev-{}{suffix}", dev.tag()))
         };
         Self {
-            socket: dev.path("engine/docker.sock"),
+            socket: small.join("docker.sock"),
             data: big.join("data"),
             exec: big.join("exec"),
-            pidfile: dev.path("engine/docker.pid"),
-            log: dev.path("engine/dockerd.log"),
-            bridge: format!("st-{}", dev.tag()),
-            namespace: format!("seatrial-dev-{}", dev.tag()),
+            pidfile: small.join("docker.pid"),
+            log: small.join("dockerd.log"),
+            config: small.join("daemon.json"),
+            // A name of an interface has room for 15 bytes.
+            bridge: format!("st-{}{}", dev.tag(), suffix.get(..2).unwrap_or_default()),
+            namespace: format!("seatrial-dev-{}{suffix}", dev.tag()),
         }
     }
 
@@ -100,6 +105,11 @@ impl Place {
             .filter(|pid| command_line(*pid).iter().any(|found| found == word))
             .collect()
     }
+}
+
+/// The folder of the Engine's small files, beneath the dev folder.
+fn folder(dev: &Dev) -> String {
+    format!("engine{}", dev.engine.suffix())
 }
 
 /// The words of a process's command line; none for one that has ended.
@@ -169,7 +179,7 @@ pub(crate) fn up(dev: &Dev) -> Result<Engine> {
         );
     }
     dev.create()?;
-    dev.folder("engine")?;
+    dev.folder(folder(dev))?;
     let place = Place::of(dev);
     if place.daemon().is_some() {
         // It lives but does not answer: it may still be starting, so it gets its time first.
@@ -190,17 +200,36 @@ pub(crate) fn up(dev: &Dev) -> Result<Engine> {
         remove_if_there(stale)?;
     }
     make_bridge(&place.bridge)?;
-    let mut daemon = start(&place)?;
+    configure(dev, &place)?;
+    let mut daemon = start(&place, dev.engine)?;
     let engine = answering(&place, || matches!(daemon.try_wait(), Ok(None)))?;
     eprintln!("The Engine is up: {}", engine.host);
     Ok(engine)
 }
 
-fn start(place: &Place) -> Result<Child> {
+/// Writes the daemon's configuration: our runtimes, and nothing that this machine has for another Engine.
+fn configure(dev: &Dev, place: &Place) -> Result<()> {
+    let runtimes = match images::runsc(dev) {
+        Ok(runsc) => serde_json::json!({
+            "runsc": { "path": runsc, "runtimeArgs": ["--platform=systrap", "--network=none", "--oci-seccomp"] }
+        }),
+        Err(error) => {
+            eprintln!("This Engine has no gVisor: {error:#}");
+            serde_json::json!({})
+        }
+    };
+    let text = serde_json::json!({ "runtimes": runtimes }).to_string();
+    fs::write(&place.config, text).with_context(|| format!("cannot write {}", place.config.display()))
+}
+
+fn start(place: &Place, flavour: Flavour) -> Result<Child> {
     let log = fs::File::create(&place.log).with_context(|| format!("cannot write {}", place.log.display()))?;
     // A session of its own: it outlives our terminal and takes no Ctrl-C.
-    sh::command("setsid")
+    let mut command = sh::command("setsid");
+    command
         .arg(sh::find("dockerd").context("dockerd is missing")?)
+        .arg("--config-file")
+        .arg(&place.config)
         .arg("--host")
         .arg(&place.engine().host)
         .arg("--data-root")
@@ -218,8 +247,11 @@ fn start(place: &Place) -> Result<Child> {
             &format!("{}-plugins", place.namespace),
         ])
         // No rule and no switch of the machine's network is touched.
-        .args(["--iptables=false", "--ip-masq=false", "--ip-forward=false"])
-        .arg("--userns-remap=default")
+        .args(["--iptables=false", "--ip-masq=false", "--ip-forward=false"]);
+    if flavour == Flavour::Userns {
+        command.arg("--userns-remap=default");
+    }
+    command
         .stdout(log.try_clone()?)
         .stderr(log)
         .spawn()

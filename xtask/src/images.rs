@@ -86,7 +86,7 @@ pub(crate) fn prepare(dev: &Dev, engine: &Engine, fresh: bool) -> Result<PathBuf
     fixture::refresh(&fixture_db)?;
     let config = Config {
         // Locks and records of bases speak of one Engine.
-        data_dir: dev.folder(if engine.own { "state" } else { "state-other" })?,
+        data_dir: dev.folder(format!("state{}", suffix(dev, engine)))?,
         docker: Docker {
             host: engine.host.clone(),
         },
@@ -106,13 +106,27 @@ pub(crate) fn with_real_database(dev: &Dev, engine: &Engine) -> Result<PathBuf> 
     let mut config: Config = toml::from_str(&text)?;
     config
         .data_dir
-        .set_file_name(if engine.own { "state-real" } else { "state-other-real" });
+        .set_file_name(format!("state{}-real", suffix(dev, engine)));
     write_config(&path.with_file_name("demo.toml"), &config)
 }
 
 /// The product's configuration for an Engine. Tests read the one of our own.
 fn config_path(dev: &Dev, engine: &Engine) -> PathBuf {
-    dev.path(if engine.own { "seatrial.toml" } else { "other.toml" })
+    dev.path(if engine.own {
+        format!("seatrial{}.toml", dev.engine.suffix())
+    } else {
+        "other.toml".to_owned()
+    })
+}
+
+/// What tells apart the folders of several Engines.
+fn suffix(dev: &Dev, engine: &Engine) -> &'static str {
+    if engine.own { dev.engine.suffix() } else { "-other" }
+}
+
+/// The path of gVisor's runtime, from Debian's packages.
+pub(crate) fn runsc(dev: &Dev) -> Result<PathBuf> {
+    stand_in::runsc(dev)
 }
 
 fn write_config(path: &Path, config: &Config) -> Result<PathBuf> {

@@ -47,7 +47,8 @@ enum Task {
         #[arg(long, value_name = "FILE")]
         seatrial: Option<PathBuf>,
     },
-    /// Our own Docker Engine, apart from any other of the machine.
+    /// Our own Docker Engine, apart from any other of the machine. SEATRIAL_ENGINE names which one: userns (the
+    /// default), or plain, without user namespaces. Both have gVisor's runtime, runsc.
     #[command(subcommand)]
     Engine(EngineTask),
     /// Put the images that development needs on our Engine: pulled, else made from packages.
@@ -138,7 +139,7 @@ enum Task {
     },
     /// Check the house rules: arrows between crates, long files, a reason for each dependency.
     Layers,
-    /// Stop our Engine and remove the dev folder.
+    /// Stop our Engines and remove the dev folder.
     Clean,
 }
 
@@ -217,10 +218,13 @@ fn main() -> Result<()> {
         } => schemathesis::run(&dev?, seatrial.as_deref(), &profile, examples.max(1), seed),
         Task::Layers => layers::check(),
         Task::Clean => {
-            let dev = dev?;
+            let mut dev = dev?;
             dev.check_is_ours()?;
-            engine::down(&dev)?;
-            engine::remove_data(&dev)?;
+            for flavour in dev::Flavour::ALL {
+                dev.engine = flavour;
+                engine::down(&dev)?;
+                engine::remove_data(&dev)?;
+            }
             dev.remove()
         }
     }

@@ -119,22 +119,42 @@ fn packages_of(dev: &Dev, suite: &str) -> Result<Unpacked> {
             .arg(&archive),
     )?;
     let unpacked = draft.path().join("root");
-    unpack(&archive, &unpacked)?;
+    unpack(&archive, &unpacked, &["usr/bin/buildah", "usr/bin/busybox"])?;
     fs::rename(&unpacked, &root).with_context(|| format!("cannot make {}", root.display()))?;
     Ok(Unpacked { root })
 }
 
+/// gVisor's runtime: a program that stands for itself, from the suite whose one starts here at all.
+pub(super) fn runsc(dev: &Dev) -> Result<PathBuf> {
+    let program = dev.path("cache/runsc-trixie/usr/bin/runsc");
+    if program.is_file() {
+        return Ok(program);
+    }
+    let cache = dev.folder("cache")?;
+    let draft = tempfile::tempdir_in(&cache)?;
+    let archive = draft.path().join("packages.tar");
+    eprintln!("Fetching gVisor's runtime");
+    sh::run(
+        mmdebstrap()?
+            .args(["--variant=extract", "--include=runsc", "trixie"])
+            .arg(&archive),
+    )?;
+    let unpacked = draft.path().join("root");
+    unpack(&archive, &unpacked, &["usr/bin/runsc"])?;
+    let root = dev.path("cache/runsc-trixie");
+    fs::rename(&unpacked, &root).with_context(|| format!("cannot make {}", root.display()))?;
+    Ok(program)
+}
+
 /// Programs and libraries only: no device, no owner, so that no root is needed.
-fn unpack(archive: &Path, to: &Path) -> Result<()> {
+fn unpack(archive: &Path, to: &Path, programs: &[&str]) -> Result<()> {
     fs::create_dir_all(to)?;
     let mut archive = tar::Archive::new(File::open(archive)?);
     for entry in archive.entries()? {
         let mut entry = entry?;
         let path = entry.path()?.into_owned();
         let path = path.strip_prefix(".").unwrap_or(&path);
-        let wanted = ["usr/bin/buildah", "usr/bin/busybox"]
-            .iter()
-            .any(|one| path == Path::new(one))
+        let wanted = programs.iter().any(|one| path == Path::new(one))
             || (path.starts_with("usr/lib") && name(path).contains(".so"));
         let plain = matches!(
             entry.header().entry_type(),
