@@ -95,6 +95,10 @@ pub(crate) fn prepare(dev: &Dev, engine: &Engine, fresh: bool) -> Result<PathBuf
             scanner: scanner.context("images.toml names no scanner")?,
         },
         scan: Scan { fixture_db },
+        // Our own has gVisor too; tests say themselves when they want it.
+        run: engine.own.then(|| Run {
+            runtime: "runc".to_owned(),
+        }),
     };
     write_config(&config_path(dev, engine), &config)
 }
@@ -146,6 +150,13 @@ struct Config {
     docker: Docker,
     images: Images,
     scan: Scan,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<Run>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Run {
+    runtime: String,
 }
 
 #[derive(Serialize, Deserialize)]

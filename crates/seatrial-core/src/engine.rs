@@ -20,6 +20,7 @@ use crate::{
     image::{BaseImage, BuiltImage},
     limits::{BuildLimits, RunLimits},
     log::LogSink,
+    walls::{Walled, Walls},
 };
 
 /// A host's or an upstream's failure.
@@ -278,33 +279,6 @@ pub struct Usage {
     pub sources: BTreeMap<Cow<'static, str>, String>,
 }
 
-/// The walls that stood around a guest, as the Engine told them before the start: part of the result.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-pub struct Walls {
-    /// Engine version.
-    pub engine: String,
-    /// Runtime of the run.
-    pub runtime: String,
-    /// Root inside is not root outside.
-    pub user_namespace: bool,
-    /// Kernel release.
-    pub kernel: String,
-    /// cgroup version.
-    pub cgroup: String,
-    /// `none`.
-    pub network: String,
-    /// Name of the seccomp profile and its digest, or whose filter stands in its place.
-    pub seccomp: String,
-    /// Capabilities left: empty.
-    pub capabilities: Vec<String>,
-    /// The root file system cannot be written.
-    pub read_only_root: bool,
-    /// The guest cannot gain privileges.
-    pub no_new_privileges: bool,
-    /// `uid:gid` inside.
-    pub user: String,
-}
-
 /// `/data` of one attempt: a sized tmpfs, kept alive by a holder until dropped.
 #[async_trait]
 pub trait DataVolume: Send + Sync {
@@ -454,6 +428,13 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// It cannot be reached.
     async fn probe(&self) -> Result<EngineFacts, EngineError>;
+
+    /// The walls that stand around a build, and around a run in `runtime` (`None`: the Engine's default): met by a
+    /// probe of ours in a container of each kind, not longer ago than some minutes.
+    ///
+    /// # Errors
+    /// A container of that kind cannot be started, or the Engine does not keep to what it was asked for.
+    async fn prove(&self, runtime: Option<&str>) -> Result<Walled<Walls>, EngineError>;
 
     /// Finds `name` on the Engine or pulls it, and fills its read-only store once. `name` was
     /// allowed by the policy.

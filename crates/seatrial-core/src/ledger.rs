@@ -21,12 +21,12 @@ use serde::{Deserialize, Serialize};
 use crate::{
     BoxError,
     digest::Digest,
-    engine::Walls,
     id::{CorrelationId, JobId},
     job::{Ending, Outcome},
     record::{Budgets, JobRecord, Move, News, Priority, Refusal},
     vault::{BlobKind, BlobRef, WrappedKey},
     view::DockerfileView,
+    walls::Walls,
 };
 
 /// Why the ledger gave no answer. Never says that something was or was not done.

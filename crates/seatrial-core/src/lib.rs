@@ -27,6 +27,7 @@ pub mod testing;
 pub mod trace;
 pub mod vault;
 pub mod view;
+pub mod walls;
 
 /// A boxed error that keeps its chain of sources.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;

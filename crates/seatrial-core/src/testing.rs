@@ -7,7 +7,7 @@ pub mod ledger;
 pub mod vault;
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -19,7 +19,7 @@ use crate::{
     digest::Digest,
     engine::{
         BuildEnd, BuildFailure, BuildRequest, DataListing, DataVolume, Engine, EngineError, EngineFacts, Guest,
-        ReadEnd, ReadyInput, RunEnd, RunExit, RunRequest, Swept, ToolEnd, ToolImage, ToolInput, ToolSpec, Usage, Walls,
+        ReadEnd, ReadyInput, RunEnd, RunExit, RunRequest, Swept, ToolEnd, ToolImage, ToolInput, ToolSpec, Usage,
     },
     id::AttemptId,
     image::{BaseImage, BuiltImage, ImageConfig, SpooledLayer},
@@ -29,6 +29,7 @@ use crate::{
         Database, DatabaseKind, ImageSource, Misconfiguration, ScanEnd, ScanError, ScanReport, ScanRequest, Scanner,
         Vulnerability,
     },
+    walls::{Place, Proof, Wall, Walled, Walls},
 };
 
 /// What a fake does next, and what it was asked for.
@@ -36,6 +37,8 @@ use crate::{
 pub struct Script {
     /// Runtimes of the Engine beside its default one.
     pub runtimes: Vec<String>,
+    /// Those of them that turn out to have no kernel of their own.
+    pub pretenders: Vec<String>,
     /// Errors that the next builds give, in order; then they succeed.
     pub build_errors: VecDeque<EngineError>,
     /// How the build ends; `None` builds an image.
@@ -137,6 +140,34 @@ impl Engine for Fake {
             memory: 1 << 34,
             root_dir: "/var/lib/docker".into(),
             warnings: Vec::new(),
+        })
+    }
+
+    async fn prove(&self, runtime: Option<&str>) -> Result<Walled<Walls>, EngineError> {
+        let script = self.script();
+        let proven = |place: Place, own_kernel: bool| {
+            let mut proven: BTreeMap<Wall, Proof> = Wall::ALL.into_iter().map(|wall| (wall, Proof::Seen)).collect();
+            if !own_kernel {
+                proven.remove(&Wall::OwnKernel);
+            }
+            if script.no_pids_limit {
+                proven.remove(&Wall::PidsBound);
+            }
+            Walls {
+                engine: "29.7.0".into(),
+                runtime: runtime.unwrap_or("runc").into(),
+                kernel: "6.18".into(),
+                cgroup: "2".into(),
+                network: "none".into(),
+                user_namespace: true,
+                ..Walls::default()
+            }
+            .proven_by(proven, place)
+        };
+        let own_kernel = runtime.is_some_and(|name| !script.pretenders.iter().any(|other| other == name));
+        Ok(Walled {
+            build: proven(Place::Build, false),
+            run: proven(Place::Run, own_kernel),
         })
     }
 

@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     digest::Digest,
-    engine::{Usage, Walls},
+    engine::Usage,
     finding::{Finding, Level, Severity},
     id::{CorrelationId, JobId},
     job::{Blame, Ending, Reason, Stage},
     scanner::{DatabaseKind, Misconfiguration, Secret, Vulnerability},
     vault::BlobRef,
+    walls::Walls,
 };
 
 /// `queued`, `running` or how it ended.
@@ -80,6 +81,9 @@ pub struct JobView {
     pub usage: BTreeMap<Stage, Usage>,
     /// How long each stage took, in milliseconds.
     pub timings_ms: BTreeMap<Stage, u64>,
+    /// Walls that stood around the build; `None` when nothing was built.
+    #[serde(default)]
+    pub build_walls: Option<Walls>,
     /// Walls that stood around the run; `None` when nothing ran.
     pub walls: Option<Walls>,
     /// The result, parsed when it is JSON.
@@ -107,6 +111,9 @@ pub struct Report {
     pub usage: BTreeMap<Stage, Usage>,
     /// How long each stage took, in milliseconds.
     pub timings_ms: BTreeMap<Stage, u64>,
+    /// Walls that stood around the build; `None` when nothing was built.
+    #[serde(default)]
+    pub build_walls: Option<Walls>,
     /// Walls that stood around the run; `None` when nothing ran.
     pub walls: Option<Walls>,
     /// The result, parsed when it is JSON.

@@ -12,6 +12,7 @@ use seatrial_core::{
     digest::Digest,
     engine::{BuildEnd, BuildFailure, BuildRequest, EngineError, Usage},
     log::LogSink,
+    walls::Place,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -28,6 +29,7 @@ use crate::{
     stdio::{Input, Piece, Turn},
     steps::Steps,
     verify::{self, Blob, Expected, Output},
+    walls,
 };
 
 /// Files in the builder's output: our static binary sends no more.
@@ -57,7 +59,16 @@ pub(crate) async fn build(
     };
     let name = inner.identity().name(Kind::Build, request.attempt);
     let mut container = Container::arm(&inner.client, &inner.janitor, name);
-    let mut stdio = container.launch(lower::builder(&parts, request)).await?;
+    let body = lower::builder(&parts, request);
+    let mut stdio = container.create(body.clone()).await?;
+    // What the evidence says of builders was met by a probe in one like this; here it is made sure that it is like it.
+    walls::standing(
+        &body,
+        inner.client.inspect(container.name()).await?,
+        &facts,
+        Place::Build,
+    )?;
+    container.start().await?;
 
     let nonce = Nonce::fresh();
     let steps = Steps::new(logs, step, &request.stage_steps);

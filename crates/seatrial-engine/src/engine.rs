@@ -20,6 +20,7 @@ use seatrial_core::{
     image::{BaseImage, BuiltImage},
     limits::RunLimits,
     log::LogSink,
+    walls::{Walled, Walls},
 };
 use tokio::sync::OnceCell;
 
@@ -32,7 +33,7 @@ use crate::{
     janitor::Janitor,
     names::Identity,
     own::{self, Own},
-    probe, sweep, tool,
+    probe, prove, sweep, tool,
 };
 
 /// How to reach the Engine, and which images of ours it has.
@@ -68,6 +69,7 @@ pub(crate) struct Inner {
     pub(crate) scanner: OnceCell<String>,
     pub(crate) bases: Mutex<HashMap<String, Arc<Prepared>>>,
     facts: Mutex<Option<Known<EngineFacts>>>,
+    pub(crate) proving: prove::Proving,
     instance: Instance,
 }
 
@@ -148,6 +150,7 @@ impl DockerEngine {
             scanner: OnceCell::new(),
             bases: Mutex::default(),
             facts: Mutex::default(),
+            proving: Walled::default(),
             instance,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -164,6 +167,10 @@ impl DockerEngine {
 impl Engine for DockerEngine {
     async fn probe(&self) -> Result<EngineFacts, EngineError> {
         Ok((*self.inner.facts().await?).clone())
+    }
+
+    async fn prove(&self, runtime: Option<&str>) -> Result<Walled<Walls>, EngineError> {
+        prove::prove(&self.inner, runtime).await
     }
 
     async fn prepare_base(&self, name: &str) -> Result<BaseImage, EngineError> {

@@ -7,11 +7,10 @@ use async_trait::async_trait;
 use bollard::models::VolumeCreateRequest;
 use seatrial_core::{
     digest::Digest,
-    engine::{
-        EngineError, Guest, ReadyInput, RunEnd, RunExit, RunRequest, ToolImage, ToolMount, ToolSpec, Usage, Walls,
-    },
+    engine::{EngineError, Guest, ReadyInput, RunEnd, RunExit, RunRequest, ToolImage, ToolMount, ToolSpec, Usage},
     image::BuiltImage,
     log::LogSink,
+    walls::{Place, Walls},
 };
 
 use crate::{
@@ -68,7 +67,7 @@ pub(crate) async fn load(
     let data = who.name(Kind::Data, request.attempt);
     let body = lower::guest(&parts, request, &image.config, &data, inputs.as_deref());
     let stdio = container.create(body.clone()).await?;
-    let walls = walls::standing(&body, inner.client.inspect(container.name()).await?, &facts)?;
+    let walls = walls::standing(&body, inner.client.inspect(container.name()).await?, &facts, Place::Run)?;
     Ok(Box::new(Loaded {
         client: inner.client.clone(),
         container,

@@ -26,6 +26,7 @@ mod lower;
 mod names;
 mod own;
 mod probe;
+mod prove;
 mod record;
 mod region;
 mod report;

@@ -21,7 +21,7 @@ use seatrial_core::{
 /// Where our static binary is in every container.
 pub(crate) const HOLDER: &str = "/.seatrial/holder";
 /// Seccomp profile of the builder: what buildah needs, which includes mounts in its own namespace.
-const SECCOMP_BUILDER: &str = include_str!("../seccomp/builder.json");
+pub(crate) const SECCOMP_BUILDER: &str = include_str!("../seccomp/builder.json");
 /// Seccomp profile of the steps inside the builder: no namespaces, no mounts.
 pub(crate) const SECCOMP_STEP: &str = include_str!("../seccomp/build-step.json");
 /// Seccomp profile of the guest, and of everything that is no builder.
@@ -137,14 +137,14 @@ pub(crate) fn guest(
     let limits = &request.limits;
     // Our init is a process too. gVisor counts its own threads.
     let mut pids = u64::from(limits.pids) + 2;
-    if request
-        .runtime
-        .as_deref()
-        .is_some_and(|runtime| runtime.contains("runsc"))
-    {
+    let gvisor = request.runtime.as_deref().is_some_and(is_gvisor);
+    if gvisor {
         pids = pids.max(256);
     }
     let mut host = walls(parts, limits.memory.as_u64(), limits.cpus, pids);
+    if gvisor {
+        host.security_opt = Some(security(&for_gvisor(SECCOMP_GUEST)));
+    }
     host.runtime = request.runtime.clone();
     host.shm_size = i64::try_from(limits.tmp.as_u64()).ok();
     let mut mounts = vec![tools_mount(parts), data_mount(data_volume, limits, false, None)];
@@ -232,7 +232,7 @@ pub(crate) fn tool(parts: &Parts<'_>, spec: &ToolSpec) -> ContainerCreateBody {
 }
 
 /// Room in the builder's output for its manifest, config and index.
-const OUTPUT_EXTRA: u64 = 16 << 20;
+pub(crate) const OUTPUT_EXTRA: u64 = 16 << 20;
 /// A small folder that a program of the builder's image writes to.
 const SCRATCH: &str = "size=67108864,nr_inodes=16384,noexec,nosuid,nodev";
 /// Threads of the builder's own programs.
@@ -261,6 +261,7 @@ fn walls(parts: &Parts<'_>, memory: u64, cpus: f64, pids: u64) -> HostConfig {
         ulimits: Some(vec![ulimit("core", 0), ulimit("nofile", 16384)]),
         network_mode: Some("none".to_owned()),
         ipc_mode: Some("private".to_owned()),
+        shm_size: Some(64 << 20), // the Engine's default could be set to anything
         cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
         readonly_rootfs: Some(true),
         cap_drop: Some(vec!["ALL".to_owned()]),
@@ -299,6 +300,30 @@ fn builder_walls(parts: &Parts<'_>, memory: u64, cpus: f64, pids: u64) -> HostCo
     }
     host.security_opt = Some(options);
     host
+}
+
+/// Whether a runtime is gVisor's, by its name.
+pub(crate) fn is_gvisor(runtime: &str) -> bool {
+    ["runsc", "gvisor"].iter().any(|name| runtime.contains(name))
+}
+
+/// The profile as gVisor can apply it: it knows no other answer than `EPERM`, and for `clone3` the C libraries take
+/// only `ENOSYS` for "use clone": no program could start a thread. So `clone3` is let through; the namespaces that it
+/// could make are those of gVisor's kernel, not the host's.
+fn for_gvisor(profile: &str) -> String {
+    let Ok(mut profile) = serde_json::from_str::<serde_json::Value>(profile) else {
+        return profile.to_owned();
+    };
+    for rule in profile["syscalls"].as_array_mut().into_iter().flatten() {
+        let is_clone3 = rule["names"]
+            .as_array()
+            .is_some_and(|names| names.iter().any(|name| name == "clone3"));
+        if is_clone3 && let Some(rule) = rule.as_object_mut() {
+            rule.remove("errnoRet");
+            rule.insert("action".to_owned(), "SCMP_ACT_ALLOW".into());
+        }
+    }
+    profile.to_string()
 }
 
 fn security(profile: &str) -> Vec<String> {

@@ -53,6 +53,8 @@ pub(crate) enum Kind {
     Inputs,
     /// Fills a volume of ours.
     Put,
+    /// Meets the walls, and the volume that it has for `/data`.
+    Probe,
     /// A trusted tool, by its role.
     Tool(&'static str),
 }
@@ -66,6 +68,7 @@ impl Kind {
             Self::Run => "run",
             Self::Inputs => "in",
             Self::Put => "put",
+            Self::Probe => "probe",
             Self::Tool(role) => role,
         }
     }

@@ -68,7 +68,8 @@ fn birth(volume: &Volume) -> Option<&str> {
     volume.labels.get(names::LABEL_BIRTH).map(String::as_str)
 }
 
-fn read(path: &Path) -> Result<Option<String>, EngineError> {
+/// The text of a record, if there is one.
+pub(crate) fn read(path: &Path) -> Result<Option<String>, EngineError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

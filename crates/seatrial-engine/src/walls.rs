@@ -1,10 +1,11 @@
-//! The walls around a guest, read back from the Engine before the guest is started: evidence is what
-//! stands, not what was asked for.
+//! The walls around a guest and a builder, read back from the Engine before the start: evidence is what stands,
+//! not what was asked for.
 
 use bollard::models::{ContainerCreateBody, ContainerInspectResponse, HostConfig};
 use seatrial_core::{
     digest::Digest,
-    engine::{EngineError, EngineFacts, Walls},
+    engine::{EngineError, EngineFacts},
+    walls::{Place, Walls},
 };
 use serde_json::Value;
 
@@ -41,7 +42,12 @@ pub(crate) fn standing(
     asked: &ContainerCreateBody,
     found: ContainerInspectResponse,
     facts: &EngineFacts,
+    place: Place,
 ) -> Result<Walls, EngineError> {
+    let who = match place {
+        Place::Build => "the builder",
+        Place::Run => "the guest",
+    };
     let nothing = HostConfig::default();
     let wanted = asked.host_config.as_ref().unwrap_or(&nothing);
     let host = found.host_config.unwrap_or_default();
@@ -49,18 +55,18 @@ pub(crate) fn standing(
     for key in COMPARED {
         if !same(&wanted_json[key], &host_json[key]) {
             return missing(format!(
-                "{key} of the guest is {}, not {}",
+                "{key} of {who} is {}, not {}",
                 host_json[key], wanted_json[key]
             ));
         }
     }
     let runtime = host.runtime.unwrap_or_default();
     if wanted.runtime.as_ref().is_some_and(|wanted| *wanted != runtime) {
-        return missing(format!("the runtime of the guest is {runtime}"));
+        return missing(format!("the runtime of {who} is {runtime}"));
     }
     let user = found.config.and_then(|config| config.user).unwrap_or_default();
     if asked.user.as_ref() != Some(&user) {
-        return missing(format!("the user of the guest is {user}"));
+        return missing(format!("the user of {who} is {user}"));
     }
     let ours: Vec<&String> = wanted
         .mounts
@@ -70,13 +76,13 @@ pub(crate) fn standing(
         .collect();
     for mount in found.mounts.unwrap_or_default() {
         if mount.name.as_ref().is_none_or(|name| !ours.contains(&name)) {
-            let place = mount.destination.unwrap_or_default();
-            return missing(format!("the guest has a volume at {place} that is not ours"));
+            let destination = mount.destination.unwrap_or_default();
+            return missing(format!("{who} has a volume at {destination} that is not ours"));
         }
     }
     Ok(Walls {
         engine: facts.version.clone(),
-        seccomp: seccomp(&runtime),
+        seccomp: seccomp(&runtime, place),
         runtime,
         user_namespace: facts.user_namespaces,
         kernel: facts.kernel.clone(),
@@ -88,19 +94,24 @@ pub(crate) fn standing(
             .security_opt
             .is_some_and(|options| options.iter().any(|option| option == "no-new-privileges")),
         user,
+        ..Walls::default()
     })
 }
 
 /// Which filter stands between the guest and a kernel. The Engine gives ours to every runtime.
-fn seccomp(runtime: &str) -> String {
-    if runtime.contains("runsc") {
-        // runsc takes a container's profile only with --oci-seccomp, which we cannot see from here.
+fn seccomp(runtime: &str, place: Place) -> String {
+    if lower::is_gvisor(runtime) {
+        // runsc takes a container's profile only with --oci-seccomp; whether it did, the probe sees.
         return "gVisor's own".to_owned();
     }
     if runtime.contains("kata") {
         return "Kata's: guest.json only if its agent is told to apply it".to_owned();
     }
-    format!("guest.json {}", Digest::of(lower::SECCOMP_GUEST.as_bytes()))
+    let (name, profile) = match place {
+        Place::Build => ("builder.json", lower::SECCOMP_BUILDER),
+        Place::Run => ("guest.json", lower::SECCOMP_GUEST),
+    };
+    format!("{name} {}", Digest::of(profile.as_bytes()))
 }
 
 fn missing<T>(what: String) -> Result<T, EngineError> {

@@ -9,6 +9,7 @@ mod fill;
 mod hold;
 mod init;
 mod install;
+mod probe;
 mod put;
 mod scan;
 
@@ -23,12 +24,13 @@ pub(crate) fn run(mut raw: impl Iterator<Item = OsString>) -> Result<i32, Broken
         Some("build") => build::run(&Args::parse(raw, build::OPTIONS)?),
         Some("fill") => fill::run(&Args::parse(raw, fill::OPTIONS)?),
         Some("scan") => scan::run(&Args::parse(raw, scan::OPTIONS)?),
+        Some("probe") => probe::run(&Args::parse(raw, &[])?),
         Some("start") => {
             let args = Args::parse(raw, &["--workdir"])?;
             child::become_command(args.text("--workdir"), &args.operands)
         }
         _ => Err(Broken::Usage(
-            "roles: install, hold, put, init, build, fill, scan".to_owned(),
+            "roles: install, hold, put, init, build, fill, scan, probe".to_owned(),
         )),
     }
 }

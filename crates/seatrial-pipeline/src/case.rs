@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use seatrial_core::{
-    engine::{Engine, Usage, Walls},
+    engine::{Engine, Usage},
     finding::Finding,
     id::{AttemptId, CorrelationId, JobId},
     job::{Event, JobState, Stage, Token},
@@ -17,6 +17,7 @@ use seatrial_core::{
     record::JobRecord,
     scanner::Scanner,
     view::{ArtifactView, ImageView, ResultView, ScanView},
+    walls::{Asked, Walls},
 };
 use seatrial_policy::Policy;
 
@@ -65,6 +66,8 @@ pub struct Submission {
     pub artifacts: bool,
     /// The submitter's labels.
     pub labels: BTreeMap<String, String>,
+    /// Walls that the submitter asks for, beyond the policy's.
+    pub walls: Asked,
 }
 
 /// Most parts of a result's path: the holder walks no further.
@@ -156,6 +159,8 @@ pub struct Evidence {
     pub scan: Option<ScanView>,
     /// CycloneDX JSON.
     pub sbom: Option<Vec<u8>>,
+    /// Walls around the build.
+    pub build_walls: Option<Walls>,
     /// Walls around the run.
     pub walls: Option<Walls>,
     /// The result.

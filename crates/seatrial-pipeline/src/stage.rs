@@ -8,3 +8,4 @@ pub mod collect;
 pub mod resolve;
 pub mod run;
 pub mod scan;
+pub mod walls;

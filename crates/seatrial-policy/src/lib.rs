@@ -16,12 +16,16 @@ mod scan;
 mod show;
 mod validate;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use seatrial_core::{
     finding::{Level, Severity},
     limits::Limits,
+    walls::{Ask, Place},
 };
 use serde::{Deserialize, Serialize};
 
@@ -234,8 +238,23 @@ pub struct Run {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Walls {
-    /// User namespaces are a must.
+    /// User namespaces are a must, around build and run.
     pub user_namespace: bool,
+    /// Levels (`userns`) and single walls (`user-namespace`) that a build must have.
+    pub build: BTreeSet<Ask>,
+    /// Levels (`gvisor`) and single walls (`own-kernel`) that a run must have.
+    pub run: BTreeSet<Ask>,
+}
+
+impl Walls {
+    /// What is asked for around a stage.
+    #[must_use]
+    pub fn at(&self, place: Place) -> &BTreeSet<Ask> {
+        match place {
+            Place::Build => &self.build,
+            Place::Run => &self.run,
+        }
+    }
 }
 
 impl Default for Policy {

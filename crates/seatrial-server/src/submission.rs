@@ -52,6 +52,7 @@ impl Asked {
                 result: options.result,
                 artifacts: options.artifacts,
                 labels: options.labels,
+                walls: options.walls,
             },
             priority: options.priority,
             delay: options.delay,

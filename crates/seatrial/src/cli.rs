@@ -5,6 +5,7 @@ pub(crate) mod client;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use seatrial_core::walls::{Ask, Place, UnknownWall};
 
 /// Puts a Dockerfile that nobody trusts through its sea trials.
 ///
@@ -136,6 +137,9 @@ pub(crate) struct RunArgs {
     /// Container runtime of the run, by name, instead of the strongest one found.
     #[arg(long, value_name = "NAME")]
     pub(crate) runtime: Option<String>,
+    /// Walls that the trial must have: run=gvisor, build=userns, run=own-kernel. May be given several times.
+    #[arg(long, value_name = "STAGE=WALL", value_parser = wall)]
+    pub(crate) walls: Vec<(Place, Ask)>,
     /// Do not make an SBOM.
     #[arg(long)]
     pub(crate) no_sbom: bool,
@@ -151,6 +155,21 @@ pub(crate) struct RunArgs {
     /// `text` for people, `json` for one job document on standard output.
     #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
     pub(crate) format: OutputFormat,
+}
+
+/// Reads `run=gvisor`.
+fn wall(text: &str) -> Result<(Place, Ask), String> {
+    let (place, word) = text
+        .split_once('=')
+        .ok_or("write it as STAGE=WALL, such as run=gvisor")?;
+    let place = match place {
+        "build" => Place::Build,
+        "run" => Place::Run,
+        _ => return Err("the stage is build or run".to_owned()),
+    };
+    word.parse()
+        .map(|ask| (place, ask))
+        .map_err(|error: UnknownWall| error.to_string())
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

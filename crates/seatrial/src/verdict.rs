@@ -7,6 +7,7 @@ use seatrial_core::{
     job::{Blame, Ending},
     scanner::{DatabaseKind, Vulnerability},
     view::{JobView, ScanView, StateWord},
+    walls::{Level, Walls},
 };
 
 /// Most vulnerabilities that are named one by one.
@@ -75,7 +76,8 @@ fn evidence(out: &mut String, job: &JobView) {
     if let Some(walls) = &job.walls {
         let _ = writeln!(
             out,
-            "  walls  {}, {}, network {}, {}, {} root, user {}",
+            "  walls  {}, {}, {}, network {}, {}, {} root, user {}",
+            levels(job),
             escape_untrusted(&walls.runtime),
             if walls.user_namespace {
                 "user namespace"
@@ -121,6 +123,16 @@ fn evidence(out: &mut String, job: &JobView) {
             let _ = writeln!(out, "  | {}", escape_untrusted(line));
         }
     }
+}
+
+/// `build userns, run gvisor`: the levels that were proven.
+fn levels(job: &JobView) -> String {
+    let level = |walls: Option<&Walls>| walls.and_then(|walls| walls.level).map_or("unproven", Level::as_str);
+    let (build, run) = (level(job.build_walls.as_ref()), level(job.walls.as_ref()));
+    if build == run {
+        return format!("level {run}");
+    }
+    format!("build {build}, run {run}")
 }
 
 fn scanned(out: &mut String, scan: &ScanView) {

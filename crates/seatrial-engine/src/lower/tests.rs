@@ -111,6 +111,7 @@ fn shown(body: &ContainerCreateBody) -> Value {
             ("builder.json", SECCOMP_BUILDER),
             ("guest.json", SECCOMP_GUEST),
             ("build-step.json", SECCOMP_STEP),
+            ("guest.json for gVisor", &for_gvisor(SECCOMP_GUEST)),
         ] {
             if *option == json!(security(profile)[1]) {
                 *option = json!(format!("seccomp={name}"));
@@ -247,4 +248,17 @@ fn no_more_processors_are_asked_for_than_the_engine_has() {
     };
     let body = shown(&builder(&parts, &build_request()));
     assert_eq!(body["HostConfig"]["NanoCpus"], 1_000_000_000);
+}
+
+#[test]
+fn gvisor_gets_the_guests_profile_with_clone3_allowed_and_nothing_else_changed() {
+    let rules = |profile: &str| {
+        let profile: Value = serde_json::from_str(profile).unwrap();
+        profile["syscalls"].as_array().unwrap().clone()
+    };
+    let (plain, gvisor) = (rules(SECCOMP_GUEST), rules(&for_gvisor(SECCOMP_GUEST)));
+    let changed: Vec<(&Value, &Value)> = plain.iter().zip(&gvisor).filter(|(one, other)| one != other).collect();
+    assert_eq!((plain.len(), changed.len()), (gvisor.len(), 1));
+    assert_eq!(changed[0].1["names"], json!(["clone3"]));
+    assert_eq!(changed[0].1["action"], "SCMP_ACT_ALLOW");
 }

@@ -38,13 +38,13 @@ fn with(key: &str, value: Value) -> String {
     let mut host = json(&found.host_config.unwrap());
     host[key] = value;
     found.host_config = Some(serde_json::from_value(host).unwrap());
-    standing(&asked, found, &facts()).unwrap_err().to_string()
+    standing(&asked, found, &facts(), Place::Run).unwrap_err().to_string()
 }
 
 #[test]
 fn walls_that_stand_are_told_as_they_were_found() {
     let asked = asked_guest(None);
-    let walls = standing(&asked, inspected(&asked), &facts()).unwrap();
+    let walls = standing(&asked, inspected(&asked), &facts(), Place::Run).unwrap();
     assert_eq!((walls.runtime.as_str(), walls.network.as_str()), ("runc", "none"));
     assert_eq!(walls.user, lower::NOBODY);
     assert!(walls.read_only_root && walls.no_new_privileges && walls.capabilities.is_empty());
@@ -78,7 +78,7 @@ fn another_user_runtime_or_volume_is_an_error() {
     let error = |change: fn(&mut ContainerInspectResponse)| {
         let mut found = inspected(&asked);
         change(&mut found);
-        standing(&asked, found, &facts()).unwrap_err().to_string()
+        standing(&asked, found, &facts(), Place::Run).unwrap_err().to_string()
     };
     let user = error(|found| found.config = None);
     assert!(user.contains("the user of the guest"), "{user}");
@@ -98,7 +98,7 @@ fn another_user_runtime_or_volume_is_an_error() {
 fn a_runtime_with_a_filter_of_its_own_is_not_said_to_have_ours() {
     for runtime in ["runsc", "kata-qemu"] {
         let asked = asked_guest(Some(runtime));
-        let walls = standing(&asked, inspected(&asked), &facts()).unwrap();
+        let walls = standing(&asked, inspected(&asked), &facts(), Place::Run).unwrap();
         assert!(!walls.seccomp.contains("sha256:"), "{}", walls.seccomp);
     }
 }

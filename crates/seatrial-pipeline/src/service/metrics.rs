@@ -391,7 +391,7 @@ fn kind_of(runtime: &str) -> &'static str {
 mod tests {
     use jiff::Timestamp;
     use prometheus_client::encoding::prometheus_text;
-    use seatrial_core::engine::Walls;
+    use seatrial_core::walls::Walls;
 
     use super::*;
 

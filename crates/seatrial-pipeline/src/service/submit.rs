@@ -12,6 +12,7 @@ use seatrial_core::{
     record::{JobRecord, Priority},
     vault::{BlobKind, BlobRef, WrappedKey},
     view::{DockerfileView, Report},
+    walls::Asked,
 };
 use serde::{Deserialize, Serialize};
 
@@ -176,7 +177,7 @@ fn fingerprint(submission: &Submission, request: &Request) -> Digest {
         .iter()
         .map(|(name, bytes)| (name, Digest::of(bytes)))
         .collect();
-    let asked = serde_json::json!([
+    let mut asked = serde_json::json!([
         Digest::of(&submission.dockerfile),
         Digest::of(&submission.context_tar),
         inputs,
@@ -187,6 +188,12 @@ fn fingerprint(submission: &Submission, request: &Request) -> Digest {
         request.delay.as_millis().to_string(),
         request.webhook,
     ]);
+    // Only then: a request of yesterday, sent again, must be the same after an update.
+    if submission.walls != Asked::default()
+        && let (Some(list), Ok(walls)) = (asked.as_array_mut(), serde_json::to_value(&submission.walls))
+    {
+        list.push(walls);
+    }
     Digest::of(asked.to_string().as_bytes())
 }
 
@@ -229,12 +236,16 @@ struct Header {
     result: String,
     artifacts: bool,
     inputs: Vec<(String, usize)>,
+    /// Processes of earlier versions write none.
+    #[serde(default)]
+    walls: Asked,
 }
 
 fn pack(submission: &Submission) -> Result<Vec<u8>, serde_json::Error> {
     let mut packed = serde_json::to_vec(&Header {
         result: submission.result.absolute(),
         artifacts: submission.artifacts,
+        walls: submission.walls.clone(),
         inputs: submission
             .inputs
             .iter()
@@ -287,6 +298,7 @@ pub(super) async fn load(service: &Service, record: &JobRecord) -> Result<Submis
         result: ResultPath::parse(&header.result).unwrap_or_default(),
         artifacts: header.artifacts,
         labels: record.labels.clone(),
+        walls: header.walls,
     })
 }
 

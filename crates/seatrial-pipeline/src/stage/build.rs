@@ -46,6 +46,7 @@ pub async fn build(walk: &Walk<'_>, resolved: &Resolved, waiting: oneshot::Sende
             });
         }
     };
+    walk.case.evidence().build_walls = Some(resolved.chosen.walls.build.clone());
     let building = walk.ports.engine.build(&request, &log, &tell_step);
     let Ok(end) = timeout(limits.time, building).await else {
         return Err(Outcome::timed_out(

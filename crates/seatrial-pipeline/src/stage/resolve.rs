@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use seatrial_core::{
-    engine::EngineFacts,
+    engine::{Engine, EngineFacts},
     image::BaseImage,
     job::{Outcome, Reason},
     scanner::Database,
     view::BaseView,
+    walls::Asked,
 };
 use seatrial_dockerfile::{
     Parsed,
@@ -17,6 +18,7 @@ use seatrial_dockerfile::{
 use seatrial_policy as policy;
 use tokio::time::timeout;
 
+use super::walls;
 use crate::{
     admission,
     case::{RESOLVE_TIME, Settings, Walk},
@@ -33,8 +35,8 @@ pub struct Resolved {
     pub final_base: Option<usize>,
     /// The database that the scan will use: checked for age before anything is built.
     pub database: Database,
-    /// The Engine.
-    pub engine: EngineFacts,
+    /// The walls of the trial.
+    pub chosen: walls::Chosen,
 }
 
 impl Resolved {
@@ -65,10 +67,17 @@ pub async fn resolve(walk: &Walk<'_>, parsed: &Parsed) -> Result<Resolved, Stop>
 async fn resolve_within(walk: &Walk<'_>, parsed: &Parsed) -> Result<Resolved, Stop> {
     let ports = walk.ports;
     let rules = &walk.case.settings.policy;
-    let (engine, database) = tokio::try_join!(async { ports.engine.probe().await.map_err(Stop::from) }, async {
+    let (facts, database) = tokio::try_join!(async { ports.engine.probe().await.map_err(Stop::from) }, async {
         ports.scanner.database().await.map_err(Stop::from)
     },)?;
-    fit(&walk.case.settings, &engine, &database)?;
+    let chosen = fit(
+        &walk.case.settings,
+        &*ports.engine,
+        &facts,
+        &database,
+        &walk.case.submission.walls,
+    )
+    .await?;
 
     let wanted = lower::base_references(parsed).map_err(|findings| rejected(walk, findings))?;
     let mut bases: Vec<BaseImage> = Vec::new();
@@ -141,7 +150,7 @@ async fn resolve_within(walk: &Walk<'_>, parsed: &Parsed) -> Result<Resolved, St
         bases,
         final_base,
         database,
-        engine,
+        chosen,
     })
 }
 
@@ -149,34 +158,20 @@ fn rejected(walk: &Walk<'_>, findings: Vec<seatrial_core::finding::Finding>) -> 
     admission::reject(walk.case, findings).into()
 }
 
-/// Whether an Engine and a database may be used at all: asked before each trial, and by a worker before it
-/// takes one.
+/// Whether an Engine and a database may be used at all, and the walls that it has: asked before each trial, and by a
+/// worker before it takes one.
 ///
 /// # Errors
-/// [`Stop::Settled`] says what is missing.
-pub fn fit(settings: &Settings, engine: &EngineFacts, database: &Database) -> Result<(), Stop> {
-    walls_suffice(&settings.policy, engine)?;
-    database_suffices(settings, database)
-}
-
-fn walls_suffice(rules: &policy::Policy, engine: &EngineFacts) -> Result<(), Stop> {
-    let missing = [
-        (!engine.memory_limit, "memory limits"),
-        (!engine.pids_limit, "process limits"),
-        (!engine.cpu_quota, "processor quotas"),
-        (!engine.seccomp, "seccomp"),
-        (rules.walls.user_namespace && !engine.user_namespaces, "user namespaces"),
-    ];
-    let missing: Vec<&str> = missing.iter().filter(|(is, _)| *is).map(|(_, what)| *what).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(Outcome::errored(
-        Reason::WallsTooWeak,
-        format!("The Engine lacks walls that are asked for: {}.", missing.join(", ")),
-    )
-    .with_remedy("`seatrial doctor` says how to switch each of them on.")
-    .into())
+/// [`Stop::Settled`] says what is missing; [`Stop::Host`] is the Engine's.
+pub async fn fit(
+    settings: &Settings,
+    engine: &dyn Engine,
+    facts: &EngineFacts,
+    database: &Database,
+    asked: &Asked,
+) -> Result<walls::Chosen, Stop> {
+    database_suffices(settings, database)?;
+    walls::choose(engine, settings, facts, asked).await
 }
 
 fn database_suffices(settings: &Settings, database: &Database) -> Result<(), Stop> {

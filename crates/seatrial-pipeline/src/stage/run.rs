@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use seatrial_core::{
     digest::Digest,
-    engine::{DataVolume, EngineError, EngineFacts, Guest, RunExit, RunRequest},
+    engine::{DataVolume, EngineError, Guest, RunExit, RunRequest},
     job::{Blame, Outcome, Reason, Stage},
+    walls::{Place, Walls},
 };
 use tokio::time::timeout;
 
 use super::{build::Built, clear::Cleared, resolve::Resolved};
 use crate::{
-    case::{LOAD_TIME, Settings, Walk},
+    case::{LOAD_TIME, Walk},
     fault::Stop,
 };
 
@@ -24,6 +25,8 @@ pub struct Ran {
 pub struct Loaded {
     guest: Box<dyn Guest>,
     image: Digest,
+    /// What a probe met in the walls of runs.
+    proven: Walls,
 }
 
 /// Loads the image and creates the guest, while the scan still runs; starts nothing.
@@ -36,7 +39,7 @@ pub async fn load(walk: &Walk<'_>, resolved: &Resolved, built: &Built, data: &dy
         attempt: walk.attempt,
         limits: settings.policy.limits.run.clone(),
         user: settings.policy.run.user.clone(),
-        runtime: runtime(settings, &resolved.engine),
+        runtime: resolved.chosen.runtime.clone(),
         inputs: walk.case.submission.inputs.clone(),
     };
     // The Engine has bounds of its own for each call; this one is for the sum.
@@ -49,25 +52,8 @@ pub async fn load(walk: &Walk<'_>, resolved: &Resolved, built: &Built, data: &dy
     Ok(Loaded {
         guest,
         image: built.image.id,
+        proven: resolved.chosen.walls.run.clone(),
     })
-}
-
-/// The runtime of a run: as the operator says, else the strongest; `None` leaves it to the Engine.
-#[must_use]
-pub fn runtime(settings: &Settings, engine: &EngineFacts) -> Option<String> {
-    settings.runtime.clone().or_else(|| strongest(&engine.runtimes))
-}
-
-/// The strongest runtime by name: own kernel in a machine, own kernel in user space, else the
-/// Engine's default (`None`).
-fn strongest(runtimes: &[String]) -> Option<String> {
-    let first = |wanted: &[&str]| {
-        runtimes
-            .iter()
-            .find(|name| wanted.iter().any(|prefix| name.starts_with(prefix)))
-            .cloned()
-    };
-    first(&["kata", "io.containerd.kata"]).or_else(|| first(&["runsc", "gvisor", "io.containerd.runsc"]))
 }
 
 /// Runs a guest whose image was cleared.
@@ -75,7 +61,7 @@ fn strongest(runtimes: &[String]) -> Option<String> {
 /// # Errors
 /// The guest's failure as an outcome, or the host's.
 pub async fn run(walk: &Walk<'_>, cleared: Cleared, loaded: Loaded) -> Result<Ran, Stop> {
-    let Loaded { guest, image } = loaded;
+    let Loaded { guest, image, proven } = loaded;
     if cleared.image() != image {
         return Err(Outcome::errored(
             Reason::Internal,
@@ -101,7 +87,12 @@ pub async fn run(walk: &Walk<'_>, cleared: Cleared, loaded: Loaded) -> Result<Ra
     let pids_events = end.usage.pids_events.unwrap_or(0);
     let mut evidence = walk.case.evidence();
     evidence.usage.insert(Stage::Run, end.usage);
-    evidence.walls = Some(end.walls);
+    let walls = Walls {
+        apparmor: proven.apparmor,
+        user_namespace: proven.user_namespace,
+        ..end.walls
+    };
+    evidence.walls = Some(walls.proven_by(proven.proven, Place::Run));
     drop(evidence);
     match end.exit {
         RunExit::Code(0) => Ok(Ran {
@@ -177,24 +168,5 @@ fn signal_words(code: i32) -> &'static str {
         143 => " (signal 15, terminate)",
         159 => " (signal 31, a system call that is not allowed)",
         _ => "",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_strongest_runtime_wins_and_plain_ones_are_left_to_the_engine() {
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        assert_eq!(
-            strongest(&names(&["runc", "runsc", "kata-fc"])).as_deref(),
-            Some("kata-fc")
-        );
-        assert_eq!(
-            strongest(&names(&["io.containerd.runc.v2", "runc", "runsc"])).as_deref(),
-            Some("runsc")
-        );
-        assert_eq!(strongest(&names(&["crun", "runc"])), None);
     }
 }

@@ -1,8 +1,14 @@
 //! What is asked for beside the files.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use seatrial_core::record::Priority;
+use seatrial_core::{
+    record::Priority,
+    walls::{Ask, Asked},
+};
 use seatrial_pipeline::case::ResultPath;
 use serde_json::{Map, Value};
 
@@ -21,6 +27,7 @@ pub(crate) struct Options {
     pub(crate) result: ResultPath,
     pub(crate) artifacts: bool,
     pub(crate) webhook: Option<String>,
+    pub(crate) walls: Asked,
 }
 
 /// Where options stand, and what is wrong with them so far.
@@ -43,7 +50,7 @@ impl Options {
             prefix,
             errors: Vec::new(),
         };
-        let known = ["labels", "priority", "delay", "result", "artifacts", "webhook"];
+        let known = ["labels", "priority", "delay", "result", "artifacts", "webhook", "walls"];
         reader.refuse_others(&[&known[..], also].concat());
         let max_delay = state.service().queue.max_delay;
         let options = Self {
@@ -79,6 +86,7 @@ impl Options {
                 let url = state.settings().targets.judge(text);
                 url.map(String::from).map_err(|why| why.to_string())
             }),
+            walls: reader.walls(),
         };
         reader.finish()?;
         if options.webhook.is_some() && !state.config().webhooks.enabled {
@@ -187,6 +195,40 @@ impl Reader<'_> {
             }
         }
         labels
+    }
+
+    fn walls(&mut self) -> Asked {
+        let object = match self.member("walls") {
+            None => return Asked::default(),
+            Some(Value::Object(object)) => object,
+            Some(_) => {
+                self.wrong("walls", "it must be an object with build and run");
+                return Asked::default();
+            }
+        };
+        let mut asked = Asked::default();
+        for (place, words) in object {
+            let into = match place.as_str() {
+                "build" => &mut asked.build,
+                "run" => &mut asked.run,
+                _ => {
+                    let short: String = place.chars().take(64).collect();
+                    self.wrong(&format!("walls/{}", escape_pointer(&short)), "there are build and run");
+                    continue;
+                }
+            };
+            match serde_json::from_value::<BTreeSet<Ask>>(words) {
+                Ok(words) => *into = words,
+                Err(_) => {
+                    let known = Ask::words().join(", ");
+                    self.wrong(
+                        &format!("walls/{place}"),
+                        format!("it must be a list of these: {known}"),
+                    );
+                }
+            }
+        }
+        asked
     }
 
     fn finish(self) -> Result<(), Problem> {

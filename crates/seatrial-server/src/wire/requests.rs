@@ -3,12 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use seatrial_core::record::Priority;
+use seatrial_core::{
+    record::Priority,
+    walls::{Ask, Asked},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{
     ToSchema,
     openapi::{
-        ObjectBuilder, Schema,
+        ArrayBuilder, ObjectBuilder, Schema,
         schema::{AdditionalProperties, Object, SchemaType, Type},
     },
 };
@@ -47,6 +50,10 @@ pub struct JobRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(format = "uri", max_length = 2048)]
     pub webhook: Option<String>,
+    /// Walls that it must have, beyond the operator's; a job whose worker cannot prove them ends as `errored`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = walls)]
+    pub walls: Option<Asked>,
 }
 
 /// The part `options` of a form: the same without the Dockerfile.
@@ -79,6 +86,10 @@ pub struct JobOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(format = "uri", max_length = 2048)]
     pub webhook: Option<String>,
+    /// Walls that it must have, beyond the operator's; a job whose worker cannot prove them ends as `errored`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = walls)]
+    pub walls: Option<Asked>,
 }
 
 /// The form of `POST /v1/jobs`.
@@ -123,4 +134,23 @@ fn labels() -> Schema {
         .build();
     labels.max_properties = Some(crate::submission::MAX_LABELS);
     Schema::Object(labels)
+}
+
+fn walls() -> Schema {
+    let words = || {
+        let word = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(Ask::words()));
+        ArrayBuilder::new().items(word).max_items(Some(Ask::words().len()))
+    };
+    let walls = ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
+        .description(Some(
+            "Walls that it must have, by stage, beyond the operator's: levels or single walls. A job whose worker \
+             cannot prove them ends as `errored`.",
+        ))
+        .property("build", words())
+        .property("run", words())
+        .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)));
+    Schema::Object(walls.build())
 }

@@ -247,7 +247,7 @@ pub struct Usage {
     pub sources: BTreeMap<String, String>,
 }
 
-/// The walls that stood around a guest.
+/// The walls that stood around a build or a run.
 #[derive(ToSchema)]
 #[schema(as = Walls)]
 pub struct Walls {
@@ -265,6 +265,8 @@ pub struct Walls {
     pub network: String,
     /// System call filter.
     pub seccomp: String,
+    /// The AppArmor profile that the probe saw, `unconfined`, or `absent`.
+    pub apparmor: String,
     /// Capabilities left.
     pub capabilities: Vec<String>,
     /// The root file system cannot be written.
@@ -273,6 +275,12 @@ pub struct Walls {
     pub no_new_privileges: bool,
     /// `uid:gid` inside.
     pub user: String,
+    /// The strongest level whose walls all stand: `namespaces`, `userns`, `gvisor`, `kata`; null when nothing was
+    /// proven.
+    #[schema(required = true)]
+    pub level: Option<String>,
+    /// The walls that stand, by name: `seen` by a probe inside, or only `told` by the Engine.
+    pub proven: BTreeMap<String, String>,
 }
 
 /// The result.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use jiff::Timestamp;
 use seatrial_core::{
     digest::Digest,
-    engine::{Usage, Walls},
+    engine::Usage,
     finding::{Finding, Level, Severity, Span},
     id::{CorrelationId, JobId},
     job::{Blame, Ending, Outcome, Reason, Stage},
@@ -16,6 +16,7 @@ use seatrial_core::{
         AnalysisView, ArtifactView, BaseView, DockerfileView, ImageView, JobView, Report, ResultView, ScanView,
         StateWord, WaivedView,
     },
+    walls::{self, Asked, Place, Proof, Walls},
 };
 use seatrial_server::wire::{
     JobDocument, WorkerView,
@@ -44,11 +45,19 @@ fn digest() -> Digest {
     Digest::of(b"x")
 }
 
-fn walls() -> Walls {
+fn standing() -> Walls {
     Walls {
         capabilities: vec!["x".to_owned()],
         ..Walls::default()
     }
+    .proven_by(
+        walls::Level::Gvisor
+            .walls(Place::Run)
+            .into_iter()
+            .map(|wall| (wall, Proof::Seen))
+            .collect(),
+        Place::Run,
+    )
 }
 
 /// Every field has something in it.
@@ -135,7 +144,8 @@ fn report() -> Report {
             },
         )]),
         timings_ms: BTreeMap::from([(Stage::Build, 7)]),
-        walls: Some(walls()),
+        build_walls: Some(standing()),
+        walls: Some(standing()),
         result: Some(ResultView {
             path: "/data/perf.json".to_owned(),
             value: json!({"perf": [1, null]}),
@@ -179,6 +189,7 @@ fn view(report: Report) -> JobView {
         image: report.image,
         usage: report.usage,
         timings_ms: report.timings_ms,
+        build_walls: report.build_walls,
         walls: report.walls,
         result: report.result,
         artifacts: report.artifacts,
@@ -228,7 +239,7 @@ fn a_full_worker_is_described() {
         busy: 0,
         draining: false,
         unfit: Some("u".to_owned()),
-        walls: Some(walls()),
+        walls: Some(standing()),
         database_updated_at: Some(Timestamp::UNIX_EPOCH),
         started_at: Timestamp::UNIX_EPOCH,
         seen_at: Some(Timestamp::UNIX_EPOCH),
@@ -299,13 +310,17 @@ async fn what_the_request_types_write_is_what_the_server_reads() {
         result: Some("/data/x/y.json".to_owned()),
         artifacts: Some(true),
         webhook: None,
+        walls: Some(Asked {
+            run: ["gvisor".parse().unwrap()].into(),
+            ..Asked::default()
+        }),
     };
     let value = to_value(&request).unwrap();
     assert_eq!(differs("JobRequest", &value), [""; 0]);
     let answer = house.post_json("/v1/jobs", &[], &value).await;
     assert_eq!(answer.json()["priority"], "low", "{}", answer.text());
     let mut nulls = json!({"dockerfile": crate::support::DOCKERFILE});
-    for name in ["labels", "priority", "delay", "result", "artifacts", "webhook"] {
+    for name in ["labels", "priority", "delay", "result", "artifacts", "webhook", "walls"] {
         nulls[name] = Value::Null;
     }
     assert_eq!(differs("JobRequest", &nulls), [""; 0]);

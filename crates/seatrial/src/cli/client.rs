@@ -3,10 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use seatrial_core::{id::JobId, job::Stage, record::Priority};
+use seatrial_core::{
+    id::JobId,
+    job::Stage,
+    record::Priority,
+    walls::{Ask, Place},
+};
 use url::Url;
 
-use super::{OutputFormat, key_value};
+use super::{OutputFormat, key_value, wall};
 
 /// Which server.
 #[derive(Args, Debug)]
@@ -55,6 +60,9 @@ pub(crate) struct SubmitArgs {
     /// A label of the job, kept with it. May be given several times.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) labels: Vec<(String, String)>,
+    /// Walls that the trial must have: run=gvisor, build=userns, run=own-kernel. May be given several times.
+    #[arg(long, value_name = "STAGE=WALL", value_parser = wall)]
+    pub(crate) walls: Vec<(Place, Ask)>,
     /// Which queue.
     #[arg(long, value_enum, default_value_t = PriorityWord::Normal)]
     pub(crate) priority: PriorityWord,

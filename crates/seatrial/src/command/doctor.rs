@@ -1,5 +1,9 @@
 //! `seatrial doctor`: what this machine has, what is weak, what is missing, what to do.
 
+mod walls;
+
+use std::borrow::Cow;
+
 use anyhow::Result;
 use jiff::Timestamp;
 use seatrial_core::{
@@ -29,33 +33,33 @@ enum Health {
 /// One line of the doctor's.
 #[derive(Debug, Serialize)]
 struct Check {
-    name: &'static str,
+    name: Cow<'static, str>,
     health: Health,
     detail: String,
     remedy: Option<String>,
 }
 
-fn ok(name: &'static str, detail: impl Into<String>) -> Check {
+fn ok(name: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Check {
     Check {
-        name,
+        name: name.into(),
         health: Health::Ok,
         detail: detail.into(),
         remedy: None,
     }
 }
 
-fn weak(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Check {
+fn weak(name: impl Into<Cow<'static, str>>, detail: impl Into<String>, remedy: impl Into<String>) -> Check {
     Check {
-        name,
+        name: name.into(),
         health: Health::Weak,
         detail: detail.into(),
         remedy: Some(remedy.into()),
     }
 }
 
-fn missing(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Check {
+fn missing(name: impl Into<Cow<'static, str>>, detail: impl Into<String>, remedy: impl Into<String>) -> Check {
     Check {
-        name,
+        name: name.into(),
         health: Health::Missing,
         detail: detail.into(),
         remedy: Some(remedy.into()),
@@ -106,7 +110,11 @@ async fn examine(config: &Config, policy: &Policy) -> Vec<Check> {
         }
     };
     match engine.probe().await {
-        Ok(facts) => walls(&mut checks, &facts, policy),
+        Ok(facts) => {
+            engine_facts(&mut checks, &facts, policy);
+            let runtime = config.run.runtime.as_deref();
+            checks.extend(walls::proven(&engine, &facts, runtime, policy).await);
+        }
         Err(error) => checks.push(missing("engine", format!("{error}"), "Look at the Engine's log.")),
     }
     for (name, image, key, pin) in [
@@ -149,7 +157,7 @@ fn pinned(name: &'static str, key: &str, pin: &str, id: &str) -> Check {
     )
 }
 
-fn walls(checks: &mut Vec<Check>, facts: &EngineFacts, policy: &Policy) {
+fn engine_facts(checks: &mut Vec<Check>, facts: &EngineFacts, policy: &Policy) {
     checks.push(engine_version(facts));
     checks.push(runc(&facts.runtime_version));
     checks.push(if facts.cgroup_version == "2" {

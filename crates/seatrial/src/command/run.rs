@@ -17,6 +17,7 @@ use seatrial_core::{
     job::{Ending, Outcome, Stage},
     scanner::DatabaseKind,
     view::JobView,
+    walls::{Ask, Asked, Place},
 };
 use seatrial_pipeline::{
     admission,
@@ -182,7 +183,20 @@ fn submission(policy: &Policy, args: &RunArgs) -> Result<Submission> {
         result: ResultPath::parse(&args.result)?,
         artifacts: args.output.is_some(),
         labels: args.labels.iter().cloned().collect(),
+        walls: asked(&args.walls),
     })
+}
+
+/// What the words ask for, by stage.
+pub(super) fn asked(words: &[(Place, Ask)]) -> Asked {
+    let mut asked = Asked::default();
+    for (place, ask) in words {
+        match place {
+            Place::Build => asked.build.insert(*ask),
+            Place::Run => asked.run.insert(*ask),
+        };
+    }
+    asked
 }
 
 pub(super) fn inputs(paths: &[PathBuf], max: u64) -> Result<BTreeMap<String, Arc<[u8]>>> {

@@ -107,6 +107,9 @@ fn options(args: &SubmitArgs) -> Result<Value> {
         // In the one form that is read the same everywhere.
         options["delay"] = format!("{}s", delay.as_millis().div_ceil(1000)).into();
     }
+    if !args.walls.is_empty() {
+        options["walls"] = serde_json::to_value(super::run::asked(&args.walls))?;
+    }
     if let Some(webhook) = &args.webhook {
         options["webhook"] = webhook.as_str().into();
     }

@@ -17,6 +17,7 @@ mod docker_forms;
 mod docker_lifecycle;
 mod docker_service;
 mod docker_specimens;
+mod docker_walls;
 mod fake;
 mod house;
 mod service;

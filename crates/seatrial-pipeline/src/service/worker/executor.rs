@@ -5,16 +5,17 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use seatrial_core::{
-    engine::{Engine, Walls},
+    engine::Engine,
     job::{Stage, Token},
     progress::{Progress, Watch},
     scanner::Scanner,
+    walls::{Asked, Walls},
 };
 
 use crate::{
     case::{Case, Ports, Settings},
     fault::{HostFault, Stop},
-    stage::{resolve, run},
+    stage::resolve,
     worker::attempt,
 };
 
@@ -23,7 +24,7 @@ use crate::{
 pub struct Fitness {
     /// Why not.
     pub unfit: Option<String>,
-    /// What the Engine offers.
+    /// The walls around a run here, when they suffice.
     pub walls: Option<Walls>,
     /// When the vulnerability database was made.
     pub database_updated_at: Option<Timestamp>,
@@ -75,22 +76,15 @@ impl Executor for Walker {
             Ok(database) => database,
             Err(error) => return unfit(&HostFault::from(error)),
         };
-        let problem = match resolve::fit(&self.settings, &engine, &database) {
-            Ok(()) => None,
-            Err(Stop::Settled(outcome)) => Some(outcome.message),
-            Err(Stop::Host(fault)) => Some(fault.outcome().message),
+        let asked = Asked::default();
+        let chosen = match resolve::fit(&self.settings, &*self.engine, &engine, &database, &asked).await {
+            Ok(chosen) => Ok(chosen.walls.run),
+            Err(Stop::Settled(outcome)) => Err(outcome.message),
+            Err(Stop::Host(fault)) => Err(fault.outcome().message),
         };
         Fitness {
-            unfit: problem,
-            walls: Some(Walls {
-                runtime: run::runtime(&self.settings, &engine).unwrap_or(engine.default_runtime),
-                engine: engine.version,
-                user_namespace: engine.user_namespaces,
-                kernel: engine.kernel,
-                cgroup: engine.cgroup_version,
-                network: "none".to_owned(),
-                ..Walls::default()
-            }),
+            unfit: chosen.as_ref().err().cloned(),
+            walls: chosen.ok(),
             database_updated_at: Some(database.updated_at),
         }
     }

@@ -71,6 +71,9 @@ pub struct JobDocument {
     pub usage: BTreeMap<String, Usage>,
     /// How long each stage took, in milliseconds, by stage.
     pub timings_ms: BTreeMap<String, u64>,
+    /// Walls that stood around the build; null when nothing was built.
+    #[schema(required = true)]
+    pub build_walls: Option<Walls>,
     /// Walls that stood around the run; null when nothing ran.
     #[schema(required = true)]
     pub walls: Option<Walls>,
@@ -204,6 +207,9 @@ pub struct Report {
     pub usage: BTreeMap<String, Usage>,
     /// How long each stage took, in milliseconds, by stage.
     pub timings_ms: BTreeMap<String, u64>,
+    /// Walls that stood around the build; null when nothing was built.
+    #[schema(required = true)]
+    pub build_walls: Option<Walls>,
     /// Walls that stood around the run; null when nothing ran.
     #[schema(required = true)]
     pub walls: Option<Walls>,
