@@ -54,7 +54,7 @@ pub(crate) struct EngineTold {
 }
 
 /// One specimen.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
     /// Its name.
     pub(crate) name: &'static str,
@@ -121,6 +121,21 @@ impl Suite {
     /// How many have this verdict.
     pub(crate) fn count(&self, verdict: &str) -> usize {
         self.specimens.iter().filter(|row| row.verdict == verdict).count()
+    }
+
+    /// 0: all that ran was contained. 1: something escaped. 5: it was interrupted before the end. 6: nothing was
+    /// contained, or with `strict` not all.
+    pub(crate) fn exit_code(&self, strict: bool, interrupted: bool) -> u8 {
+        let ending = if self.count("escaped") > 0 {
+            Ending::Failed
+        } else if interrupted {
+            Ending::Cancelled
+        } else if self.count("contained") == 0 || (strict && self.count("not_run") > 0) {
+            Ending::Errored
+        } else {
+            Ending::Succeeded
+        };
+        ending.exit_code()
     }
 
     /// The table.
@@ -284,6 +299,21 @@ mod tests {
         );
         assert_eq!(document["counts"], json!({"contained": 1, "escaped": 1, "not_run": 1}));
         assert_eq!(document["specimens"][1]["detail"], "a hole");
+    }
+
+    #[test]
+    fn what_escaped_fails_and_silence_alone_is_no_success() {
+        let code = |verdicts: &[usize], strict, interrupted| {
+            let mut suite = suite();
+            suite.specimens = verdicts.iter().map(|index| suite.specimens[*index].clone()).collect();
+            suite.exit_code(strict, interrupted)
+        };
+        assert_eq!(code(&[0, 1, 2], false, true), 1);
+        assert_eq!(code(&[0, 2], false, false), 0);
+        assert_eq!(code(&[0, 2], true, false), 6);
+        assert_eq!(code(&[0, 2], false, true), 5);
+        assert_eq!(code(&[2], false, false), 6);
+        assert_eq!(code(&[], false, false), 6);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use crate::{
     attack::{
         host::Place,
-        report::{Row, Suite},
+        report::Row,
         specimen::{self, Specimen},
         suite::{self, Asked, Unfit, World},
     },
@@ -69,21 +69,7 @@ pub(crate) async fn run(cli: &Cli, config: &Config, args: &DoctorArgs) -> Result
         DoctorFormat::Json => super::print_json(&suite.document())?,
         DoctorFormat::Sarif => super::print_json(&suite.sarif())?,
     }
-    Ok(exit_code(&suite, args.strict, *stop.borrow()))
-}
-
-/// 0: all that ran was contained. 1: something escaped. 6: nothing was contained, or with `strict` not all.
-/// 5: it was interrupted before the end.
-fn exit_code(suite: &Suite, strict: bool, interrupted: bool) -> u8 {
-    if suite.count("escaped") > 0 {
-        Ending::Failed.exit_code()
-    } else if interrupted {
-        Ending::Cancelled.exit_code()
-    } else if suite.count("contained") == 0 || (strict && suite.count("not_run") > 0) {
-        Ending::Errored.exit_code()
-    } else {
-        Ending::Succeeded.exit_code()
-    }
+    Ok(suite.exit_code(args.strict, *stop.borrow()))
 }
 
 /// Nothing was tried: says why, and what to do.
