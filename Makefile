@@ -1,6 +1,6 @@
 # Two commands on a fresh machine: `make demo` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help demo test up chaos setup lint clean-dev
+.PHONY: help demo test up chaos specimens setup lint clean-dev
 
 # `make demo PROFILE=dev` builds faster; SEATRIAL=FILE takes a binary that is there already.
 PROFILE ?= release
@@ -23,6 +23,9 @@ up: ## The whole service here until Ctrl-C: API, two workers, Redis, RabbitMQ
 MINUTES ?= 0.5
 chaos: ## The queue in a storm of killed processes and servers; prints a table
 	cargo xtask chaos --minutes '$(MINUTES)' $(if $(SEATRIAL),--seatrial '$(SEATRIAL)')
+
+specimens: ## The attacks at every level that can be had here; writes docs/SPECIMENS.md
+	cargo xtask specimens $(if $(SEATRIAL),--seatrial '$(SEATRIAL)')
 
 setup: ## What tests need: an Engine of our own, images, a fixture database, a configuration
 	cargo xtask setup

@@ -17,6 +17,7 @@ mod layers;
 mod packages;
 mod schemathesis;
 mod sh;
+mod specimens;
 mod up;
 
 use std::path::PathBuf;
@@ -137,6 +138,18 @@ enum Task {
         #[arg(long, value_name = "FILE")]
         seatrial: Option<PathBuf>,
     },
+    /// The attacks at every level that can be had here; writes docs/SPECIMENS.md. Takes minutes for each level.
+    Specimens {
+        /// Only this level: namespaces, userns, gvisor. May be given several times.
+        #[arg(long, value_name = "NAME")]
+        level: Vec<String>,
+        /// Another page than docs/SPECIMENS.md.
+        #[arg(long, value_name = "FILE")]
+        page: Option<PathBuf>,
+        /// A binary that is there already, instead of building one.
+        #[arg(long, value_name = "FILE")]
+        seatrial: Option<PathBuf>,
+    },
     /// Check the house rules: arrows between crates, long files, a reason for each dependency.
     Layers,
     /// Stop our Engines and remove the dev folder.
@@ -216,6 +229,7 @@ fn main() -> Result<()> {
             profile,
             seatrial,
         } => schemathesis::run(&dev?, seatrial.as_deref(), &profile, examples.max(1), seed),
+        Task::Specimens { level, page, seatrial } => specimens::run(&mut dev?, &level, seatrial.as_deref(), page),
         Task::Layers => layers::check(),
         Task::Clean => {
             let mut dev = dev?;

@@ -12,13 +12,14 @@ use bollard::{
     container::LogOutput,
     errors::Error,
     models::{
-        ContainerCreateBody, ContainerInspectResponse, ContainerState, ContainerSummary, ImageInspect, ImageSummary,
-        SystemInfo, SystemVersion, Volume, VolumeCreateRequest,
+        ContainerCreateBody, ContainerInspectResponse, ContainerState, ContainerSummary, EventMessage, ImageInspect,
+        ImageSummary, Network, SystemInfo, SystemVersion, Volume, VolumeCreateRequest,
     },
     query_parameters::{
-        AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, CreateImageOptionsBuilder,
-        ImportImageOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListVolumesOptionsBuilder,
-        RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptions, WaitContainerOptionsBuilder,
+        AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, CreateImageOptionsBuilder, EventsOptionsBuilder,
+        ImportImageOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListVolumesOptions,
+        ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptions,
+        WaitContainerOptionsBuilder,
     },
 };
 use bytes::Bytes;
@@ -41,6 +42,8 @@ const LOAD: Duration = Duration::from_secs(10 * 60);
 const EXPORT: Duration = Duration::from_secs(20 * 60);
 /// For each piece of it: an old Engine writes all of an image to its disk before the first.
 const EXPORT_PIECE: Duration = Duration::from_secs(5 * 60);
+/// More than an Engine remembers.
+const MAX_EVENTS: usize = 1000;
 /// For one pull.
 const PULL: Duration = Duration::from_secs(10 * 60);
 
@@ -304,6 +307,46 @@ impl Client {
         let filters = HashMap::from([("reference", vec![reference])]);
         let options = ListImagesOptionsBuilder::new().filters(&filters).build();
         bounded("list images", HEAVY, self.docker.list_images(Some(options))).await
+    }
+
+    /// Whosever they are, stopped ones too.
+    pub(crate) async fn all_containers(&self) -> Result<Vec<ContainerSummary>, EngineError> {
+        let options = ListContainersOptionsBuilder::new().all(true).build();
+        bounded("list containers", HEAVY, self.docker.list_containers(Some(options))).await
+    }
+
+    /// Whosever they are.
+    pub(crate) async fn all_volumes(&self) -> Result<Vec<Volume>, EngineError> {
+        let answer = bounded(
+            "list volumes",
+            HEAVY,
+            self.docker.list_volumes(None::<ListVolumesOptions>),
+        )
+        .await?;
+        Ok(answer.volumes.unwrap_or_default())
+    }
+
+    /// Whosever they are.
+    pub(crate) async fn all_networks(&self) -> Result<Vec<Network>, EngineError> {
+        bounded("list networks", HEAVY, self.docker.list_networks(None)).await
+    }
+
+    /// Whosever they are, parts of others too.
+    pub(crate) async fn all_images(&self) -> Result<Vec<ImageSummary>, EngineError> {
+        let options = ListImagesOptionsBuilder::new().all(true).build();
+        bounded("list images", HEAVY, self.docker.list_images(Some(options))).await
+    }
+
+    /// What the Engine remembers of containers that were created since a second until now: a bounded number of events.
+    pub(crate) async fn creations(&self, since: i64, until: i64) -> Result<Vec<EventMessage>, EngineError> {
+        let filters = HashMap::from([("type", vec!["container"]), ("event", vec!["create"])]);
+        let options = EventsOptionsBuilder::new()
+            .since(&since.to_string())
+            .until(&until.to_string())
+            .filters(&filters)
+            .build();
+        let told = self.docker.events(Some(options)).take(MAX_EVENTS).try_collect();
+        bounded("tell what was created", QUICK, told).await
     }
 }
 

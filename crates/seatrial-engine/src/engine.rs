@@ -161,6 +161,10 @@ impl DockerEngine {
     pub fn instance(&self) -> &str {
         &self.inner.identity().instance
     }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
 }
 
 #[async_trait]

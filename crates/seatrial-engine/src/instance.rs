@@ -75,6 +75,15 @@ pub(crate) fn is_alive(data_dir: &Path, instance: &str) -> bool {
     }
 }
 
+/// Ids of the other processes of this data directory that live.
+pub(crate) fn living_siblings(data_dir: &Path, own: &str) -> Vec<String> {
+    let entries = fs::read_dir(data_dir.join("instances")).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".lock")?.to_owned()))
+        .filter(|id| id != own && is_alive(data_dir, id))
+        .collect()
+}
+
 /// Removes the lock files of the dead.
 pub(crate) fn forget_the_dead(data_dir: &Path) {
     let Ok(entries) = fs::read_dir(data_dir.join("instances")) else {
@@ -151,6 +160,16 @@ mod tests {
         forget_the_dead(folder.path());
         assert!(!left.exists());
         assert!(is_alive(folder.path(), &alive.identity.instance));
+    }
+
+    #[test]
+    fn a_process_is_no_sibling_of_its_own_and_a_dead_one_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = Instance::enter(folder.path()).unwrap();
+        let two = Instance::enter(folder.path()).unwrap();
+        fs::write(folder.path().join("instances/0000000z.lock"), "").unwrap();
+        let siblings = living_siblings(folder.path(), &one.identity.instance);
+        assert_eq!(siblings, std::slice::from_ref(&two.identity.instance));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`engine`] (the seam's methods), [`lower`] (limits and walls as Engine settings),
 //! then one file per stage: [`base`], [`builder`] with [`verify`] and [`layer`], [`guest`] with
-//! [`walls`], [`data`], [`tool`]; what cleans up: [`container`], [`janitor`], [`sweep`], with [`instance`] and [`names`].
+//! [`walls`], [`data`], [`tool`]; what cleans up: [`container`], [`janitor`], [`sweep`], with [`instance`] and [`names`];
+//! and who looks at the Engine from outside: [`census`].
 //!
 //! Invariants: no type of the client library leaves this crate; every call is bounded in time;
 //! whatever is created is owned by a guard before the request is sent; nothing is removed that is
@@ -11,6 +12,7 @@
 mod archive;
 mod base;
 mod builder;
+mod census;
 mod client;
 mod container;
 mod data;
@@ -38,4 +40,5 @@ mod tool;
 mod verify;
 mod walls;
 
+pub use census::Census;
 pub use engine::{DockerEngine, EngineSettings};

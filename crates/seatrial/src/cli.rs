@@ -41,8 +41,20 @@ Exit codes:
   6  errored          our fault or an upstream's: Engine, scanner, database
   7  expired          it waited too long
 
+`doctor --attack` has its own meanings: `seatrial doctor --help`.
 `submit --wait` and `wait` exit with the job's code. 6 also says that the server cannot be reached, and
 130 that the waiting was interrupted: the job goes on.";
+
+const ATTACK_CODES: &str = "\
+Exit codes:
+  0  nothing that every job needs is missing; with --attack: all that ran was contained
+  1  with --attack: something escaped
+  2  with --attack: nobody agreed to the risks, or there is no such specimen
+  5  with --attack: interrupted before the end, and nothing had escaped so far
+  6  something is missing; with --attack: others are at work, nothing was contained, or --strict and not all ran
+
+A specimen is `contained`, `escaped`, or `not_run`: refused before it could try, a fault, a missing base, a kernel
+without the thing that is attacked. What did not run is never called contained.";
 
 /// When to colour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -99,8 +111,9 @@ pub(crate) enum Command {
     /// The scanner's vulnerability database.
     #[command(subcommand)]
     Db(DbCommand),
-    /// Check this machine: Engine, walls, images, database, disk; and say what to do.
-    Doctor(FormatArgs),
+    /// Check this machine: Engine, walls, images, database, disk; and say what to do. With --attack: attack it.
+    #[command(after_help = ATTACK_CODES)]
+    Doctor(DoctorArgs),
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -287,6 +300,61 @@ pub(crate) struct RulesArgs {
     /// `text` or `json`.
     #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
     pub(crate) format: OutputFormat,
+}
+
+/// How a machine is checked.
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// `text`, `json`, or with --attack `sarif`.
+    #[arg(long, value_enum, default_value_t = DoctorFormat::Text)]
+    pub(crate) format: DoctorFormat,
+    /// Run the attacks that Seatrial was tested with on this Engine: hostile Dockerfiles behind the walls of jobs.
+    ///
+    /// They fill memory, fork, and fill the disks of their own limits. It wants a machine without other work, says its
+    /// risks first, and refuses while jobs run.
+    #[arg(long)]
+    pub(crate) attack: bool,
+    /// Only this specimen. May be given several times.
+    #[arg(long, value_name = "NAME", requires = "attack")]
+    pub(crate) only: Vec<String>,
+    /// Begin nothing after so many minutes; the rest is told as not run.
+    #[arg(long, value_name = "N", default_value_t = 30, requires = "attack", value_parser = clap::value_parser!(u32).range(1..=1440))]
+    pub(crate) minutes: u32,
+    /// The risks are known: do not ask.
+    #[arg(long, requires = "attack")]
+    pub(crate) yes: bool,
+    /// Exit with 6 when a specimen did not run.
+    #[arg(long, requires = "attack")]
+    pub(crate) strict: bool,
+    /// Use the fixture database: it says nothing about real vulnerabilities, and the attacks need none.
+    #[arg(long, requires = "attack")]
+    pub(crate) fixture_db: bool,
+    /// After how many specimens an ordinary job must succeed; it must after each that was not contained.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "attack", hide = true)]
+    pub(crate) ordinary_every: usize,
+}
+
+impl DoctorArgs {
+    /// Without an attack.
+    pub(crate) fn plain(&self) -> anyhow::Result<FormatArgs> {
+        let format = match self.format {
+            DoctorFormat::Text => OutputFormat::Text,
+            DoctorFormat::Json => OutputFormat::Json,
+            DoctorFormat::Sarif => anyhow::bail!("--format sarif goes with --attack"),
+        };
+        Ok(FormatArgs { format })
+    }
+}
+
+/// How what the doctor found is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum DoctorFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
 }
 
 /// Only a format.

@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub(crate) mod analyze;
+pub(crate) mod attack;
 pub(crate) mod cancel;
 pub(crate) mod config;
 pub(crate) mod db;
@@ -23,12 +24,14 @@ pub(crate) mod wait;
 pub(crate) mod workers;
 
 use std::{
+    fmt::Write as _,
     io::{Read as _, Write as _},
     path::Path,
 };
 
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
+use seatrial_core::finding::is_deceptive;
 use seatrial_engine::{DockerEngine, EngineSettings};
 use seatrial_policy::Policy;
 
@@ -95,6 +98,40 @@ pub(crate) fn print(text: &str) {
 
 /// Prints JSON, indented.
 pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    print(&serde_json::to_string_pretty(value).context("cannot write JSON")?);
+    print(&json_text(value)?);
     Ok(())
+}
+
+/// JSON, indented. What a terminal would obey or hide is written as an escape; JSON itself asks for that below U+0020
+/// only, and the rest stands in strings alone, where an escape means the same.
+pub(crate) fn json_text(value: &impl serde::Serialize) -> Result<String> {
+    let text = serde_json::to_string_pretty(value).context("cannot write JSON")?;
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        if (character.is_control() && character != '\n') || is_deceptive(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                let _ = write!(safe, "\\u{unit:04x}");
+            }
+        } else {
+            safe.push(character);
+        }
+    }
+    Ok(safe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_means_the_same_and_drives_no_terminal() {
+        let hostile = "a\u{9b}2J\u{7f}\u{202e}\u{e0041}\u{1b}\n\u{fc}";
+        let text = json_text(&serde_json::json!({ "x": hostile })).unwrap();
+        assert_eq!(
+            text,
+            "{\n  \"x\": \"a\\u009b2J\\u007f\\u202e\\udb40\\udc41\\u001b\\n\u{fc}\"\n}"
+        );
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read["x"], hostile);
+    }
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stderr, reason = "a command line speaks on its streams")]
 
+mod attack;
 mod cli;
 mod client;
 mod command;
@@ -93,7 +94,8 @@ async fn dispatch(cli: &Cli, config: &Config) -> Result<u8> {
         Command::Rules(args) => command::rules::run(args),
         Command::Policy(what) => command::policy::run(config, what),
         Command::Db(what) => command::db::run(config, what).await,
-        Command::Doctor(args) => command::doctor::run(config, args).await,
+        Command::Doctor(args) if args.attack => command::attack::run(cli, config, args).await,
+        Command::Doctor(args) => command::doctor::run(config, &args.plain()?).await,
         Command::Config(ConfigCommand::Show) => command::config::show(config),
         Command::Completions { .. } => Ok(0),
     }

@@ -147,7 +147,7 @@ pub(crate) async fn fixture(
 
 /// The first interrupt asks for an orderly end; the second ends the process at once, and the next
 /// start sweeps what it left.
-async fn interrupted() {
+pub(super) async fn interrupted() {
     let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
         Ok(signal) => signal,
         Err(_) => return std::future::pending().await,

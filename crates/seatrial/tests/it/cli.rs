@@ -224,3 +224,21 @@ fn a_policy_with_a_misspelt_rule_is_not_used() {
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(told.contains("ST0003") && told.contains("line 3"), "{told}");
 }
+
+#[test]
+fn nobody_is_attacked_who_did_not_agree() {
+    for (args, says) in [
+        (&["doctor", "--attack"] as &[&str], "there is no terminal to ask on"),
+        (
+            &["doctor", "--attack", "--yes", "--only", "nobody"],
+            "there is no specimen 'nobody'",
+        ),
+        (&["doctor", "--yes"], "--attack"),
+        (&["doctor", "--format", "sarif"], "--attack"),
+    ] {
+        let output = seatrial().args(args).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {told}");
+        assert!(told.contains(says), "{args:?}: {told}");
+    }
+}
