@@ -94,8 +94,12 @@ impl EngineError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::Slow { .. } | Self::Registry { .. } | Self::Stumbled(_) => true,
-            // Another worker's disk is another one, and a full disk is emptied. The Engine tells it in words.
-            Self::Refused { source, .. } => source.to_string().contains("no space left on device"),
+            // Another worker's disk is another one, a full disk is emptied, and an image that somebody removed
+            // meanwhile is brought again. The Engine tells it in words.
+            Self::Refused { source, .. } => {
+                let words = source.to_string();
+                words.contains("no space left on device") || words.contains("No such image")
+            }
             Self::Local { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
             Self::NoImage { .. } | Self::ToolImage { .. } | Self::WallMissing(_) | Self::Broken(_) => false,
         }
@@ -514,6 +518,14 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// The Engine's.
     async fn sweep(&self) -> Result<Swept, EngineError>;
+
+    /// Whether it answers now; nothing that was remembered counts.
+    ///
+    /// # Errors
+    /// The Engine's.
+    async fn answers(&self) -> Result<(), EngineError> {
+        self.probe().await.map(drop)
+    }
 
     /// Waits until the janitor has removed all that was handed over to it, at most `patience`.
     async fn tidy(&self, patience: Duration);

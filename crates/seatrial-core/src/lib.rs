@@ -1,7 +1,8 @@
 //! The words of Seatrial and the seams between its parts.
 //!
 //! Everything here is a value or a trait: no file is opened, no socket is dialled, no clock is
-//! read except through [`jiff::Timestamp`] values that callers pass in. Adapters (`seatrial-engine`,
+//! read except through [`jiff::Timestamp`] values that callers pass in ([`points`], which tests alone switch on, is
+//! the one exception). Adapters (`seatrial-engine`,
 //! `seatrial-scan`) implement the seams; `seatrial-pipeline` walks a job through them.
 //!
 //! Reading order: [`id`], [`digest`], [`finding`], [`limits`], [`job`] (the state machine), [`record`]
@@ -19,6 +20,7 @@ pub mod ledger;
 pub mod limits;
 pub mod log;
 pub mod oci;
+pub mod points;
 pub mod progress;
 pub mod record;
 pub mod scanner;

@@ -75,6 +75,8 @@ pub struct Script {
     pub database_updated_at: Option<Timestamp>,
     /// There is no database.
     pub no_database: bool,
+    /// How often the Engine gives no answer when it is asked whether it is there.
+    pub silent: usize,
     /// The Engine enforces no process limit.
     pub no_pids_limit: bool,
     /// How the next tools end, in order.
@@ -297,6 +299,16 @@ impl Engine for Fake {
 
     async fn sweep(&self) -> Result<Swept, EngineError> {
         Ok(Swept::default())
+    }
+
+    async fn answers(&self) -> Result<(), EngineError> {
+        self.note("answers");
+        let mut script = self.script();
+        if script.silent == 0 {
+            return Ok(());
+        }
+        script.silent -= 1;
+        Err(EngineError::Unreachable("no such file".into()))
     }
 
     async fn tidy(&self, _: Duration) {

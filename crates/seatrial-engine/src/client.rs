@@ -24,7 +24,10 @@ use bollard::{
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
-use seatrial_core::engine::EngineError;
+use seatrial_core::{
+    engine::EngineError,
+    points::{self, Side},
+};
 use tokio::time::Instant;
 
 use crate::stdio::{Piece, Stdio};
@@ -126,8 +129,9 @@ impl Client {
         let output = attached.output.map(|piece| match piece {
             Ok(LogOutput::StdOut { message }) => Ok(Piece::Out(message)),
             Ok(LogOutput::StdErr { message }) => Ok(Piece::Err(message)),
-            Ok(LogOutput::StdIn { .. } | LogOutput::Console { .. }) => Err(EngineError::Broken(
-                "the engine's stream of a container's output is garbled".to_owned(),
+            // The Engine makes the frames, the guest has no hand in them: half a frame is a broken connection.
+            Ok(LogOutput::StdIn { .. } | LogOutput::Console { .. }) => Err(EngineError::Unreachable(
+                "its stream of a container's output broke off, or is garbled".into(),
             )),
             Err(error) => Err(mapped("stream a container's output", error)),
         });
@@ -234,7 +238,7 @@ impl Client {
             }
             Ok(())
         });
-        let error = match pulled.await {
+        let error = match points::around("engine", "pull an image", pulled).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => error,
             Err(_) => {
@@ -356,13 +360,13 @@ fn harmless(warning: &str) -> bool {
     warning.starts_with("IPv4 forwarding is disabled")
 }
 
-/// Runs one call within its bound.
+/// Runs one call within its bound. Each action is a point before and one after.
 async fn bounded<T>(
     action: &'static str,
     after: Duration,
     call: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, EngineError> {
-    match tokio::time::timeout(after, call).await {
+    match points::around("engine", action, tokio::time::timeout(after, call)).await {
         Ok(answer) => answer.map_err(|error| mapped(action, error)),
         Err(_) => Err(EngineError::Slow { action, after }),
     }
@@ -376,10 +380,15 @@ fn bounded_stream<T>(
     pieces: impl Stream<Item = Result<T, EngineError>> + Send,
 ) -> impl Stream<Item = Result<T, EngineError>> + Send {
     let end = Instant::now() + whole;
+    points::pass("engine", action, Side::Before);
     futures_util::stream::unfold(Some(Box::pin(pieces)), move |pieces| async move {
         let mut pieces = pieces?;
         match tokio::time::timeout_at(end.min(Instant::now() + idle), pieces.next()).await {
-            Ok(piece) => Some((piece?, Some(pieces))),
+            Ok(Some(piece)) => Some((piece, Some(pieces))),
+            Ok(None) => {
+                points::pass("engine", action, Side::After);
+                None
+            }
             Err(_) => {
                 let after = if Instant::now() < end { idle } else { whole };
                 Some((Err(EngineError::Slow { action, after }), None))

@@ -13,6 +13,7 @@ use seatrial_core::{
     id::{AttemptId, CorrelationId, JobId},
     job::{Event, JobState, Stage, Token},
     log::{BoundedLog, LogSink},
+    points::{self, Side},
     progress::{Progress, Watch},
     record::JobRecord,
     scanner::Scanner,
@@ -266,9 +267,11 @@ pub struct Walk<'a> {
 impl Walk<'_> {
     /// Marks a stage as entered.
     pub fn enter(&self, stage: Stage) {
+        points::pass("walk", &stage.to_string(), Side::Before);
         self.case.on(Event::Entered(self.token, stage));
         self.case.evidence().stage = Some(stage);
         self.ports.watch.tell(Progress::StageStarted { stage });
+        points::pass("walk", &stage.to_string(), Side::After);
     }
 
     /// Marks a stage as entered, does `work`, notes how long it took when it ended well.

@@ -20,6 +20,7 @@ use crate::case::{COLLECT_TIME, LOAD_TIME, RESOLVE_TIME, Settings};
 pub mod deliver;
 pub mod end;
 pub mod metrics;
+pub mod points;
 pub mod read;
 pub mod submit;
 pub mod telemetry;

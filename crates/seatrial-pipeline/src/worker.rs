@@ -1,14 +1,20 @@
 //! Takes a case from its claim to its end. Whatever happens, there is an end: every stage has its
 //! bound, every fault its outcome.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use seatrial_core::{
+    engine::Engine,
     id::AttemptId,
     job::{Blame, Ending, Event, Outcome, Reason, Stage, Token},
     progress::Progress,
 };
 use seatrial_dockerfile::Parsed;
-use tokio::sync::oneshot;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep, timeout_at},
+};
 
 use crate::{
     admission::Verdict,
@@ -18,7 +24,14 @@ use crate::{
 };
 
 /// Longest wait for the janitor after a job's end.
-const TIDY: std::time::Duration = std::time::Duration::from_secs(20);
+const TIDY: Duration = Duration::from_secs(20);
+/// First wait before a job is tried again; doubles with each try.
+const REST: Duration = Duration::from_secs(1);
+/// Longest wait between two questions to an Engine that gives no answer.
+const ASK: Duration = Duration::from_secs(4);
+/// How long an Engine that gives no answer is waited for before the next try: a restart takes seconds, and on a
+/// busy host some more.
+const COMES_BACK: Duration = Duration::from_secs(60);
 
 /// Works on a case until it is settled. `cancel` ends it at once: what it had started is killed
 /// and removed before this returns.
@@ -29,7 +42,7 @@ pub async fn work(ports: &Ports, case: &Case, cancel: impl Future<Output = ()>) 
     }
     case.evidence().started_at = Some(Timestamp::now());
     let left = case.deadline_at.duration_since(Timestamp::now());
-    let mut deadline = std::pin::pin!(tokio::time::sleep(left.try_into().unwrap_or_default()));
+    let mut deadline = std::pin::pin!(sleep(left.try_into().unwrap_or_default()));
     let mut number = 0;
     let outcome = loop {
         number += 1;
@@ -52,8 +65,16 @@ pub async fn work(ports: &Ports, case: &Case, cancel: impl Future<Output = ()>) 
                 ports.watch.tell(Progress::Note {
                     text: format!("{} Trying again.", fault.outcome().message),
                 });
-                ports.engine.tidy(TIDY).await;
-                case.on(Event::Released);
+                let rested = async {
+                    ports.engine.tidy(TIDY).await;
+                    rest(&*ports.engine, number).await;
+                };
+                tokio::select! {
+                    biased;
+                    () = &mut cancel => break Outcome::cancelled(),
+                    () = &mut deadline => break fault.outcome(),
+                    () = rested => case.on(Event::Released),
+                }
             }
             Err(Stop::Host(fault)) => {
                 tracing::error!(job.id = %case.id, correlation.id = case.correlation_id.as_str(), error = &fault as &dyn std::error::Error, "a fault of ours ended the job");
@@ -63,6 +84,20 @@ pub async fn work(ports: &Ports, case: &Case, cancel: impl Future<Output = ()>) 
     };
     ports.engine.tidy(TIDY).await;
     settle(case, Some(Token(u64::from(number))), outcome)
+}
+
+/// Waits before another try, so that an Engine that restarts does not burn all of them: a while, then until it
+/// answers, but not for ever.
+async fn rest(engine: &dyn Engine, tries: u32) {
+    let until = Instant::now() + COMES_BACK;
+    let mut pause = REST * 2_u32.saturating_pow(tries.saturating_sub(1).min(3));
+    loop {
+        sleep(pause).await;
+        match timeout_at(until, engine.answers()).await {
+            Ok(Err(_)) if Instant::now() + ASK < until => pause = (pause * 2).min(ASK),
+            _ => return,
+        }
+    }
 }
 
 /// One try of a case, from its claim to its result. Dropping it ends it: what it had started is handed over

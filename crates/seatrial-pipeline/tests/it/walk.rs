@@ -259,7 +259,7 @@ async fn an_image_that_is_not_what_was_judged_is_never_started() {
     assert!(!fake.was_asked("start"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_passing_fault_of_ours_is_tried_again_and_a_lasting_one_ends_the_job() {
     let fake = fake();
     let gone = || EngineError::Unreachable("connection reset".into());
@@ -273,6 +273,36 @@ async fn a_passing_fault_of_ours_is_tried_again_and_a_lasting_one_ends_the_job()
         (outcome.ending, outcome.reason, view.attempt),
         (Ending::Errored, Reason::EngineGone, 2)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_restarts_burns_no_try_and_one_that_stays_away_is_waited_for_a_minute() {
+    let gone = || EngineError::Unreachable("connection reset".into());
+    for (silent, least, most) in [(0, 1, 2), (4, 12, 20), (usize::MAX, 55, 65)] {
+        let fake = fake();
+        fake.script().build_errors = [gone()].into();
+        fake.script().silent = silent;
+        let begun = tokio::time::Instant::now();
+        let (outcome, view) = trial(&fake, DOCKERFILE).await;
+        assert_eq!((outcome.ending, view.attempt), (Ending::Succeeded, 2));
+        let took = begun.elapsed();
+        assert!(
+            took >= Duration::from_secs(least) && took <= Duration::from_secs(most),
+            "{silent}: {took:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_is_heard_while_an_engine_is_waited_for() {
+    let fake = fake();
+    fake.script().build_errors = [EngineError::Unreachable("connection reset".into())].into();
+    fake.script().silent = usize::MAX;
+    let case = case(DOCKERFILE);
+    let cancel = tokio::time::sleep(Duration::from_secs(5));
+    let outcome = worker::work(&ports(&fake), &case, cancel).await;
+    assert_eq!(outcome.ending, Ending::Cancelled);
+    assert!(matches!(case.state(), JobState::Settled(_)), "{:?}", case.state());
 }
 
 #[tokio::test(start_paused = true)]

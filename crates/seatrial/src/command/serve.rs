@@ -8,6 +8,7 @@ use seatrial_engine::DockerEngine;
 use seatrial_pipeline::service::{
     Service, deliver,
     metrics::Metrics,
+    points,
     telemetry::Telemetry,
     upkeep,
     worker::{
@@ -116,7 +117,7 @@ async fn work_until_asked(config: &Config, args: &WorkerArgs, us: &Us, telemetry
         Some(address) => Some(probe(address, &telemetry.telemetry).await?),
         None => None,
     };
-    let service = wiring::service(config, settings, Role::Worker, telemetry.telemetry).await?;
+    let service = points::marked(wiring::service(config, settings, Role::Worker, telemetry.telemetry).await?);
     let (_phase, asked) = phases()?;
     let _upkeep = keep_up(&service, Role::Worker);
     let working = work(config, &service, args, us, asked).await?;

@@ -55,6 +55,11 @@ impl Process {
         code.and_then(|status| status.code())
     }
 
+    /// Whether it is over.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Sockets on which it listens, as the kernel names them.
     pub(crate) fn listens(&self) -> Vec<String> {
         let of_process = format!("/proc/{}", self.child.id());
@@ -170,8 +175,13 @@ impl House {
 
     /// A worker on the dev Engine with the fixture database.
     pub(crate) fn worker(&self, name: &str) -> Process {
+        self.worker_told(name, &[])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn worker_told(&self, name: &str, told: &[(&str, &str)]) -> Process {
         let mut command = self.with_env(on_engine());
-        command.args(["worker", "--fixture-db"]);
+        command.args(["worker", "--fixture-db"]).envs(told.iter().copied());
         Process::start(command, self.log(name))
     }
 

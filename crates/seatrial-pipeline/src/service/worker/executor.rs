@@ -67,6 +67,10 @@ impl Executor for Walker {
     }
 
     async fn fitness(&self) -> Fitness {
+        // What it was a moment ago does not say that it is there now.
+        if let Err(error) = self.engine.answers().await {
+            return unfit(&HostFault::from(error));
+        }
         let (engine, database) = tokio::join!(self.engine.probe(), self.scanner.database());
         let engine = match engine {
             Ok(engine) => engine,

@@ -163,8 +163,10 @@ impl Trial {
         };
         let end = self.hold(&mut hold, attempt).await;
         recorder.close();
-        if !matches!(end, End::Done(Ok(()))) {
-            self.executor.tidy(TIDY).await;
+        match end {
+            End::Done(Ok(())) => {}
+            End::Lost | End::Fenced => self.executor.tidy(TIDY).await,
+            _ => self.tidy().await,
         }
         if timeout(LAST_NEWS, &mut writing.0).await.is_err() {
             writing.end(()).await;
@@ -199,6 +201,26 @@ impl Trial {
         };
         drop(slot.take());
         well(self.write_end(&case, &recorder, outcome, None).await)
+    }
+
+    /// Waits for the removal of what the try had started, and beats meanwhile: it may take longer than the lease.
+    async fn tidy(&self) {
+        let beat = BEAT.min(self.settings.lease / 5);
+        let mut pulse = interval_at(Instant::now() + beat, beat);
+        pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tidy = self.executor.tidy(TIDY);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut tidy => return,
+                _ = pulse.tick() => {
+                    let (token, lease) = (self.record.token, self.settings.lease);
+                    // What comes of it is seen by whoever writes the end.
+                    let renew = Move::Renew { token, lease };
+                    let _ = timeout(BEAT, self.service.ledger.apply(self.record.id, renew)).await;
+                }
+            }
+        }
     }
 
     /// Reads the submission back and judges it once more: this worker's policy counts too.
