@@ -12,9 +12,6 @@ pub(crate) mod report;
 pub(crate) mod specimen;
 pub(crate) mod suite;
 
-use seatrial_core::engine::Walls;
-use serde::{Deserialize, Serialize};
-
 /// How an attack ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum End {
@@ -56,45 +53,6 @@ impl End {
     }
 }
 
-/// How strong the walls around a run are, in one word.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Level {
-    /// Namespaces of the Engine's own root.
-    Namespaces,
-    /// Root inside is nobody outside.
-    Userns,
-    /// A kernel of the guest's own, in a process.
-    Gvisor,
-    /// A kernel of the guest's own, in a machine.
-    Kata,
-}
-
-impl Level {
-    /// The level that the evidence of a run speaks of.
-    pub(crate) fn of(walls: &Walls) -> Self {
-        if walls.runtime.contains("kata") {
-            Self::Kata
-        } else if walls.runtime.contains("runsc") {
-            Self::Gvisor
-        } else if walls.user_namespace {
-            Self::Userns
-        } else {
-            Self::Namespaces
-        }
-    }
-
-    /// Its word.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Namespaces => "namespaces",
-            Self::Userns => "userns",
-            Self::Gvisor => "gvisor",
-            Self::Kata => "kata",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,18 +65,5 @@ mod tests {
         assert_eq!(escaped().and(End::Contained), escaped());
         assert_eq!(End::Contained.and(silent()), silent());
         assert_eq!(escaped().and(escaped()), End::Escaped("x; x".to_owned()));
-    }
-
-    #[test]
-    fn the_level_is_what_the_evidence_says() {
-        let walls = |runtime: &str, user_namespace| Walls {
-            runtime: runtime.to_owned(),
-            user_namespace,
-            ..Walls::default()
-        };
-        assert_eq!(Level::of(&walls("runc", false)), Level::Namespaces);
-        assert_eq!(Level::of(&walls("runc", true)), Level::Userns);
-        assert_eq!(Level::of(&walls("runsc", true)), Level::Gvisor);
-        assert_eq!(Level::of(&walls("kata-fc", false)), Level::Kata);
     }
 }

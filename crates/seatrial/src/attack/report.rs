@@ -3,11 +3,14 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use seatrial_core::job::{Ending, Reason};
+use seatrial_core::{
+    job::{Ending, Reason},
+    walls::Level,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{End, Level, specimen::Specimen};
+use super::{End, specimen::Specimen};
 
 /// The whole run.
 #[derive(Debug, Serialize)]
@@ -148,7 +151,7 @@ impl Suite {
         let _ = writeln!(
             out,
             "\nlevel {}: Engine {}, kernel {}, {}, {}, cgroup {}; {} database; {:.0} s",
-            self.level.word(),
+            self.level.as_str(),
             engine.version,
             engine.kernel,
             engine.runtimes.join(" "),

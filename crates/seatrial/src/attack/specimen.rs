@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::{Context as _, Result, bail};
-use seatrial_core::job::{Blame, Ending, Reason};
+use seatrial_core::{
+    job::{Blame, Ending, Reason},
+    walls::Level,
+};
 use seatrial_pipeline::case::ResultPath;
 use serde::Deserialize;
 use serde_json::Value;
-
-use super::Level;
 
 include!(concat!(env!("OUT_DIR"), "/specimens.rs"));
 

@@ -15,6 +15,7 @@ use seatrial_core::{
     job::{Ending, Outcome, Stage},
     progress::Unwatched,
     view::JobView,
+    walls::Level,
 };
 use seatrial_engine::{Census, DockerEngine};
 use seatrial_pipeline::{
@@ -28,7 +29,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::{
-    End, Level,
+    End,
     host::{self, Place, Seen},
     judge::{Told, judge},
     report::{Row, Suite},
@@ -157,7 +158,7 @@ async fn warm_up(world: &World, asked: &Asked, stop: &watch::Receiver<bool>) -> 
     for (index, text) in ORDINARY.iter().enumerate() {
         let (job, _) = ordinary(world, asked, stop, text).await?;
         match (&job.walls, job.state == ended(Ending::Succeeded)) {
-            (Some(walls), true) => level = level.or(Some(Level::of(walls))),
+            (Some(walls), true) => level = level.or(walls.level),
             // Specimens on the second base will say that it is missing.
             _ if index > 0 => {}
             _ => return Err(Unfit::Ordinary(job.message.unwrap_or_default()).into()),
