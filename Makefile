@@ -1,6 +1,6 @@
 # Two commands on a fresh machine: `make demo` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help demo test up chaos setup lint clean-dev
+.PHONY: help demo test up chaos points setup lint clean-dev
 
 # `make demo PROFILE=dev` builds faster; SEATRIAL=FILE takes a binary that is there already.
 PROFILE ?= release
@@ -23,6 +23,9 @@ up: ## The whole service here until Ctrl-C: API, two workers, Redis, RabbitMQ
 MINUTES ?= 0.5
 chaos: ## The queue in a storm of killed processes and servers; prints a table
 	cargo xtask chaos --minutes '$(MINUTES)' $(if $(SEATRIAL),--seatrial '$(SEATRIAL)')
+
+points: setup ## A worker killed at every point of its work, not at a third of them as in `make test`; minutes
+	SEATRIAL_THIRD=all cargo nextest run --workspace --locked --no-capture -E 'test(docker_a_worker_may_die)'
 
 setup: ## What tests need: an Engine of our own, images, a fixture database, a configuration
 	cargo xtask setup

@@ -153,6 +153,10 @@ impl DockerEngine {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
     /// The id of this process, as it stands in names and labels of what it makes.
     #[must_use]
     pub fn instance(&self) -> &str {

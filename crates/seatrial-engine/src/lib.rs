@@ -35,6 +35,8 @@ mod steps;
 mod sweep;
 mod tool;
 mod verify;
+mod versions;
 mod walls;
 
 pub use engine::{DockerEngine, EngineSettings};
+pub use versions::Versions;
