@@ -156,14 +156,14 @@ impl DockerEngine {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
     /// The id of this process, as it stands in names and labels of what it makes.
     #[must_use]
     pub fn instance(&self) -> &str {
         &self.inner.identity().instance
-    }
-
-    pub(crate) fn inner(&self) -> &Inner {
-        &self.inner
     }
 }
 

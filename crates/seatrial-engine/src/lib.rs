@@ -38,7 +38,9 @@ mod steps;
 mod sweep;
 mod tool;
 mod verify;
+mod versions;
 mod walls;
 
 pub use census::Census;
 pub use engine::{DockerEngine, EngineSettings};
+pub use versions::Versions;
