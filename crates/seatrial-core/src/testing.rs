@@ -39,6 +39,8 @@ pub struct Script {
     pub runtimes: Vec<String>,
     /// Those of them that turn out to have no kernel of their own.
     pub pretenders: Vec<String>,
+    /// Errors that the next proofs of a named runtime give, in order; then they succeed.
+    pub prove_errors: VecDeque<EngineError>,
     /// Errors that the next builds give, in order; then they succeed.
     pub build_errors: VecDeque<EngineError>,
     /// How the build ends; `None` builds an image.
@@ -146,7 +148,12 @@ impl Engine for Fake {
     }
 
     async fn prove(&self, runtime: Option<&str>) -> Result<Walled<Walls>, EngineError> {
-        let script = self.script();
+        let mut script = self.script();
+        if runtime.is_some()
+            && let Some(error) = script.prove_errors.pop_front()
+        {
+            return Err(error);
+        }
         let proven = |place: Place, own_kernel: bool| {
             let mut proven: BTreeMap<Wall, Proof> = Wall::ALL.into_iter().map(|wall| (wall, Proof::Seen)).collect();
             if !own_kernel {

@@ -22,8 +22,8 @@ pub enum Wall {
     UserNamespace,
     /// System calls are answered by another kernel than the host's (gVisor, Kata).
     OwnKernel,
-    /// A filter of system calls refuses what nobody needs: other socket families, and for a run mounts and
-    /// namespaces.
+    /// A filter of system calls refuses what nobody needs: other socket families, and for a run `mount` and
+    /// `unshare`.
     Seccomp,
     /// No file gives privileges.
     NoNewPrivileges,
@@ -278,7 +278,8 @@ pub enum Proof {
 }
 
 /// The walls that stood around a stage: part of the result. What is in `proven` was met by a probe in a
-/// container of the same kind; the rest is what the Engine told of this very container before its start.
+/// container of the same kind; the rest is what the Engine told of this very guest before its start, and of the
+/// probe's builder (a job's own builder is only compared with what was asked for).
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Walls {

@@ -6,6 +6,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fs,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -35,11 +37,13 @@ use crate::{
 };
 
 /// How long a container may take to be made, to start and to end: a start in gVisor is known to hang on some hosts.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(8);
 /// How long what was met counts, while the Engine says the same of itself.
 const COUNTS_FOR: Duration = Duration::from_secs(600);
 /// How long a probe that could not be run is not tried again: jobs would wait for [`PATIENCE`] each, in line.
 const FAILED_FOR: Duration = Duration::from_secs(60);
+/// Notes of Engines that are no more.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// More than this is no answer of ours.
 const MAX_ANSWER: usize = 64 << 10;
 
@@ -55,81 +59,146 @@ struct Met {
     walls: Walls,
 }
 
-/// Probes that are being run, one of a kind at a time, and what became of those that failed.
+/// Probes that are being run, one of a kind at a time, and runtimes in which one failed: why, and until when that counts.
 pub(crate) type Proving = Walled<Mutex<HashMap<Digest, (Instant, String)>>>;
-
-/// What a probe's answer depends on: when one of these changes, it counts no more.
-#[derive(Serialize)]
-struct Key<'a> {
-    facts: &'a EngineFacts,
-    place: Place,
-    runtime: Option<&'a str>,
-    binary: Digest,
-    /// What is asked for: the text that says so, for it has no other form that is the same each time.
-    asked: [Digest; 3],
-}
 
 /// The walls around a build, and around a run in `runtime` (`None`: the Engine's default).
 ///
 /// # Errors
-/// The Engine's: a container of that kind cannot be started, or does not answer in time.
+/// [`EngineError::WallMissing`] when a runtime never gave the walls that its name promises; else the Engine's: a
+/// container of that kind cannot be started now, or does not answer in time.
 pub(crate) async fn prove(inner: &Inner, runtime: Option<&str>) -> Result<Walled<Walls>, EngineError> {
     let facts = inner.facts().await?;
-    let (build, run) = tokio::try_join!(
-        met(inner, &facts, Place::Build, None),
-        met(inner, &facts, Place::Run, runtime)
-    )?;
+    // Made sure of first: the first time it takes longer than any probe.
+    own::own(inner).await?;
+    let build = met(inner, &facts, "", Place::Build, None).await?;
+    // What a run sees is compared with what a build saw: the Engine's own word for its kernel could be any.
+    let run = met(inner, &facts, &build.kernel, Place::Run, runtime).await?;
     Ok(Walled { build, run })
 }
 
-async fn met(inner: &Inner, facts: &EngineFacts, place: Place, runtime: Option<&str>) -> Result<Walls, EngineError> {
-    let key = key(facts, place, runtime);
-    let path = inner.data_dir.join("walls").join(key.hex());
+async fn met(
+    inner: &Inner,
+    facts: &EngineFacts,
+    host_kernel: &str,
+    place: Place,
+    runtime: Option<&str>,
+) -> Result<Walls, EngineError> {
+    let key = key(facts, host_kernel, place, runtime);
+    let folder = inner.data_dir.join("walls");
+    let path = folder.join(key.hex());
     // Held while the probe runs: jobs that begin together ask once.
     let mut failed = inner.proving.at(place).lock().await;
     let known = record::read(&path)?.and_then(|text| serde_json::from_str::<Met>(&text).ok());
     let now = Timestamp::now();
+    let stood_before = known.is_some();
     if let Some(known) = known
         && (known.since..known.since + COUNTS_FOR).contains(&now)
     {
         return Ok(known.walls);
     }
+    let Some(runtime_name) = runtime else {
+        return remember(
+            &folder,
+            &path,
+            now,
+            bounded(inner, facts, host_kernel, place, None).await?,
+        );
+    };
     failed.retain(|_, (since, _)| since.elapsed() < FAILED_FOR);
-    if let Some((_, why)) = failed.get(&key) {
-        return Err(EngineError::Stumbled(format!("a moment ago: {why}")));
+    let failure = match failed.get(&key) {
+        Some((_, why)) => why.clone(),
+        None => {
+            // Noted beforehand: who waits for less than the probe takes must not begin it anew each time.
+            failed.insert(key, (Instant::now(), "a probe in it did not end".to_owned()));
+            match bounded(inner, facts, host_kernel, place, runtime).await {
+                Ok(walls) => {
+                    failed.remove(&key);
+                    return remember(&folder, &path, now, walls);
+                }
+                Err(error @ EngineError::Unreachable(_)) => {
+                    failed.remove(&key);
+                    return Err(error);
+                }
+                Err(error) => {
+                    let why = in_words(&error);
+                    failed.insert(key, (Instant::now(), why.clone()));
+                    why
+                }
+            }
+        }
+    };
+    let words = format!("no probe of ours could be run in {runtime_name}: {failure}");
+    // A runtime whose walls stood once is only slow or away: who relied on it waits, and gets no weaker one.
+    Err(if stood_before {
+        EngineError::Stumbled(words)
+    } else {
+        EngineError::WallMissing(words)
+    })
+}
+
+/// The error with what it comes from.
+fn in_words(error: &EngineError) -> String {
+    let mut words = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(deeper) = source {
+        words.push_str(&format!(": {deeper}"));
+        source = deeper.source();
     }
-    let asked = timeout(PATIENCE, ask(inner, facts, place, runtime)).await;
-    let walls = asked.unwrap_or(Err(EngineError::Slow {
+    words
+}
+
+async fn bounded(
+    inner: &Inner,
+    facts: &EngineFacts,
+    host_kernel: &str,
+    place: Place,
+    runtime: Option<&str>,
+) -> Result<Walls, EngineError> {
+    let asked = timeout(PATIENCE, ask(inner, facts, host_kernel, place, runtime)).await;
+    asked.unwrap_or(Err(EngineError::Slow {
         action: match place {
             Place::Build => "run a probe in a builder's walls",
             Place::Run => "run a probe in a guest's walls",
         },
         after: PATIENCE,
-    }));
-    let walls = walls.inspect_err(|error| {
-        // An Engine that is away comes back; a runtime that cannot start here is not mended in a minute.
-        if runtime.is_some() && !matches!(error, EngineError::Unreachable(_)) {
-            failed.insert(key, (Instant::now(), error.to_string()));
+    }))
+}
+
+/// Notes what was met, and drops notes that nobody asked for in a day.
+fn remember(folder: &Path, path: &Path, since: Timestamp, walls: Walls) -> Result<Walls, EngineError> {
+    let met = Met { since, walls };
+    record::write(path, &serde_json::to_vec(&met).unwrap_or_default())?;
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let age = entry
+            .metadata()
+            .and_then(|data| data.modified())
+            .ok()
+            .and_then(|time| time.elapsed().ok());
+        if age.is_some_and(|age| age > FORGOTTEN_AFTER) {
+            // What stays is dropped the next time.
+            let _ = fs::remove_file(entry.path());
         }
-    })?;
-    let met = Met { since: now, walls };
-    record::write(&path, &serde_json::to_vec(&met).unwrap_or_default())?;
+    }
     Ok(met.walls)
 }
 
-fn key(facts: &EngineFacts, place: Place, runtime: Option<&str>) -> Digest {
-    let key = Key {
-        facts,
-        place,
-        runtime,
-        binary: own::binary_digest(),
-        asked: [include_str!("lower.rs"), lower::SECCOMP_BUILDER, lower::SECCOMP_GUEST]
-            .map(|text| Digest::of(text.as_bytes())),
-    };
-    Digest::of(&serde_json::to_vec(&key).unwrap_or_default())
+/// What a probe's answer depends on: when one of these changes, it counts no more. Of what is asked for it is the
+/// text that says so, for it has no other form that is the same each time.
+fn key(facts: &EngineFacts, host_kernel: &str, place: Place, runtime: Option<&str>) -> Digest {
+    let asked = [include_str!("lower.rs"), lower::SECCOMP_BUILDER, lower::SECCOMP_GUEST];
+    let asked = asked.map(|text| Digest::of(text.as_bytes()));
+    let key = (facts, host_kernel, place, runtime, own::binary_digest(), asked);
+    Digest::of(format!("{key:?}").as_bytes())
 }
 
-async fn ask(inner: &Inner, facts: &EngineFacts, place: Place, runtime: Option<&str>) -> Result<Walls, EngineError> {
+async fn ask(
+    inner: &Inner,
+    facts: &EngineFacts,
+    host_kernel: &str,
+    place: Place,
+    runtime: Option<&str>,
+) -> Result<Walls, EngineError> {
     let own = own::own(inner).await?;
     let parts = lower::Parts {
         image: &own.image,
@@ -181,7 +250,14 @@ async fn ask(inner: &Inner, facts: &EngineFacts, place: Place, runtime: Option<&
         )));
     }
     tracing::debug!(place = place.as_str(), runtime, answer = ?answer.0, "walls were probed");
-    Ok(judge(told, &answer, &bounds, facts, place))
+    let walls = judge(told, &answer, &bounds, facts, host_kernel, place);
+    // Such a runtime gets a filter that lets more through, because another kernel stands behind it.
+    if runtime.is_some_and(lower::is_gvisor) && !walls.proven.contains_key(&Wall::OwnKernel) {
+        return Err(EngineError::WallMissing(
+            "it has the name of gVisor's and no kernel of its own".to_owned(),
+        ));
+    }
+    Ok(walls)
 }
 
 /// What the probe is compared with.
@@ -319,9 +395,10 @@ impl Answer {
 }
 
 /// What stands, and how that is known.
-fn judge(told: Walls, answer: &Answer, bounds: &Bounds, facts: &EngineFacts, place: Place) -> Walls {
+fn judge(told: Walls, answer: &Answer, bounds: &Bounds, facts: &EngineFacts, host_kernel: &str, place: Place) -> Walls {
     let kernel = answer.text("kernel");
-    let own_kernel = kernel != "-" && kernel != facts.kernel;
+    let known = !matches!(kernel, "-") && !matches!(host_kernel, "" | "-");
+    let own_kernel = place == Place::Run && known && kernel != host_kernel;
     let mut proven = BTreeMap::new();
     let mut seen = |wall: Wall, is: bool| {
         if is {
@@ -357,7 +434,8 @@ fn judge(told: Walls, answer: &Answer, bounds: &Bounds, facts: &EngineFacts, pla
     seen(Wall::NoNetwork, answer.text("interfaces") == "lo");
     let sizes = bounds.folders.iter().all(|(folder, size)| {
         let found = answer.number(&format!("size:{folder}"));
-        found.is_some_and(|found| u64::try_from(found).is_ok_and(|found| found <= *size))
+        // No size at all is 0.
+        found.is_some_and(|found| found > 0 && u64::try_from(found).is_ok_and(|found| found <= *size))
     });
     seen(Wall::StoreBound, sizes);
     if !own_kernel {
@@ -391,6 +469,9 @@ fn judge(told: Walls, answer: &Answer, bounds: &Bounds, facts: &EngineFacts, pla
         profile => profile.to_owned(),
     };
     walls.user_namespace = proven.contains_key(&Wall::UserNamespace);
+    if place == Place::Build {
+        walls.kernel = kernel.to_owned();
+    }
     walls.proven_by(proven, place)
 }
 

@@ -4,9 +4,12 @@ use seatrial_core::walls::Level;
 use super::*;
 use crate::probe;
 
+/// The kernel that a build saw.
+const HOST: &str = "6.18.0";
+
 fn facts() -> EngineFacts {
     EngineFacts {
-        kernel: "6.18.0".to_owned(),
+        kernel: HOST.to_owned(),
         memory_limit: true,
         pids_limit: true,
         cpu_quota: true,
@@ -54,7 +57,7 @@ fn answer(place: Place) -> Answer {
 fn judged(place: Place, key: &str, value: &str) -> Walls {
     let mut answer = answer(place);
     answer.0.insert(key.to_owned(), value.to_owned());
-    judge(told(), &answer, &bounds(place), &facts(), place)
+    judge(told(), &answer, &bounds(place), &facts(), HOST, place)
 }
 
 fn told() -> Walls {
@@ -68,7 +71,7 @@ fn told() -> Walls {
 #[test]
 fn a_probe_that_met_every_wall_proves_the_level_of_user_namespaces() {
     for place in [Place::Build, Place::Run] {
-        let walls = judge(told(), &answer(place), &bounds(place), &facts(), place);
+        let walls = judge(told(), &answer(place), &bounds(place), &facts(), HOST, place);
         assert_eq!(walls.level, Some(Level::Userns), "{:?}", walls.proven);
         assert!(walls.proven.values().all(|proof| *proof == Proof::Seen));
         assert!(walls.user_namespace && walls.apparmor == "absent");
@@ -101,6 +104,7 @@ fn each_thing_that_a_probe_can_do_and_must_not_takes_its_wall_away() {
         ("cpu_quota", "max", Wall::CpuBound),
         ("size:/tmp", "270553174016", Wall::StoreBound),
         ("size:/data", "-", Wall::StoreBound),
+        ("size:/tmp", "0", Wall::StoreBound),
         ("try:root", "0", Wall::ReadOnlyRoot),
         ("try:root", "13", Wall::ReadOnlyRoot),
         ("try:core_pattern", "0", Wall::KernelFiles),
@@ -127,7 +131,7 @@ fn bounds_of_another_kernel_are_the_engines_word_and_its_own_namespaces_are_no_m
     ] {
         answer.0.insert(key.to_owned(), value.to_owned());
     }
-    let walls = judge(told(), &answer, &bounds(Place::Run), &facts(), Place::Run);
+    let walls = judge(told(), &answer, &bounds(Place::Run), &facts(), HOST, Place::Run);
     assert_eq!(walls.level, Some(Level::Gvisor), "{:?}", walls.proven);
     assert_eq!(walls.proven.get(&Wall::OwnKernel), Some(&Proof::Seen));
     assert_eq!(walls.proven.get(&Wall::MemoryBound), Some(&Proof::Told));
@@ -136,7 +140,7 @@ fn bounds_of_another_kernel_are_the_engines_word_and_its_own_namespaces_are_no_m
         memory_limit: false,
         ..facts()
     };
-    let walls = judge(told(), &answer, &bounds(Place::Run), &unlimited, Place::Run);
+    let walls = judge(told(), &answer, &bounds(Place::Run), &unlimited, HOST, Place::Run);
     assert_eq!(walls.level, None);
 }
 
@@ -147,26 +151,49 @@ fn an_answer_that_says_nothing_proves_nothing() {
         &Answer::read("garbage\n"),
         &bounds(Place::Run),
         &facts(),
+        HOST,
         Place::Run,
     );
     assert!(walls.proven.is_empty() && walls.level.is_none());
 }
 
 #[test]
-fn another_engine_runtime_or_binary_is_asked_anew() {
+fn a_kernel_is_another_one_only_when_both_were_seen_and_never_around_a_build() {
+    let run = answer(Place::Run);
+    for unknown in ["", "-"] {
+        let walls = judge(told(), &run, &bounds(Place::Run), &facts(), unknown, Place::Run);
+        assert!(!walls.proven.contains_key(&Wall::OwnKernel), "{unknown:?}");
+    }
+    let walls = judge(told(), &run, &bounds(Place::Run), &facts(), "4.4.0", Place::Run);
+    assert!(walls.proven.contains_key(&Wall::OwnKernel));
+    let build = judge(
+        told(),
+        &answer(Place::Build),
+        &bounds(Place::Build),
+        &facts(),
+        "4.4.0",
+        Place::Build,
+    );
+    assert!(!build.proven.contains_key(&Wall::OwnKernel));
+    assert_eq!(build.kernel, HOST);
+}
+
+#[test]
+fn another_engine_kernel_stage_or_runtime_is_asked_anew() {
     let facts = facts();
     let other = EngineFacts {
         user_namespaces: !facts.user_namespaces,
         ..facts.clone()
     };
     let keys = [
-        key(&facts, Place::Run, None),
-        key(&facts, Place::Build, None),
-        key(&facts, Place::Run, Some("runsc")),
-        key(&other, Place::Run, None),
+        key(&facts, HOST, Place::Run, None),
+        key(&facts, HOST, Place::Build, None),
+        key(&facts, HOST, Place::Run, Some("runsc")),
+        key(&facts, "4.4.0", Place::Run, None),
+        key(&other, HOST, Place::Run, None),
     ];
     for (index, one) in keys.iter().enumerate() {
         assert!(keys[index + 1..].iter().all(|another| another != one));
     }
-    assert_eq!(keys[0], key(&facts, Place::Run, None));
+    assert_eq!(keys[0], key(&facts, HOST, Place::Run, None));
 }

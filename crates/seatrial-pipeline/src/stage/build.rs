@@ -46,9 +46,12 @@ pub async fn build(walk: &Walk<'_>, resolved: &Resolved, waiting: oneshot::Sende
             });
         }
     };
-    walk.case.evidence().build_walls = Some(resolved.chosen.walls.build.clone());
     let building = walk.ports.engine.build(&request, &log, &tell_step);
-    let Ok(end) = timeout(limits.time, building).await else {
+    let ended = timeout(limits.time, building).await;
+    if !matches!(ended, Ok(Err(_))) {
+        walk.case.evidence().build_walls = Some(resolved.chosen.walls.build.clone());
+    }
+    let Ok(end) = ended else {
         return Err(Outcome::timed_out(
             Reason::BuildTime,
             format!(

@@ -10,7 +10,7 @@ use seatrial_core::{
 };
 use tokio::time::timeout;
 
-use super::{build::Built, clear::Cleared, resolve::Resolved};
+use super::{build::Built, clear::Cleared, resolve::Resolved, walls};
 use crate::{
     case::{LOAD_TIME, Walk},
     fault::Stop,
@@ -35,11 +35,15 @@ pub struct Loaded {
 /// The host's.
 pub async fn load(walk: &Walk<'_>, resolved: &Resolved, built: &Built, data: &dyn DataVolume) -> Result<Loaded, Stop> {
     let settings = &walk.case.settings;
+    // Asked again: between resolve and now an Engine may have come back with weaker walls.
+    let chosen = &resolved.chosen;
+    let walls = walk.ports.engine.prove(chosen.runtime.as_deref()).await?;
+    walls::suffice(&settings.policy, &walk.case.submission.walls, &walls)?;
     let request = RunRequest {
         attempt: walk.attempt,
         limits: settings.policy.limits.run.clone(),
         user: settings.policy.run.user.clone(),
-        runtime: resolved.chosen.runtime.clone(),
+        runtime: chosen.runtime.clone(),
         inputs: walk.case.submission.inputs.clone(),
     };
     // The Engine has bounds of its own for each call; this one is for the sum.
@@ -52,7 +56,7 @@ pub async fn load(walk: &Walk<'_>, resolved: &Resolved, built: &Built, data: &dy
     Ok(Loaded {
         guest,
         image: built.image.id,
-        proven: resolved.chosen.walls.run.clone(),
+        proven: walls.run,
     })
 }
 

@@ -32,10 +32,7 @@ pub async fn choose(
     facts: &EngineFacts,
     asked: &Asked,
 ) -> Result<Chosen, Stop> {
-    let mut candidates = match &settings.runtime {
-        Some(name) => vec![Some(name.clone())],
-        None => strongest_first(&facts.runtimes),
-    };
+    let mut candidates = candidates(settings.runtime.as_deref(), &facts.runtimes);
     let last = candidates.pop().flatten();
     for runtime in candidates {
         match engine.prove(runtime.as_deref()).await {
@@ -43,23 +40,32 @@ pub async fn choose(
                 return Ok(Chosen { walls, runtime });
             }
             Ok(_) => tracing::warn!(runtime, "a runtime does not give the walls that its name promises"),
-            Err(error @ EngineError::Unreachable(_)) => return Err(error.into()),
-            Err(error) => tracing::warn!(
+            Err(error @ EngineError::WallMissing(_)) => tracing::warn!(
                 runtime,
                 error = &error as &dyn std::error::Error,
-                "a runtime cannot start a container of ours"
+                "a runtime does not give the walls that its name promises"
             ),
+            // It gave them before: nobody who may count on them gets weaker ones because an Engine is slow.
+            Err(error) => return Err(error.into()),
         }
     }
     let walls = engine.prove(last.as_deref()).await?;
-    let missing = missing(&settings.policy, asked, &walls);
+    suffice(&settings.policy, asked, &walls)?;
+    Ok(Chosen { walls, runtime: last })
+}
+
+/// Whether walls are what policy and submitter ask for.
+///
+/// # Errors
+/// [`Stop::Settled`] says what is missing.
+pub fn suffice(policy: &Policy, asked: &Asked, walls: &Walled<Walls>) -> Result<(), Stop> {
+    let missing = missing(policy, asked, walls);
     if missing.is_empty() {
-        return Ok(Chosen { walls, runtime: last });
+        return Ok(());
     }
-    let list = missing.join("; ");
     Err(Outcome::errored(
         Reason::WallsTooWeak,
-        format!("The Engine lacks walls that are asked for: {list}."),
+        format!("The Engine lacks walls that are asked for: {}.", missing.join("; ")),
     )
     .with_remedy("`seatrial doctor` says how to switch each of them on.")
     .into())
@@ -97,7 +103,10 @@ fn phrase(ask: Ask, place: Place, lacking: &WallSet) -> String {
     let mut phrase = format!("{ask} for the {}", place.as_str());
     if let Ask::Level(_) = ask {
         let names: Vec<&str> = lacking.iter().map(|wall| wall.as_str()).collect();
-        phrase.push_str(&format!(" ({} was not met)", names.join(", ")));
+        phrase.push_str(&match names.as_slice() {
+            [] => " (the runtime is another one)".to_owned(),
+            names => format!(" ({} was not met)", names.join(", ")),
+        });
     }
     phrase
 }
@@ -112,6 +121,16 @@ fn highest(level: Level, place: Place) -> Level {
 
 fn own_kernel(walls: &Walled<Walls>) -> bool {
     walls.run.proven.contains_key(&Wall::OwnKernel)
+}
+
+/// The runtimes that are tried for a run, in this order: the one that the operator names, else all that
+/// promise something.
+#[must_use]
+pub fn candidates(named: Option<&str>, runtimes: &[String]) -> Vec<Option<String>> {
+    match named {
+        Some(name) => vec![Some(name.to_owned())],
+        None => strongest_first(runtimes),
+    }
 }
 
 /// Runtimes whose names promise a kernel of their own, machines first; then the Engine's default one. Whether a name
@@ -143,5 +162,81 @@ mod tests {
             [Some("kata-fc".to_owned()), Some("runsc".to_owned()), None]
         );
         assert_eq!(order(&["crun", "runc"]), [None]);
+    }
+
+    use seatrial_core::testing::Fake;
+
+    fn settings() -> Settings {
+        Settings {
+            policy: Policy::default(),
+            fixture_database: true,
+            runtime: None,
+            attempts: 1,
+            sbom: false,
+            config_checks: false,
+        }
+    }
+
+    /// The runtime that is chosen, or what is said.
+    async fn chosen(fake: &Fake, settings: &Settings, run: &[&str]) -> Result<Option<String>, String> {
+        let facts = fake.probe().await.unwrap();
+        let asked = Asked {
+            run: run.iter().map(|word| word.parse().unwrap()).collect(),
+            ..Asked::default()
+        };
+        match choose(fake, settings, &facts, &asked).await {
+            Ok(chosen) => Ok(chosen.runtime),
+            Err(Stop::Settled(outcome)) => Err(outcome.message),
+            Err(Stop::Host(fault)) => Err(fault.outcome().message),
+        }
+    }
+
+    fn with_runtimes(runtimes: &[&str]) -> Fake {
+        let fake = Fake::default();
+        fake.script().runtimes = runtimes.iter().map(|name| (*name).to_owned()).collect();
+        fake
+    }
+
+    #[tokio::test]
+    async fn a_runtime_without_the_kernel_that_its_name_promises_is_passed_over() {
+        let fake = with_runtimes(&["kata", "runsc"]);
+        assert_eq!(chosen(&fake, &settings(), &[]).await.unwrap().as_deref(), Some("kata"));
+        fake.script().pretenders = vec!["kata".to_owned()];
+        assert_eq!(chosen(&fake, &settings(), &[]).await.unwrap().as_deref(), Some("runsc"));
+        fake.script().pretenders.push("runsc".to_owned());
+        assert_eq!(chosen(&fake, &settings(), &[]).await.unwrap(), None);
+        let refused = chosen(&fake, &settings(), &["gvisor"]).await.unwrap_err();
+        assert!(
+            refused.contains("gvisor for the run (own-kernel was not met)"),
+            "{refused}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_runtime_that_fails_where_it_worked_before_is_not_replaced_by_a_weaker_one() {
+        let fake = with_runtimes(&["runsc"]);
+        fake.script()
+            .prove_errors
+            .push_back(EngineError::Stumbled("slow".to_owned()));
+        assert!(chosen(&fake, &settings(), &[]).await.is_err());
+        fake.script()
+            .prove_errors
+            .push_back(EngineError::WallMissing("never".to_owned()));
+        assert_eq!(chosen(&fake, &settings(), &[]).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_policy_or_job_asks_for_is_needed_also_of_the_runtime_that_the_operator_names() {
+        let fake = with_runtimes(&["runsc"]);
+        let mut plain = settings();
+        plain.runtime = Some("runc".to_owned());
+        fake.script().pretenders = vec!["runc".to_owned()];
+        assert_eq!(
+            chosen(&fake, &plain, &["userns"]).await.unwrap().as_deref(),
+            Some("runc")
+        );
+        assert!(chosen(&fake, &plain, &["own-kernel"]).await.is_err());
+        plain.policy.walls.run = ["gvisor".parse().unwrap()].into();
+        assert!(chosen(&fake, &plain, &[]).await.is_err());
     }
 }

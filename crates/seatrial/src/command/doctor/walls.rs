@@ -4,63 +4,66 @@ use seatrial_core::{
     engine::{Engine, EngineFacts},
     walls::{Asked, Level, Proof, Walls},
 };
-use seatrial_pipeline::stage::walls::missing;
+use seatrial_pipeline::stage::walls::{candidates, missing};
 use seatrial_policy::Policy;
 
 use super::{Check, missing as lacking, ok, weak};
 
-/// A check for builds, and one for runs in each runtime that work may be given to.
+/// A check for builds, and one for runs in each runtime that is tried, up to the one that jobs are given to.
 pub(super) async fn proven(
     engine: &dyn Engine,
     facts: &EngineFacts,
-    pinned: Option<&str>,
+    named: Option<&str>,
     policy: &Policy,
 ) -> Vec<Check> {
-    let mut runtimes = vec![pinned.map(str::to_owned)];
-    if pinned.is_none() {
-        let own_kernel = |name: &&String| ["runsc", "gvisor", "kata"].iter().any(|part| name.contains(part));
-        runtimes.extend(facts.runtimes.iter().filter(own_kernel).cloned().map(Some));
-    }
     let mut checks = Vec::new();
-    for runtime in runtimes {
+    let candidates = candidates(named, &facts.runtimes);
+    let last = candidates.len().saturating_sub(1);
+    for (index, runtime) in candidates.into_iter().enumerate() {
         let name = format!("walls: run in {}", runtime.as_deref().unwrap_or(&facts.default_runtime));
+        // Jobs go on to the next one, where there is a next one.
+        let unusable = |name: String, found: String, remedy: &str| match index == last {
+            true => lacking(name, found, remedy),
+            false => weak(name, found, remedy),
+        };
         let walls = match engine.prove(runtime.as_deref()).await {
             Ok(walls) => walls,
             Err(error) => {
-                let remedy = "No job is given to this runtime. Try `docker run --rm --network none --runtime NAME` with it; \
-                              the Engine's log says more.";
-                let check = match runtime {
-                    // The default one does the work then.
-                    Some(_) if pinned.is_none() => weak(name, error.to_string(), remedy),
-                    _ => lacking(name, error.to_string(), remedy),
-                };
-                checks.push(check);
+                let remedy = "No job is given to this runtime. Try `docker run --rm --network none --runtime NAME` with \
+                              it; the Engine's log says more.";
+                checks.push(unusable(name, error.to_string(), remedy));
                 continue;
             }
         };
         let missing = missing(policy, &Asked::default(), &walls);
-        if checks.is_empty() {
-            checks.push(told("walls: build".to_owned(), &walls.build, &missing, "for the build"));
+        if index == 0 {
+            let builds: Vec<&str> = of(&missing, "for the build").collect();
+            checks.push(match builds.as_slice() {
+                [] => standing("walls: build".to_owned(), &walls.build),
+                builds => lacking("walls: build", builds.join("; "), NOT_MET),
+            });
         }
-        checks.push(told(name, &walls.run, &missing, "for the run"));
+        let runs: Vec<&str> = of(&missing, "for the run").collect();
+        if runs.is_empty() {
+            checks.push(standing(name, &walls.run));
+            break;
+        }
+        checks.push(unusable(name, runs.join("; "), NOT_MET));
     }
     checks
 }
 
-fn told(name: String, walls: &Walls, missing: &[String], stage: &str) -> Check {
-    let missing: Vec<&str> = missing
+const NOT_MET: &str = "A probe ran in such a container and did not meet these walls, which the policy asks for. The \
+                       checks above say how to switch them on.";
+
+fn of<'a>(missing: &'a [String], stage: &'static str) -> impl Iterator<Item = &'a str> {
+    missing
         .iter()
         .map(String::as_str)
-        .filter(|phrase| phrase.contains(stage))
-        .collect();
-    if !missing.is_empty() {
-        return lacking(
-            name,
-            missing.join("; "),
-            "A probe ran in such a container and did not meet these walls; jobs are refused. The checks above say how \
-             to switch each of them on.",
-        );
-    }
+        .filter(move |phrase| phrase.contains(stage))
+}
+
+fn standing(name: String, walls: &Walls) -> Check {
     let seen = walls.proven.values().filter(|proof| **proof == Proof::Seen).count();
     let found = format!(
         "level {}: {seen} walls met by a probe inside, {} told by the Engine",
