@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use seatrial_core::engine::EngineError;
 
-use crate::{client::DEFAULT_HOST, engine::DockerEngine, instance, names};
+use crate::{engine::DockerEngine, instance, names, reach::DEFAULT_HOST};
 
 /// Names and ids of all that lies on the Engine.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -8,7 +8,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use bollard::{
-    API_DEFAULT_VERSION, Docker,
+    Docker,
     container::LogOutput,
     errors::Error,
     models::{
@@ -30,10 +30,10 @@ use seatrial_core::{
 };
 use tokio::time::Instant;
 
-use crate::stdio::{Piece, Stdio};
-
-/// Where the Engine listens when nobody says otherwise.
-pub(crate) const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
+use crate::{
+    reach::{Reach, Way},
+    stdio::{Piece, Stdio},
+};
 
 /// For calls that only look something up or write a few records.
 const QUICK: Duration = Duration::from_secs(30);
@@ -65,23 +65,23 @@ pub(crate) enum Removal {
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     docker: Docker,
+    reach: Reach,
 }
 
 impl Client {
-    /// Connects to a Unix socket and agrees on a version.
-    pub(crate) async fn connect(host: Option<&str>) -> Result<Self, EngineError> {
-        let host = host.unwrap_or(DEFAULT_HOST);
-        if host.contains("://") && !host.starts_with("unix://") {
-            return Err(EngineError::Refused {
-                action: "be reached",
-                source: format!("{host} is not a Unix socket, and only those are supported").into(),
-            });
-        }
-        // Our own bounds are tighter; this one is for what streams for long.
-        let docker = Docker::connect_with_unix(host, 24 * 3600, API_DEFAULT_VERSION)
-            .map_err(|error| mapped("be reached", error))?;
+    /// Goes to the Engine and agrees on a version.
+    pub(crate) async fn connect(way: Way) -> Result<Self, EngineError> {
+        let reach = way.reach();
+        let docker = way.client().map_err(|problem| EngineError::Refused {
+            action: "be reached",
+            source: problem.into(),
+        })?;
         let docker = bounded("tell its version", QUICK, docker.negotiate_version()).await?;
-        Ok(Self { docker })
+        Ok(Self { docker, reach })
+    }
+
+    pub(crate) fn reach(&self) -> Reach {
+        self.reach
     }
 
     pub(crate) fn api_version(&self) -> String {

@@ -33,14 +33,20 @@ use crate::{
     janitor::Janitor,
     names::Identity,
     own::{self, Own},
-    probe, prove, sweep, tool,
+    probe, prove,
+    reach::{Reach, Way},
+    sweep, tool,
 };
 
 /// How to reach the Engine, and which images of ours it has.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct EngineSettings {
-    /// `unix:///var/run/docker.sock` unless given. Only Unix sockets.
+    /// `unix:///var/run/docker.sock` unless given; `tcp://HOST:PORT`, `ssh://USER@HOST`.
     pub host: Option<String>,
+    /// Folder with `ca.pem`, `cert.pem` and `key.pem` for an Engine behind TCP.
+    pub certificates: Option<PathBuf>,
+    /// Reach an Engine behind TCP on loopback without TLS.
+    pub allow_plain: bool,
     /// Locks, records and spools of this host. Processes that share it know of each other.
     pub data_dir: PathBuf,
     /// The builder: `name:tag`, `name:tag@sha256:…` or `sha256:…`.
@@ -51,7 +57,7 @@ pub struct EngineSettings {
     pub pull: bool,
 }
 
-/// A container Engine behind a Unix socket. Cheap to clone.
+/// A container Engine, here or elsewhere: no path of this host crosses to it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct DockerEngine {
     inner: Arc<Inner>,
@@ -139,7 +145,16 @@ impl DockerEngine {
             source,
         })?;
         let instance = Instance::enter(&data_dir)?;
-        let client = Client::connect(settings.host.as_deref()).await?;
+        let way = Way::parse(
+            settings.host.as_deref(),
+            settings.certificates.as_deref(),
+            settings.allow_plain,
+        )
+        .map_err(|problem| EngineError::Refused {
+            action: "be reached",
+            source: problem.into(),
+        })?;
+        let client = Client::connect(way).await?;
         let inner = Inner {
             settings,
             data_dir,
@@ -158,6 +173,12 @@ impl DockerEngine {
 
     pub(crate) fn inner(&self) -> &Inner {
         &self.inner
+    }
+
+    /// How it is reached.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        self.inner.client.reach()
     }
 
     /// The id of this process, as it stands in names and labels of what it makes.

@@ -29,6 +29,7 @@ mod names;
 mod own;
 mod probe;
 mod prove;
+mod reach;
 mod record;
 mod region;
 mod report;
@@ -43,4 +44,5 @@ mod walls;
 
 pub use census::Census;
 pub use engine::{DockerEngine, EngineSettings};
+pub use reach::Reach;
 pub use versions::Versions;

@@ -77,13 +77,29 @@ pub(crate) fn policy(config: &Config, named: Option<&Path>) -> Result<Policy> {
 /// Connects to the Engine that the configuration names.
 pub(crate) async fn engine(config: &Config) -> Result<DockerEngine, seatrial_core::engine::EngineError> {
     DockerEngine::connect(EngineSettings {
-        host: config.docker.host.clone(),
+        host: config.docker.host(),
+        certificates: config.docker.certificates(),
+        allow_plain: config.docker.allow_plain,
         data_dir: config.data_dir.clone(),
         builder_pin: config.images.builder.clone(),
         scanner_pin: config.images.scanner.clone(),
         pull: config.docker.pull,
     })
     .await
+}
+
+/// An error with what it came from, each once.
+pub(crate) fn reasons(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !text.ends_with(&words) {
+            text = format!("{text}: {words}");
+        }
+        source = cause.source();
+    }
+    text
 }
 
 /// Prints to standard output; a reader that went away is no error of ours.

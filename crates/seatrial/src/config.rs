@@ -53,10 +53,36 @@ pub(crate) struct Config {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Docker {
-    /// `unix:///var/run/docker.sock`; empty takes `DOCKER_HOST`, then that path.
+    /// `unix:///var/run/docker.sock`, `tcp://HOST:2376`, `ssh://USER@HOST`; empty takes `DOCKER_HOST`, then the first.
     pub(crate) host: Option<String>,
+    /// Folder with `ca.pem`, `cert.pem` and `key.pem` for `tcp://`. Empty takes `DOCKER_CERT_PATH`; with
+    /// `DOCKER_TLS_VERIFY` alone `~/.docker`.
+    pub(crate) cert_path: Option<PathBuf>,
+    /// Allow `tcp://` without TLS on loopback: whoever may open a port there is root.
+    pub(crate) allow_plain: bool,
     /// Pull base images that the Engine does not hold.
     pub(crate) pull: bool,
+}
+
+impl Docker {
+    /// Where the Engine is: as we are told, else as the Docker client is.
+    pub(crate) fn host(&self) -> Option<String> {
+        self.host.clone().or_else(|| told("DOCKER_HOST"))
+    }
+
+    /// The folder of certificates.
+    pub(crate) fn certificates(&self) -> Option<PathBuf> {
+        let verified = || told("DOCKER_TLS_VERIFY").and(told("HOME"));
+        self.cert_path
+            .clone()
+            .or_else(|| told("DOCKER_CERT_PATH").map(PathBuf::from))
+            .or_else(|| verified().map(|home| PathBuf::from(home).join(".docker")))
+    }
+}
+
+/// A variable of the environment that says something.
+fn told(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.is_empty())
 }
 
 /// Pins of images that do our work: `name@sha256:…` or an image id.
@@ -126,7 +152,12 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data_dir: default_data_dir(),
-            docker: Docker { host: None, pull: true },
+            docker: Docker {
+                host: None,
+                cert_path: None,
+                allow_plain: false,
+                pull: true,
+            },
             images: Images::default(),
             scan: Scan {
                 fixture_db: None,

@@ -13,7 +13,7 @@ use seatrial_core::{
     job::Ending,
     scanner::{DatabaseKind, ScanError},
 };
-use seatrial_engine::DockerEngine;
+use seatrial_engine::{DockerEngine, Reach};
 use seatrial_policy::Policy;
 use seatrial_scan::database;
 use serde::Serialize;
@@ -107,19 +107,21 @@ async fn examine(config: &Config, policy: &Policy) -> Vec<Check> {
         Err(error) => {
             checks.push(missing(
                 "engine",
-                format!("{error}"),
-                "Start a Docker Engine, or set docker.host (SEATRIAL__DOCKER__HOST) to its socket.",
+                super::reasons(&error),
+                "Start a Docker Engine, or set docker.host (SEATRIAL__DOCKER__HOST) to its socket or address.",
             ));
-            checks.push(disk(config));
+            checks.push(disk(config, true));
             return checks;
         }
     };
+    let reach = engine.reach();
+    checks.push(connection(reach));
     match engine.probe().await {
         Ok(facts) => {
             engine_facts(&mut checks, &facts, policy);
             let runtime = config.run.runtime.as_deref();
             checks.extend(walls::proven(&engine, &facts, runtime, policy).await);
-            checks.extend(advisories::checks(&engine, &facts, true).await);
+            checks.extend(advisories::checks(&engine, &facts, reach.is_local()).await);
             // Tools were asked; nothing of that stays.
             engine.tidy(TIDY).await;
         }
@@ -149,8 +151,23 @@ async fn examine(config: &Config, policy: &Policy) -> Vec<Check> {
         });
     }
     checks.push(database_age(config, policy, &engine).await);
-    checks.push(disk(config));
+    checks.push(disk(config, reach.is_local()));
     checks
+}
+
+/// Who stands between us and the Engine.
+fn connection(reach: Reach) -> Check {
+    let name = "connection";
+    match reach {
+        Reach::Socket => ok(name, "a socket of this host"),
+        Reach::Tls => ok(name, "TLS; the Engine proved who it is"),
+        Reach::Ssh => ok(name, "ssh"),
+        Reach::Plain => missing(
+            name,
+            "TCP without TLS: whoever may open a port on this host is root on the Engine's",
+            "Give the Engine a certificate (--tlsverify) and set docker.cert_path, or use its socket.",
+        ),
+    }
 }
 
 /// An image that is there: whether it is still the same one tomorrow depends on the pin.
@@ -310,8 +327,10 @@ async fn database_age(config: &Config, policy: &Policy, engine: &DockerEngine) -
 /// Free room below which jobs are likely to fail for it: a base image, its store, its scan and
 /// the spool of one build with the default limits.
 const ROOM: u64 = 10 << 30;
+/// The same where all but the spools is on another host, whose disk is not seen from here.
+const SPOOLS: u64 = 2 << 30;
 
-fn disk(config: &Config) -> Check {
+fn disk(config: &Config, is_local: bool) -> Check {
     let existing = config
         .data_dir
         .ancestors()
@@ -325,14 +344,15 @@ fn disk(config: &Config) -> Check {
                 free as f64 / f64::from(1 << 30),
                 config.data_dir.display()
             );
-            if free >= ROOM {
-                ok("disk", detail)
-            } else {
-                weak(
+            match is_local {
+                true if free < ROOM => weak(
                     "disk",
                     detail,
                     "Keep 10 GiB free: bases, spools and databases live there and in the Engine's data root.",
-                )
+                ),
+                false if free < SPOOLS => weak("disk", detail, "Keep 2 GiB free: spools live there."),
+                true => ok("disk", detail),
+                false => ok("disk", format!("{detail}; the Engine's own disk is not seen from here")),
             }
         }
         Err(error) => missing(

@@ -192,6 +192,32 @@ fn the_doctor_says_that_there_is_no_engine_and_what_to_do() {
 }
 
 #[test]
+fn the_variables_of_the_docker_client_say_where_the_engine_is() {
+    let data = tempfile::tempdir().unwrap();
+    let detail = |told: &[(&str, &str)]| {
+        let mut command = seatrial();
+        for name in ["DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"] {
+            command.env_remove(name);
+        }
+        let output = command
+            .envs(told.iter().copied())
+            .env("SEATRIAL__DATA_DIR", data.path())
+            .env("HOME", "/nonexistent/home")
+            .args(["doctor", "--format", "json"])
+            .output()
+            .unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["checks"][0]["detail"].as_str().unwrap().to_owned()
+    };
+    let host = ("DOCKER_HOST", "tcp://127.0.0.1:1");
+    let path = ("DOCKER_CERT_PATH", "/nonexistent/certificates");
+    assert!(detail(&[host]).contains("without TLS"), "{}", detail(&[host]));
+    assert!(detail(&[host, path]).contains("/nonexistent/certificates/ca.pem cannot be used"));
+    let verify = ("DOCKER_TLS_VERIFY", "1");
+    assert!(detail(&[host, verify]).contains("/nonexistent/home/.docker/ca.pem cannot be used"));
+}
+
+#[test]
 fn completions_are_made_for_every_shell() {
     for shell in ["bash", "zsh", "fish"] {
         let output = seatrial().args(["completions", shell]).output().unwrap();

@@ -2,7 +2,7 @@
 //! right state, in time, with a reason and a remedy, and nothing is left.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -10,6 +10,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    docker_points::forget,
     house::House,
     liar::{Liar, Lie, Rule, answer},
     support::{assert_clean, dev_config, job, on_engine},
@@ -19,7 +20,7 @@ const TEXT: &str = "FROM busybox\nRUN echo built > /built\nCMD echo '{\"perf\": 
 const FULL: &str = "{\"message\":\"write /var/lib/docker/tmp/x: no space left on device\"}";
 const LOST: &str = "{\"message\":\"No such image: sha256:0000\"}";
 /// A start may hang for this long (`HEAVY` of the Engine's client), all else is quicker.
-const BOUND: Duration = Duration::from_secs(100);
+const BOUND: Duration = Duration::from_secs(180);
 
 /// A lie, and how the job ends.
 struct Case {
@@ -135,74 +136,63 @@ fn judge(case: &Case, liar: &Liar, job: &Value, took: Duration) -> Option<String
 }
 
 #[test]
-fn docker_a_lying_engine_ends_a_run_in_the_right_state() {
+fn docker_a_lying_engine_ends_each_job_in_the_right_state() {
     let folder = tempfile::tempdir().unwrap();
     let dockerfile = folder.path().join("Dockerfile");
     std::fs::write(&dockerfile, TEXT).unwrap();
-    let (engine, dockerfile) = (engine(), &dockerfile);
+    let (engine, dockerfile) = (&engine(), &dockerfile);
+    // A worker makes more of its Engine than a run does, so it gets some of the lies.
+    let of_workers = ["a start hangs once", "no HTTP once", "full disk", "build cut"];
+    // Side by side: some take a minute in which nothing happens.
     let wrong: Vec<String> = thread::scope(|scope| {
-        let trials: Vec<_> = cases()
-            .into_iter()
-            .map(|case| {
-                let engine = engine.clone();
-                scope.spawn(move || {
-                    let attempts = case.attempts.to_string();
-                    let liar = Liar::before(engine, case.rule.clone());
-                    let begun = Instant::now();
-                    let output = on_engine()
-                        .env("SEATRIAL__DOCKER__HOST", &liar.host)
-                        .env("SEATRIAL__RUN__ATTEMPTS", attempts)
-                        .args([
-                            "run",
-                            "--fixture-db",
-                            "--format",
-                            "json",
-                            "--no-sbom",
-                            "--no-config-checks",
-                        ])
-                        .arg(dockerfile)
-                        .output()
-                        .unwrap();
-                    judge(&case, &liar, &job(&output), begun.elapsed())
-                })
-            })
+        let runs = cases().into_iter();
+        let mut trials: Vec<_> = runs
+            .map(|case| scope.spawn(move || as_a_run(&case, engine, dockerfile)))
             .collect();
+        let jobs = cases().into_iter().filter(|case| of_workers.contains(&case.name));
+        trials.extend(jobs.map(|case| scope.spawn(move || as_a_job(&case, engine))));
         trials.into_iter().filter_map(|trial| trial.join().unwrap()).collect()
     });
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert_clean("lies to runs");
+    assert_clean("lies");
 }
 
-#[test]
-fn docker_a_lying_engine_ends_a_workers_job_in_the_right_state() {
-    let engine = engine();
-    let wrong: Vec<String> = thread::scope(|scope| {
-        let trials: Vec<_> = cases()
-            .into_iter()
-            .filter(|case| ["a start hangs once", "no HTTP once", "full disk", "build cut"].contains(&case.name))
-            .map(|case| {
-                let engine = engine.clone();
-                scope.spawn(move || {
-                    let liar = Liar::before(engine, case.rule.clone());
-                    let mut house = House::new();
-                    house.set("SEATRIAL__DOCKER__HOST", &liar.host);
-                    house.set("SEATRIAL__RUN__ATTEMPTS", &case.attempts.to_string());
-                    house.set("SEATRIAL__SCAN__SBOM", "false");
-                    let (_serve, base) = house.serve("serve", &["--no-worker", "--fixture-db"]);
-                    let id = house.submit(&base, TEXT);
-                    let begun = Instant::now();
-                    let mut worker = house.worker("worker");
-                    let job = house.ended(&base, &id, BOUND + Duration::from_secs(20));
-                    let wrong = judge(&case, &liar, &job, begun.elapsed());
-                    worker.signal("TERM");
-                    assert_eq!(worker.end(Duration::from_secs(60)), Some(0), "{}", worker.lines());
-                    crate::docker_points::forget(&house.data());
-                    wrong
-                })
-            })
-            .collect();
-        trials.into_iter().filter_map(|trial| trial.join().unwrap()).collect()
-    });
-    assert!(wrong.is_empty(), "{wrong:#?}");
-    assert_clean("lies to workers");
+/// `seatrial run`; what is wrong with its end.
+fn as_a_run(case: &Case, engine: &Path, dockerfile: &Path) -> Option<String> {
+    let liar = Liar::before(engine.to_owned(), case.rule.clone());
+    let begun = Instant::now();
+    let output = on_engine()
+        .env("SEATRIAL__DOCKER__HOST", &liar.host)
+        .env("SEATRIAL__RUN__ATTEMPTS", case.attempts.to_string())
+        .args([
+            "run",
+            "--fixture-db",
+            "--format",
+            "json",
+            "--no-sbom",
+            "--no-config-checks",
+        ])
+        .arg(dockerfile)
+        .output()
+        .unwrap();
+    judge(case, &liar, &job(&output), begun.elapsed())
+}
+
+/// The same through a worker.
+fn as_a_job(case: &Case, engine: &Path) -> Option<String> {
+    let liar = Liar::before(engine.to_owned(), case.rule.clone());
+    let mut house = House::new();
+    house.set("SEATRIAL__DOCKER__HOST", &liar.host);
+    house.set("SEATRIAL__RUN__ATTEMPTS", &case.attempts.to_string());
+    house.set("SEATRIAL__SCAN__SBOM", "false");
+    let (_serve, base) = house.serve("serve", &["--no-worker", "--fixture-db"]);
+    let id = house.submit(&base, TEXT);
+    let begun = Instant::now();
+    let mut worker = house.worker("worker");
+    let job = house.ended(&base, &id, BOUND + Duration::from_secs(20));
+    let wrong = judge(case, &liar, &job, begun.elapsed());
+    worker.signal("TERM");
+    assert_eq!(worker.end(Duration::from_secs(60)), Some(0), "{}", worker.lines());
+    forget(&house.data());
+    wrong.map(|why| format!("through a worker: {why}"))
 }

@@ -13,6 +13,7 @@ mod docker_forms;
 mod docker_liar;
 mod docker_lifecycle;
 mod docker_points;
+mod docker_remote;
 mod docker_restart;
 mod docker_service;
 mod docker_specimens;
