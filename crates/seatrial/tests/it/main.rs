@@ -3,7 +3,11 @@
 //! Tests whose name starts with `docker_` need the Engine that `make setup` starts; without it
 //! they fail and say so. They run one after another (nextest group `docker`).
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test may panic, and says how far it is"
+)]
 
 mod cli;
 mod client;
