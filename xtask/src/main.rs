@@ -143,6 +143,9 @@ enum Task {
         /// Only this level: namespaces, userns, gvisor. May be given several times.
         #[arg(long, value_name = "NAME")]
         level: Vec<String>,
+        /// A document of `seatrial doctor --attack --format json` that is there already: its level is not run.
+        #[arg(long, value_name = "FILE")]
+        told: Vec<PathBuf>,
         /// Another page than docs/SPECIMENS.md.
         #[arg(long, value_name = "FILE")]
         page: Option<PathBuf>,
@@ -229,7 +232,12 @@ fn main() -> Result<()> {
             profile,
             seatrial,
         } => schemathesis::run(&dev?, seatrial.as_deref(), &profile, examples.max(1), seed),
-        Task::Specimens { level, page, seatrial } => specimens::run(&mut dev?, &level, seatrial.as_deref(), page),
+        Task::Specimens {
+            level,
+            told,
+            page,
+            seatrial,
+        } => specimens::run(&mut dev?, &level, &told, seatrial.as_deref(), page),
         Task::Layers => layers::check(),
         Task::Clean => {
             let mut dev = dev?;

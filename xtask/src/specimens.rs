@@ -78,20 +78,35 @@ struct Row {
 }
 
 /// Runs the suite at each level that is asked for (all, when none is) and writes the page.
-pub(crate) fn run(dev: &mut Dev, only: &[String], binary: Option<&Path>, page: Option<PathBuf>) -> Result<()> {
+///
+/// `told` are documents of `seatrial doctor --attack --format json` that are there already: their levels are not run.
+pub(crate) fn run(
+    dev: &mut Dev,
+    only: &[String],
+    told: &[PathBuf],
+    binary: Option<&Path>,
+    page: Option<PathBuf>,
+) -> Result<()> {
     if let Some(unknown) = only.iter().find(|name| LEVELS.iter().all(|level| level.name != **name)) {
         let known: Vec<&str> = LEVELS.iter().map(|level| level.name).collect();
         bail!("there is no level {unknown}; there are {}", known.join(", "));
     }
-    let binary = demo::binary(binary, "dev")?;
+    let all = only.is_empty() && told.is_empty();
+    let told: Vec<Suite> = told.iter().map(|path| read(path)).collect::<Result<_>>()?;
+    let mut told: BTreeMap<String, Suite> = told.into_iter().map(|suite| (suite.level.clone(), suite)).collect();
     let mut suites = Vec::new();
     let mut missing = Vec::new();
     for level in LEVELS {
-        if !only.is_empty() && !only.iter().any(|name| name == level.name) {
+        if let Some(suite) = told.remove(level.name) {
+            suites.push((level, suite));
+            continue;
+        }
+        if !all && !only.iter().any(|name| name == level.name) {
+            missing.push(format!("{} (not asked for)", level.name));
             continue;
         }
         eprintln!("level {}", level.name);
-        match attack(dev, level, &binary) {
+        match demo::binary(binary, "dev").and_then(|binary| attack(dev, level, &binary)) {
             Ok(suite) => suites.push((level, suite)),
             Err(error) => {
                 eprintln!("level {} cannot be had here: {error:#}", level.name);
@@ -110,6 +125,11 @@ pub(crate) fn run(dev: &mut Dev, only: &[String], binary: Option<&Path>, page: O
         bail!("something escaped: see {}", page.display());
     }
     Ok(())
+}
+
+fn read(path: &Path) -> Result<Suite> {
+    let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("{} is no document of an attack", path.display()))
 }
 
 fn attack(dev: &mut Dev, level: &Level, binary: &Path) -> Result<Suite> {
@@ -171,7 +191,7 @@ fn written(suites: &[(&Level, Suite)], missing: &[String]) -> String {
         );
     }
     for level in missing {
-        let _ = writeln!(out, "- **{level}**");
+        let _ = writeln!(out, "- Not run: {level}");
     }
     out.push_str("\n| specimen |");
     let heads = suites.iter().map(|(level, _)| level.name);
