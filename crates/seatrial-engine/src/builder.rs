@@ -2,7 +2,8 @@
 //!
 //! # Liveness
 //! The caller bounds the time by dropping this future, which kills the container. Should we be
-//! gone too, PID 1 of the builder ends everything a little after the limit. Whatever comes out is
+//! gone too, PID 1 of the builder sees the end of its input and ends everything at once, and a little
+//! after the limit in any case. Whatever comes out is
 //! counted while it comes: bytes, files, headers.
 
 use std::{collections::HashMap, fs::File, io::Write, sync::Arc, time::Instant};
@@ -26,7 +27,7 @@ use crate::{
     names::Kind,
     own,
     report::{Filter, Nonce, Report},
-    stdio::{Input, Piece, Turn},
+    stdio::{self, Input, Piece, Turn},
     steps::Steps,
     verify::{self, Blob, Expected, Output},
     walls,
@@ -75,9 +76,10 @@ pub(crate) async fn build(
     let mut filter = Filter::new(&nonce, &steps);
     let mut frames = Frames::default();
     let mut spool = Spool::new(inner.spool_file()?, request.limits.layers.as_u64() + EXTRA);
-    let input = stdio.input();
+    // Open until the builder's end: it ends by itself when this is dropped.
+    let mut input = stdio.input();
     stdio
-        .converse(feed(input, request, &nonce), |turn| {
+        .converse(feed(&mut input, request, &nonce), |turn| {
             match turn {
                 Turn::Said(Piece::Out(bytes)) => frames.take(&bytes, &mut spool)?,
                 Turn::Said(Piece::Err(bytes)) => filter.take(&bytes),
@@ -98,6 +100,9 @@ pub(crate) async fn build(
     let Some(report) = report else {
         return ended_without_report(inner, &container, usage).await;
     };
+    if report.flag("orphaned") {
+        return Err(stdio::cut_off());
+    }
     if report.flag("deadline") {
         return Err(EngineError::Slow {
             action: "be told to stop a build at its limit",
@@ -115,7 +120,7 @@ pub(crate) async fn build(
 }
 
 /// Everything that PID 1 of the builder is told.
-async fn feed(mut input: Input, request: &BuildRequest, nonce: &Nonce) -> Result<(), BoxError> {
+async fn feed(input: &mut Input, request: &BuildRequest, nonce: &Nonce) -> Result<(), BoxError> {
     let mut head = nonce.line();
     let mut section = |kind: char, bytes: &[u8]| {
         head.extend_from_slice(format!("{kind} {}\n", bytes.len()).as_bytes());
@@ -133,7 +138,7 @@ async fn feed(mut input: Input, request: &BuildRequest, nonce: &Nonce) -> Result
     input.write(&head).await;
     input.write(&request.context_tar).await;
     input.write(b"G\n").await;
-    input.close().await;
+    input.flush().await;
     Ok(())
 }
 
@@ -194,6 +199,9 @@ async fn ended_without_report(inner: &Inner, container: &Container, usage: Usage
     if state.oom_killed == Some(true) {
         // The store is memory, and nobody gives it back when a process is killed.
         return Ok(BuildEnd::Failed(BuildFailure::OutOfMemory, usage));
+    }
+    if stdio::is_cut_off(code) {
+        return Err(stdio::cut_off());
     }
     let why = state.error.unwrap_or_default();
     Err(EngineError::Broken(format!(

@@ -23,7 +23,7 @@ use crate::{
     names::Kind,
     own,
     report::{Filter, Nonce, Report},
-    stdio::{Piece, Stdio, Turn},
+    stdio::{self, Piece, Stdio, Turn},
     tool, walls,
 };
 
@@ -165,8 +165,9 @@ impl Guest for Loaded {
         let mut filter = Filter::new(&nonce, logs);
         let mut input = self.stdio.input();
         let feed = async {
+            // Open until the guest's end: PID 1 ends it when this is dropped.
             input.write(&nonce.line()).await;
-            input.close().await;
+            input.flush().await;
             Ok(())
         };
         let talk = self.stdio.converse(feed, |turn| {
@@ -193,7 +194,7 @@ impl Guest for Loaded {
             Ok(talked) => {
                 talked?;
                 match &report {
-                    Some(report) => exit(report),
+                    Some(report) => exit(report)?,
                     None => exit_without_report(&self.client, self.container.name()).await?,
                 }
             }
@@ -230,23 +231,59 @@ async fn exit_without_report(client: &Client, name: &str) -> Result<RunExit, Eng
     if state.oom_killed == Some(true) {
         return Ok(RunExit::OutOfMemory);
     }
+    if stdio::is_cut_off(code) {
+        return Err(stdio::cut_off());
+    }
     let why = state.error.unwrap_or_default();
     Err(EngineError::Broken(format!(
         "the guest's container ended without a report (exit code {code}) {why}"
     )))
 }
 
-fn exit(report: &Report) -> RunExit {
+/// What the report says of the guest. That its life line ended while we hold it says nothing of it.
+fn exit(report: &Report) -> Result<RunExit, EngineError> {
+    if report.flag("orphaned") {
+        return Err(stdio::cut_off());
+    }
     if report.flag("deadline") {
-        return RunExit::TimedOut;
+        return Ok(RunExit::TimedOut);
     }
     if report.start_error().is_some() {
-        return RunExit::CannotStart;
+        return Ok(RunExit::CannotStart);
     }
     let killed = report.number("signal") == Some(9);
     if killed && report.number("oom_kill").is_some_and(|count| count > 0) {
-        return RunExit::OutOfMemory;
+        return Ok(RunExit::OutOfMemory);
     }
     // A code that could not be read is a failure, never a success.
-    RunExit::Code(report.code().unwrap_or(255))
+    Ok(RunExit::Code(report.code().unwrap_or(255)))
+}
+
+#[cfg(test)]
+mod tests {
+    use seatrial_core::log::BoundedLog;
+
+    use super::*;
+
+    fn said(report: &str) -> Result<RunExit, EngineError> {
+        let nonce = Nonce::fresh();
+        let nonce_line = nonce.line();
+        let log = BoundedLog::new(100);
+        let mut filter = Filter::new(&nonce, &log);
+        filter.take(b"\nST1-REPORT ");
+        filter.take(nonce_line.trim_ascii_end());
+        filter.take(format!(" {report}\n").as_bytes());
+        exit(&filter.end().unwrap())
+    }
+
+    #[test]
+    fn a_connection_that_was_lost_is_no_verdict_on_the_guest() {
+        let lost = said("code=137 signal=9 oom_kill=1 deadline=1 orphaned=1").unwrap_err();
+        assert!(lost.is_transient(), "{lost}");
+        assert_eq!(
+            said("code=137 signal=9 deadline=1 orphaned=0").unwrap(),
+            RunExit::TimedOut
+        );
+        assert_eq!(said("code=0 deadline=0 orphaned=0").unwrap(), RunExit::Code(0));
+    }
 }

@@ -135,8 +135,9 @@ pub(crate) fn guest(
     inputs_volume: Option<&str>,
 ) -> ContainerCreateBody {
     let limits = &request.limits;
-    // Our init is a process too. gVisor counts its own threads.
-    let mut pids = u64::from(limits.pids) + 2;
+    // Our init counts too: its main thread, the one of its limit, the one of its life line. gVisor counts
+    // its own threads.
+    let mut pids = u64::from(limits.pids) + 3;
     let gvisor = request.runtime.as_deref().is_some_and(is_gvisor);
     if gvisor {
         pids = pids.max(256);

@@ -59,6 +59,18 @@ impl Input {
     }
 }
 
+/// The error of ours that it is when a container ends because its streams broke while we held them:
+/// never a verdict on who was in it.
+pub(crate) fn cut_off() -> EngineError {
+    EngineError::Unreachable("the connection to a container was lost while it ran".into())
+}
+
+/// Whether a container of ours that left no report ended with a code that says so: our own deadline
+/// (the end of the life line is one), or a kill from outside, as by an Engine that stops.
+pub(crate) fn is_cut_off(code: i32) -> bool {
+    matches!(code, 124 | 137)
+}
+
 fn gone(result: io::Result<()>) -> bool {
     if let Err(error) = &result {
         tracing::debug!(%error, "a container takes no more input");

@@ -44,6 +44,8 @@ pub(crate) struct End {
     pub(crate) killed: u64,
     /// The deadline had passed when it ended.
     pub(crate) late: bool,
+    /// And it passed because nobody was there any more.
+    pub(crate) orphaned: bool,
 }
 
 /// What to run, and where its output goes.
@@ -90,7 +92,7 @@ pub(crate) fn run(job: Job<'_>, deadline: &Deadline) -> Result<End, Broken> {
     let start_error = Some(told).filter(|told| !told.is_empty());
     let (code, signal) = wait_for(pid)?;
     let wall_us = began.elapsed().as_micros();
-    let late = deadline.passed();
+    let (late, orphaned) = (deadline.passed(), deadline.orphaned());
     let killed = end_others(Some(pid));
     deadline.unwatch();
     Ok(End {
@@ -100,6 +102,7 @@ pub(crate) fn run(job: Job<'_>, deadline: &Deadline) -> Result<End, Broken> {
         wall_us,
         killed,
         late,
+        orphaned,
     })
 }
 

@@ -28,6 +28,8 @@ const REAP: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 pub(crate) struct Deadline {
     passed: Arc<AtomicBool>,
+    /// Nobody is there any more: that is why it passed.
+    orphaned: Arc<AtomicBool>,
     /// Process (and group) of the child, 0 for none.
     child: Arc<AtomicI32>,
 }
@@ -37,6 +39,7 @@ impl Deadline {
     pub(crate) fn start(after: Duration, grace: Duration) -> Self {
         let deadline = Self {
             passed: Arc::new(AtomicBool::new(false)),
+            orphaned: Arc::new(AtomicBool::new(false)),
             child: Arc::new(AtomicI32::new(0)),
         };
         let switch = deadline.clone();
@@ -59,6 +62,17 @@ impl Deadline {
 
     pub(crate) fn passed(&self) -> bool {
         self.passed.load(Ordering::SeqCst)
+    }
+
+    /// Nobody is there any more who wants the outcome.
+    pub(crate) fn orphaned(&self) -> bool {
+        self.orphaned.load(Ordering::SeqCst)
+    }
+
+    /// Ends everything now, without a polite signal: there is nobody to be polite for. Does not return.
+    pub(crate) fn orphan(&self) {
+        self.orphaned.store(true, Ordering::SeqCst);
+        self.fire(Duration::ZERO);
     }
 
     /// From now on this child dies at the deadline.

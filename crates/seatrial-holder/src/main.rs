@@ -8,8 +8,8 @@
 //! configuration, and knows no crate of ours; the engine embeds it and knows its sha256.
 //!
 //! # Liveness
-//! Each role ends: by the end of its input, by the end of its child, or by its deadline
-//! ([`deadline`]), also when nobody is attached to the container any more.
+//! Each role ends: by the end of its input ([`life`] where a child runs), by the end of its child, or
+//! by its deadline ([`deadline`]), also when nobody is attached to the container any more.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
@@ -19,6 +19,7 @@ mod wire;
 mod beneath;
 mod child;
 mod deadline;
+mod life;
 mod measure;
 mod report;
 mod role;

@@ -28,6 +28,7 @@ impl Report {
         report.add("signal", end.signal);
         report.add("start_error", end.start_error.as_deref().unwrap_or("-"));
         report.add("deadline", u8::from(end.late));
+        report.add("orphaned", u8::from(end.orphaned));
         report.add("wall_us", end.wall_us);
         report.add_sourced("cpu_us", "cpu_src", used.cpu_us);
         report.add_sourced("mem_peak", "mem_src", used.memory_peak);

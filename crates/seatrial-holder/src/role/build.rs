@@ -20,6 +20,7 @@ use crate::{
     args::Args,
     child::{self, DEFAULT_PATH, Job},
     deadline::Deadline,
+    life,
     report::Report,
     spool,
     wire::{Broken, body, header, is_sha256, length, nonce, protocol, surroundings, word},
@@ -87,6 +88,8 @@ fn walk(args: &Args, deadline: &Deadline) -> Result<i32, Broken> {
     let mut input = io::stdin().lock();
     let nonce = nonce(&mut input)?;
     let placeholders = receive(&mut input, &places)?;
+    drop(input);
+    life::hold(deadline)?;
     let watch = space::Watch::start(&places.store, &places.output_volume);
     let end = build(&command, &places, deadline)?;
     let lowest = watch.stop();

@@ -10,8 +10,9 @@ use crate::{
     args::Args,
     child::{self, Job},
     deadline::Deadline,
+    life,
     report::Report,
-    wire::{Broken, nonce, surroundings},
+    wire::{Broken, nonce},
 };
 
 pub(super) const OPTIONS: &[&str] = &["--deadline-s", "--grace-s", "--workdir"];
@@ -23,7 +24,7 @@ pub(super) fn run(args: &Args) -> Result<i32, Broken> {
     let grace = Duration::from_secs(args.number("--grace-s", 60)?.unwrap_or(2));
     let deadline = Deadline::start(args.required_deadline()?, grace);
     let nonce = nonce(&mut std::io::stdin().lock())?;
-    close_input()?;
+    life::hold(&deadline)?;
     let job = Job {
         command: &args.operands,
         directory: args.text("--workdir"),
@@ -34,11 +35,4 @@ pub(super) fn run(args: &Args) -> Result<i32, Broken> {
     let end = child::run(job, &deadline)?;
     Report::of(&nonce, &end).send()?;
     Ok(if end.late { EXIT_DEADLINE } else { end.code })
-}
-
-/// Nobody has anything more to say to us.
-fn close_input() -> Result<(), Broken> {
-    std::fs::File::open("/dev/null")
-        .and_then(|null| Ok(rustix::stdio::dup2_stdin(null)?))
-        .map_err(surroundings("close standard input"))
 }

@@ -19,6 +19,14 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
+    pub(crate) fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     pub(crate) fn stdout_text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
@@ -56,7 +64,17 @@ pub(crate) fn holder_as_init() -> Command {
     command
 }
 
+/// Writes all of it, and ends the input.
 pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Ran {
+    give(command, input, false)
+}
+
+/// Writes all of it, and keeps the input open until the end: the life line.
+pub(crate) fn feed_and_stay(command: &mut Command, input: &[u8]) -> Ran {
+    give(command, input, true)
+}
+
+fn give(command: &mut Command, input: &[u8], stay: bool) -> Ran {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -67,20 +85,17 @@ pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Ran {
     let input = input.to_vec();
     let feeder = thread::spawn(move || {
         let _ = stdin.write_all(&input); // it may refuse before it has read everything
+        stay.then_some(stdin)
     });
-    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
-    feeder.join().unwrap();
-    Ran {
-        code: status.code().unwrap_or(-1),
-        stdout,
-        stderr: String::from_utf8_lossy(&stderr).into_owned(),
-    }
+    let output = child.wait_with_output().unwrap();
+    drop(feeder.join().unwrap());
+    Ran::of(output)
 }
 
 /// Runs a shell script as a guest of `init`.
 pub(crate) fn guest(init: &mut Command, options: &[&str], script: &str) -> Ran {
     init.arg("init").args(options).args(["--", "sh", "-c", script]);
-    feed(init, format!("{NONCE}\n").as_bytes())
+    feed_and_stay(init, format!("{NONCE}\n").as_bytes())
 }
 
 /// Cuts `ST1 <tag> <len>` frames.

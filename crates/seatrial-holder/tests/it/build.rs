@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use tempfile::TempDir;
 
-use crate::bench::{NONCE, Ran, feed, holder_as_init};
+use crate::bench::{NONCE, Ran, feed, feed_and_stay, holder_as_init};
 
 const LAYER: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const BLOB: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
@@ -36,7 +36,12 @@ impl Builder {
         let mut command: Command = holder_as_init();
         command.args(["build", "--under"]).arg(self.root.path());
         command.arg("--buildah").arg(self.path("buildah")).args(options);
-        feed(&mut command, &[NONCE.as_bytes(), b"\n", input].concat())
+        let input = [NONCE.as_bytes(), b"\n", input].concat();
+        if input.ends_with(b"G\n") {
+            feed_and_stay(&mut command, &input)
+        } else {
+            feed(&mut command, &input)
+        }
     }
 }
 
@@ -152,6 +157,20 @@ fn a_build_that_hangs_is_ended_and_sends_nothing() {
     let ran = builder.build(&["--deadline-s", "1", "--max-out", "100"], &plain());
     assert_eq!((ran.code, ran.stdout.len()), (124, 0));
     assert_eq!(ran.report("deadline"), "1");
+}
+
+#[test]
+fn a_build_for_nobody_is_ended_and_sends_nothing() {
+    let builder = Builder::new("echo begun; printf '[]' >$OUT/index.json; sleep 1000");
+    let mut command = holder_as_init();
+    command.args(["build", "--under"]).arg(builder.root.path());
+    command.arg("--buildah").arg(builder.path("buildah")).args(OPTIONS);
+    let ran = feed(&mut command, &[NONCE.as_bytes(), b"\n", &plain()].concat());
+    assert_eq!((ran.code, ran.stdout.len()), (124, 0));
+    assert_eq!(
+        (ran.report("deadline"), ran.report("orphaned")),
+        ("1".into(), "1".into())
+    );
 }
 
 #[test]

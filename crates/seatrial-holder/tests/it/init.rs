@@ -1,8 +1,12 @@
 //! Process 1 of a guest.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{Read, Write},
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
-use crate::bench::{NONCE, Ran, feed, guest, holder, holder_as_init};
+use crate::bench::{NONCE, Ran, feed, feed_and_stay, guest, holder, holder_as_init};
 
 const MINUTE: [&str; 2] = ["--deadline-s", "60"];
 
@@ -39,7 +43,7 @@ fn what_cannot_be_started_says_why() {
     let start = |program: &str| {
         let mut init = holder_as_init();
         init.args(["init", "--deadline-s", "60", "--", program]);
-        let ran = feed(&mut init, format!("{NONCE}\n").as_bytes());
+        let ran = feed_and_stay(&mut init, format!("{NONCE}\n").as_bytes());
         (ran.code, ran.report("start_error"))
     };
     assert_eq!(start("no-such-program"), (127, "enoent".to_owned()));
@@ -52,7 +56,7 @@ fn what_cannot_be_started_says_why() {
     assert_eq!(start(&text), (126, "enoexec".to_owned()));
     let mut named = holder_as_init();
     named.args(["init", "--deadline-s", "60", "--", "true", "x"]);
-    assert_eq!(feed(&mut named, format!("{NONCE}\n").as_bytes()).code, 0);
+    assert_eq!(feed_and_stay(&mut named, format!("{NONCE}\n").as_bytes()).code, 0);
 }
 
 #[test]
@@ -138,6 +142,58 @@ fn the_deadline_comes_without_a_nonce_too() {
     let input = child.stdin.take(); // waiting would close it
     assert_eq!(child.wait().unwrap().code(), Some(124));
     drop(input);
+}
+
+#[test]
+fn when_nobody_is_there_any_more_all_ends_at_once() {
+    let began = Instant::now();
+    let mut init = holder_as_init();
+    let script = "trap '' TERM; (setsid sleep 1000 &); echo here; while :; do sleep .1; done";
+    init.args([
+        "init",
+        "--deadline-s",
+        "60",
+        "--grace-s",
+        "30",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ]);
+    let mut child = init
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = child.stdin.take().unwrap();
+    line.write_all(format!("{NONCE}\n").as_bytes()).unwrap();
+    let mut said = [0; 5];
+    child.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
+    drop(line);
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.report("signal").as_str()), (124, "9"));
+    assert_eq!(
+        (ran.report("deadline"), ran.report("orphaned")),
+        ("1".into(), "1".into())
+    );
+    assert!(ran.report("killed").parse::<u64>().unwrap() >= 1);
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "it did not wait for its limit or its grace"
+    );
+}
+
+#[test]
+fn what_comes_on_the_life_line_is_thrown_away() {
+    let input = [format!("{NONCE}\n").into_bytes(), vec![b'x'; 300_000]].concat();
+    let mut init = holder_as_init();
+    init.args(["init", "--deadline-s", "60", "--", "sh", "-c", "cat; echo $?"]);
+    let ran = feed_and_stay(&mut init, &input);
+    assert_eq!(
+        (ran.code, ran.stdout_text().as_str(), ran.report("orphaned")),
+        (0, "0\n", "0".into())
+    );
 }
 
 #[test]
