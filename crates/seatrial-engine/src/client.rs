@@ -72,9 +72,13 @@ impl Client {
     /// Goes to the Engine and agrees on a version.
     pub(crate) async fn connect(way: Way) -> Result<Self, EngineError> {
         let reach = way.reach();
-        let docker = way.client().map_err(|problem| EngineError::Refused {
-            action: "be reached",
-            source: problem.into(),
+        let docker = way.client().map_err(|problem| match reach {
+            // It is not there: not yet, or no more.
+            Reach::Socket => EngineError::Unreachable(problem.into()),
+            Reach::Tls | Reach::Ssh | Reach::Plain => EngineError::Refused {
+                action: "be reached",
+                source: problem.into(),
+            },
         })?;
         let docker = bounded("tell its version", QUICK, docker.negotiate_version()).await?;
         Ok(Self { docker, reach })

@@ -59,14 +59,22 @@ struct Met {
     walls: Walls,
 }
 
-/// Probes that are being run, one of a kind at a time, and runtimes in which one failed: why, and until when that counts.
-pub(crate) type Proving = Walled<Mutex<HashMap<Digest, (Instant, String)>>>;
+/// Probes that are being run, one of a kind at a time, and runtimes in which one failed.
+pub(crate) type Proving = Walled<Mutex<HashMap<Digest, Failure>>>;
+
+/// A probe that could not be run in a runtime.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    since: Instant,
+    why: String,
+    transient: bool,
+}
 
 /// The walls around a build, and around a run in `runtime` (`None`: the Engine's default).
 ///
 /// # Errors
-/// [`EngineError::WallMissing`] when a runtime never gave the walls that its name promises; else the Engine's: a
-/// container of that kind cannot be started now, or does not answer in time.
+/// [`EngineError::Stumbled`] when a runtime fails that gave its walls before; [`EngineError::WallMissing`] when one never
+/// did and will not in a moment either; else the Engine's: it is away, or does not answer in time.
 pub(crate) async fn prove(inner: &Inner, runtime: Option<&str>) -> Result<Walled<Walls>, EngineError> {
     let facts = inner.facts().await?;
     // Made sure of first: the first time it takes longer than any probe.
@@ -105,35 +113,33 @@ async fn met(
             bounded(inner, facts, host_kernel, place, None).await?,
         );
     };
-    failed.retain(|_, (since, _)| since.elapsed() < FAILED_FOR);
+    failed.retain(|_, failure| failure.since.elapsed() < FAILED_FOR);
     let failure = match failed.get(&key) {
-        Some((_, why)) => why.clone(),
-        None => {
-            // Noted beforehand: who waits for less than the probe takes must not begin it anew each time.
-            failed.insert(key, (Instant::now(), "a probe in it did not end".to_owned()));
-            match bounded(inner, facts, host_kernel, place, runtime).await {
-                Ok(walls) => {
-                    failed.remove(&key);
-                    return remember(&folder, &path, now, walls);
-                }
-                Err(error @ EngineError::Unreachable(_)) => {
-                    failed.remove(&key);
-                    return Err(error);
-                }
-                Err(error) => {
-                    let why = in_words(&error);
-                    failed.insert(key, (Instant::now(), why.clone()));
-                    why
-                }
+        Some(failure) => failure.clone(),
+        None => match bounded(inner, facts, host_kernel, place, runtime).await {
+            Ok(walls) => return remember(&folder, &path, now, walls),
+            // An Engine that is away says nothing of a runtime.
+            Err(error @ EngineError::Unreachable(_)) => return Err(error),
+            Err(error) => {
+                let failure = Failure {
+                    since: Instant::now(),
+                    why: in_words(&error),
+                    transient: error.is_transient(),
+                };
+                failed.insert(key, failure.clone());
+                failure
             }
-        }
+        },
     };
-    let words = format!("no probe of ours could be run in {runtime_name}: {failure}");
-    // A runtime whose walls stood once is only slow or away: who relied on it waits, and gets no weaker one.
-    Err(if stood_before {
-        EngineError::Stumbled(words)
-    } else {
-        EngineError::WallMissing(words)
+    let words = format!("no probe of ours could be run in {runtime_name}: {}", failure.why);
+    Err(match (stood_before, failure.transient) {
+        // Only slow or away: who relied on its walls waits, and gets no weaker ones.
+        (true, _) => EngineError::Stumbled(words),
+        (false, true) => EngineError::Slow {
+            action: "run a probe in a guest's walls",
+            after: PATIENCE,
+        },
+        (false, false) => EngineError::WallMissing(words),
     })
 }
 

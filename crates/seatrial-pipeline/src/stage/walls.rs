@@ -40,13 +40,13 @@ pub async fn choose(
                 return Ok(Chosen { walls, runtime });
             }
             Ok(_) => tracing::warn!(runtime, "a runtime does not give the walls that its name promises"),
-            Err(error @ EngineError::WallMissing(_)) => tracing::warn!(
+            // It gave its walls before: nobody who may count on them gets weaker ones because an Engine is slow.
+            Err(error @ (EngineError::Stumbled(_) | EngineError::Unreachable(_))) => return Err(error.into()),
+            Err(error) => tracing::warn!(
                 runtime,
                 error = &error as &dyn std::error::Error,
                 "a runtime does not give the walls that its name promises"
             ),
-            // It gave them before: nobody who may count on them gets weaker ones because an Engine is slow.
-            Err(error) => return Err(error.into()),
         }
     }
     let walls = engine.prove(last.as_deref()).await?;
