@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs,
     path::Path,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
@@ -192,9 +192,11 @@ fn remember(folder: &Path, path: &Path, since: Timestamp, walls: Walls) -> Resul
 /// What a probe's answer depends on: when one of these changes, it counts no more. Of what is asked for it is the
 /// text that says so, for it has no other form that is the same each time.
 fn key(facts: &EngineFacts, host_kernel: &str, place: Place, runtime: Option<&str>) -> Digest {
-    let asked = [include_str!("lower.rs"), lower::SECCOMP_BUILDER, lower::SECCOMP_GUEST];
-    let asked = asked.map(|text| Digest::of(text.as_bytes()));
-    let key = (facts, host_kernel, place, runtime, own::binary_digest(), asked);
+    // Every job asks, and the text never changes.
+    static ASKED: LazyLock<[Digest; 3]> = LazyLock::new(|| {
+        [include_str!("lower.rs"), lower::SECCOMP_BUILDER, lower::SECCOMP_GUEST].map(|text| Digest::of(text.as_bytes()))
+    });
+    let key = (facts, host_kernel, place, runtime, own::binary_digest(), *ASKED);
     Digest::of(format!("{key:?}").as_bytes())
 }
 

@@ -13,7 +13,7 @@ use crate::{
     docker_points::forget,
     house::House,
     liar::{Liar, Lie, Rule, answer},
-    support::{assert_clean, dev_config, job, on_engine},
+    support::{QUICK, assert_clean, dev_config, job, on_engine},
 };
 
 const TEXT: &str = "FROM busybox\nRUN echo built > /built\nCMD echo '{\"perf\": 0.5}' > /data/perf.json\n";
@@ -168,14 +168,7 @@ fn as_a_run(case: &Case, engine: &Path, dockerfile: &Path) -> Option<String> {
     let output = on_engine()
         .env("SEATRIAL__DOCKER__HOST", &liar.host)
         .env("SEATRIAL__RUN__ATTEMPTS", case.attempts.to_string())
-        .args([
-            "run",
-            "--fixture-db",
-            "--format",
-            "json",
-            "--no-sbom",
-            "--no-config-checks",
-        ])
+        .args(QUICK)
         .arg(dockerfile)
         .output()
         .unwrap();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::house::until;
-use crate::support::{assert_clean, docker, job, leftovers, on_engine, run};
+use crate::support::{QUICK, assert_clean, docker, job, leftovers, on_engine, run};
 
 /// An endless run, up to the point where its guest runs.
 fn endless(folder: &tempfile::TempDir) -> Child {
@@ -30,15 +30,8 @@ fn endless_in(folder: &tempfile::TempDir, stage: &str, text: &str, limit: &str) 
     )
     .unwrap();
     let mut child = on_engine()
-        .args([
-            "run",
-            "--fixture-db",
-            "--format",
-            "json",
-            "--no-sbom",
-            "--no-config-checks",
-            "--policy",
-        ])
+        .args(QUICK)
+        .arg("--policy")
         .arg(&policy)
         .arg(&dockerfile)
         .stdout(Stdio::piped())

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::{
     docker_restart::Daemon,
     house::{Process, until},
-    support::{assert_clean, job, on_engine},
+    support::{QUICK, assert_clean, job, on_engine},
 };
 
 const TEXT: &str = "FROM busybox\nRUN echo built > /built\nCMD echo '{\"perf\": 0.5}' > /data/perf.json\n";
@@ -92,18 +92,7 @@ fn works(command: impl Fn() -> Command, connection: &str) {
     let folder = tempfile::tempdir().unwrap();
     let dockerfile = folder.path().join("Dockerfile");
     fs::write(&dockerfile, TEXT).unwrap();
-    let output = command()
-        .args([
-            "run",
-            "--fixture-db",
-            "--format",
-            "json",
-            "--no-sbom",
-            "--no-config-checks",
-        ])
-        .arg(&dockerfile)
-        .output()
-        .unwrap();
+    let output = command().args(QUICK).arg(&dockerfile).output().unwrap();
     let job = job(&output);
     assert_eq!(
         (output.status.code(), &job["result"]["value"]["perf"]),

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     docker_points::forget,
     house::{House, until},
-    support::{assert_clean, dev_config, docker, job, on_engine},
+    support::{QUICK, assert_clean, dev_config, docker, job, on_engine},
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -87,14 +87,7 @@ fn begun(folder: &tempfile::TempDir, stage: &str, text: &str) -> Child {
     let (dockerfile, points) = (folder.path().join("Dockerfile"), folder.path().join("points"));
     fs::write(&dockerfile, text).unwrap();
     let mut child = on_engine()
-        .args([
-            "run",
-            "--fixture-db",
-            "--format",
-            "json",
-            "--no-sbom",
-            "--no-config-checks",
-        ])
+        .args(QUICK)
         .arg(&dockerfile)
         .env("SEATRIAL_POINTS", &points)
         .stdout(Stdio::piped())

@@ -59,6 +59,16 @@ pub(crate) fn on_engine() -> Command {
     command
 }
 
+/// A trial as JSON, without what takes time and is not asked about.
+pub(crate) const QUICK: [&str; 6] = [
+    "run",
+    "--fixture-db",
+    "--format",
+    "json",
+    "--no-sbom",
+    "--no-config-checks",
+];
+
 /// `seatrial run` with the fixture database, as JSON: exit code and job.
 pub(crate) fn run(args: &[&str]) -> (i32, Value) {
     let output = on_engine()
