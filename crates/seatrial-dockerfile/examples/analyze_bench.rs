@@ -23,6 +23,7 @@ fn main() {
         }
         Err(error) => println!("no corpus at {}: {error}", folder.display()),
     }
+    growth();
     for (name, text) in hostile() {
         let parsed = best(text.as_bytes(), parse_only);
         let judged = best(text.as_bytes(), parse_and_analyze);
@@ -69,6 +70,30 @@ fn real(files: &[Vec<u8>]) {
             times[times.len() / 2] * 1e3,
             times[times.len() - 1] * 1e3,
             bytes as f64 / total / 1e3,
+        );
+    }
+}
+
+/// Growth with the number of instructions: what one costs stays the same.
+fn growth() {
+    const LINES: [&str; 5] = [
+        "RUN apt-get update && apt-get install -y --no-install-recommends curl=7.88.1 && rm -rf /var/lib/apt/lists/*",
+        "ENV LANG=C.UTF-8 HOME=/opt/app",
+        "COPY --chown=1000:1000 src/ /opt/app/",
+        "RUN set -eux; for f in *.tar.gz; do tar -xf \"$f\"; done; make -j\"$(nproc)\" install",
+        "LABEL org.opencontainers.image.title=app",
+    ];
+    for number in [1, 10, 100, 990] {
+        let mut text = "FROM debian:12\n".to_owned();
+        for at in 0..number {
+            text.push_str(LINES[at % LINES.len()]);
+            text.push('\n');
+        }
+        let judged = best(text.as_bytes(), parse_and_analyze) * 1e3;
+        println!(
+            "{number:4} instructions, {:6} bytes: {judged:9.1} us, {:.2} us each",
+            text.len(),
+            judged / number as f64
         );
     }
 }
@@ -313,6 +338,36 @@ fn hostile() -> Vec<(&'static str, String)> {
             let workdir = format!("WORKDIR /{}\n", "w".repeat(60_000));
             let mounts = lines("RUN ", "--mount=type=tmpfs,target=a ");
             format!("{from}{workdir}{}", &mounts[from.len()..MIB - 60_100])
+        }),
+        ("secret names", lines("ENV ", "a_token=b ")),
+        ("names of files of credentials", {
+            let copies = "COPY a /b/c/d/\n".repeat(100);
+            format!(
+                "{from}{copies}{}",
+                lines("ENV ", "HF_TOKEN_PATH=/b/x ").trim_start_matches(from)
+            )
+        }),
+        ("tokens cut short", lines("RUN ", "ghp_0a1B2c3D4 ")),
+        ("web tokens cut short", lines("RUN ", "eyJhbGciOiJI.")),
+        ("URLs cut short", lines("RUN ", "a://")),
+        ("users of URLs cut short", lines("RUN ", "a://b:")),
+        ("private keys cut short", lines("RUN ", "-----BEGIN ")),
+        ("label keys", lines("LABEL ", "a..b=c ")),
+        ("ENV of itself", lines("ENV ", "a=$b b=$a ")),
+        ("ports", lines("EXPOSE ", "22/TCP ")),
+        ("volumes", lines("VOLUME ", "/etc/../etc ")),
+        ("archives, unpacked", {
+            let copies = format!("COPY {} /b/\n", "a.tar ".repeat(64));
+            format!("{from}{copies}{}", lines("RUN ", "tar -x;").trim_start_matches(from))
+        }),
+        ("COPY of variables, stages", {
+            let stages: String = (1..99).map(|at| format!("FROM s{} AS s{at}\n", at - 1)).collect();
+            format!("FROM alpine AS s0\n{stages}{}", "COPY $a$b$c d\n".repeat(890))
+        }),
+        ("ENV many names, stages", {
+            let names: String = (0..4_096).map(|at| format!("a{at}=b ")).collect();
+            let stages: String = (1..99).map(|at| format!("FROM s{} AS s{at}\n", at - 1)).collect();
+            format!("FROM alpine AS s0\nENV {names}\n{stages}")
         }),
         ("one mount", lines("RUN --mount=", "type=$a,from=b,")),
     ]

@@ -98,6 +98,12 @@ impl Logical {
         }
     }
 
+    /// Where the piece of text that holds the byte at `at` ends in `text`.
+    pub(crate) fn piece_end(&self, at: usize) -> usize {
+        let next = self.pieces.partition_point(|(start, _)| *start <= at);
+        self.pieces.get(next).map_or(self.text.len(), |(start, _)| *start)
+    }
+
     /// The place in the file of `start..end`; the end is just behind the last byte, so that a
     /// part which ends at a continuation does not reach into the next line.
     #[must_use]

@@ -54,6 +54,11 @@ impl Parsed {
         position(&self.text, &self.line_starts, at)
     }
 
+    /// Where a line (from 1) begins.
+    pub(crate) fn line_start(&self, line: usize) -> Option<usize> {
+        self.line_starts.get(line.checked_sub(1)?).copied()
+    }
+
     /// The text at a place.
     #[must_use]
     pub fn slice(&self, span: Span) -> &str {

@@ -1,4 +1,5 @@
-//! What makes a file unsafe to build, whatever the sandbox: one finding for each place.
+//! What makes a file unsafe to build, unsure in what comes of it, or a surprise to its reader: one
+//! finding for each place.
 //!
 //! The rules work on what the parser could read, also when the file has errors, and on the text
 //! itself. They look at an instruction and at the trigger of an `ONBUILD` alike, after quotes,
@@ -12,13 +13,18 @@
 mod base;
 mod catalogue;
 mod frontend;
+mod habits;
 mod host;
 mod names;
 mod needle;
+mod outline;
+mod packages;
+pub mod page;
 mod paths;
 mod remote;
 mod run;
 mod scope;
+mod shell;
 mod sink;
 mod switches;
 mod text;
@@ -27,11 +33,12 @@ use std::collections::HashMap;
 
 use seatrial_core::finding::{Finding, Rule};
 
-use self::{scope::Variables, sink::Sink};
+use self::{outline::Survey, scope::Variables, sink::Sink};
 use crate::{
     ast::{Heredoc, Instruction, Keyword},
     lower,
     parse::Parsed,
+    script::{self, Budget, Interpreter, Script},
 };
 
 /// What the rules need to know from outside.
@@ -41,9 +48,15 @@ pub struct Context<'a> {
     pub allowed: &'a dyn Fn(&str) -> bool,
 }
 
-/// Every rule there is, by id.
+/// Every rule there is, table by table.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
-    catalogue::ALL.iter().copied().chain(lower::rules())
+    catalogue::all()
+}
+
+/// The rule of that id.
+#[must_use]
+pub fn find(id: &str) -> Option<&'static Rule> {
+    rules().find(|rule| rule.id == id)
 }
 
 /// Everything that is wrong with a file, in the order of the places. `text` is what was parsed.
@@ -54,11 +67,16 @@ pub fn analyze(text: &[u8], parsed: &Parsed, context: &Context<'_>) -> Vec<Findi
     text::characters(text, &mut sink);
     frontend::judge(&mut sink);
     switches::judge(&mut sink);
+    outline::text(&mut sink);
     let mut progress = Progress {
         variables: Variables::new(parsed.dockerfile.escape),
         stages: HashMap::new(),
         stage_count: 0,
+        interpreters: Vec::new(),
+        budget: Budget::new(),
+        habits: habits::Habits::default(),
     };
+    let mut survey = Survey::new(parsed);
     for instruction in &parsed.dockerfile.instructions {
         text::sizes(instruction, &mut sink);
         paths::judge(instruction, &progress, &mut sink);
@@ -67,6 +85,7 @@ pub fn analyze(text: &[u8], parsed: &Parsed, context: &Context<'_>) -> Vec<Findi
             heredocs: &instruction.heredocs,
             is_trigger: false,
         };
+        outline::judge(site, &progress, &mut survey, &mut sink);
         site.judge(&mut progress, context, &mut sink);
         if let Some(trigger) = instruction.trigger() {
             let site = Site {
@@ -74,9 +93,13 @@ pub fn analyze(text: &[u8], parsed: &Parsed, context: &Context<'_>) -> Vec<Findi
                 heredocs: &instruction.heredocs,
                 is_trigger: true,
             };
+            outline::judge(site, &progress, &mut survey, &mut sink);
             site.judge(&mut progress, context, &mut sink);
         }
     }
+    outline::finish(&survey, &mut sink);
+    packages::finish(&progress, &mut sink);
+    habits::finish(&progress, &mut sink);
     text::expansion(&progress, &mut sink);
     for finding in lower::findings(parsed) {
         sink.adopt(finding);
@@ -100,9 +123,20 @@ struct Progress {
     /// The names of the stages so far, in lower case, and their positions.
     stages: HashMap<String, usize>,
     stage_count: usize,
+    /// What `SHELL` says in each stage so far.
+    interpreters: Vec<Interpreter>,
+    /// The work that scripts may still ask for.
+    budget: Budget,
+    /// What steps did that later ones or the end of the file are judged by.
+    habits: habits::Habits,
 }
 
 impl Progress {
+    /// What reads the shell form here.
+    fn interpreter(&self) -> Interpreter {
+        self.interpreters.last().cloned().unwrap_or_default()
+    }
+
     /// The stage of that name, if it stands before the one that is open now.
     fn earlier_stage(&self, name: &str) -> Option<usize> {
         let index = *self.stages.get(name)?;
@@ -122,30 +156,77 @@ impl Site<'_> {
     fn judge(self, progress: &mut Progress, context: &Context<'_>, sink: &mut Sink<'_>) {
         match self.instruction.keyword {
             Keyword::From => base::from(self, progress, context, sink),
-            Keyword::Run => run::judge(self, progress, sink),
-            Keyword::Copy => base::copy(self, progress, sink),
+            Keyword::Run => {
+                run::judge(self, progress, sink);
+                self.judge_script(progress, sink);
+            }
+            Keyword::Cmd | Keyword::Entrypoint | Keyword::Healthcheck => self.judge_script(progress, sink),
+            Keyword::Shell => {
+                self.judge_script(progress, sink); // `SHELL ["sh", "-c", "…"]` runs its text in each RUN
+                let interpreter = Interpreter::of_instruction(self.instruction);
+                if let (Some(interpreter), Some(last), false) =
+                    (interpreter, progress.interpreters.last_mut(), self.is_trigger)
+                {
+                    *last = interpreter;
+                }
+            }
+            Keyword::Copy => {
+                base::copy(self, progress, sink);
+                shell::judge_copy(self, sink);
+                self.judge_documents(progress, sink);
+            }
             Keyword::Add => {
                 base::copy(self, progress, sink);
                 remote::judge(self, progress, sink);
+                shell::judge_copy(self, sink);
+                self.judge_documents(progress, sink);
             }
             Keyword::Arg | Keyword::Env | Keyword::Label => {
                 names::judge(self, progress, sink);
+                if self.instruction.keyword != Keyword::Label {
+                    shell::judge_variables(self, progress, sink);
+                }
                 if !self.is_trigger {
                     progress.variables.learn(self.instruction);
                 }
             }
-            Keyword::Cmd
-            | Keyword::Entrypoint
-            | Keyword::Expose
-            | Keyword::Healthcheck
+            Keyword::Expose
             | Keyword::Maintainer
             | Keyword::Onbuild
-            | Keyword::Shell
             | Keyword::Stopsignal
             | Keyword::User
             | Keyword::Volume
             | Keyword::Workdir
             | Keyword::Unknown => {}
+        }
+    }
+}
+
+impl Site<'_> {
+    /// What the instruction runs, read once for all rules.
+    fn script(self, progress: &Progress) -> Option<Script> {
+        // A trigger finds the same ENV in the image that is built on this one.
+        let values = |name: &str| progress.variables.sure_value(name);
+        let interpreter = progress.interpreter();
+        let mut script =
+            script::of_instruction(self.instruction, self.heredocs, &interpreter, &values, &progress.budget)?;
+        script.is_trigger = self.is_trigger;
+        Some(script)
+    }
+
+    fn judge_script(self, progress: &mut Progress, sink: &mut Sink<'_>) {
+        let Some(script) = self.script(progress) else { return };
+        shell::judge(self, &script, sink);
+        packages::judge(self, &script, progress, sink);
+        habits::judge(self, &script, progress, sink);
+    }
+
+    /// Scripts that stand in the file itself: `COPY <<EOF /script`.
+    fn judge_documents(self, progress: &Progress, sink: &mut Sink<'_>) {
+        for document in self.heredocs {
+            if let Some(script) = script::of_document(document, &progress.budget) {
+                shell::judge(self, &script, sink);
+            }
         }
     }
 }

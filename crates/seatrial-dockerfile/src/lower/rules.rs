@@ -10,7 +10,13 @@ use crate::{parse::Parsed, shell::LexError};
 /// The most characters of a message: it may repeat the guest's text.
 const MAX_MESSAGE: usize = 200;
 
-const fn rule(id: &'static str, title: &'static str, reason: &'static str, remedy: &'static str) -> Rule {
+const fn rule(
+    id: &'static str,
+    title: &'static str,
+    reason: &'static str,
+    remedy: &'static str,
+    [bad, good]: [&'static str; 2],
+) -> Rule {
     Rule {
         id,
         title,
@@ -20,6 +26,8 @@ const fn rule(id: &'static str, title: &'static str, reason: &'static str, remed
         remedy,
         concerns: &[],
         aliases: &[],
+        bad,
+        good,
     }
 }
 
@@ -29,6 +37,10 @@ pub(super) static NOT_BUILT: Rule = rule(
     "Form that is not built here",
     "It needs what a build here does not have (a network, secrets, devices, other platforms), or would bring instructions that were not judged.",
     "Put what it would fetch into the build context, and leave the form out.",
+    [
+        "FROM debian:12\nADD https://example.com/a.tar.gz /a/\n",
+        "FROM debian:12\nCOPY a.tar.gz /a/\n",
+    ],
 );
 
 /// A variable that cannot be decided.
@@ -37,6 +49,10 @@ pub(super) static UNDECIDED: Rule = rule(
     "Variable that cannot be decided",
     "What is judged must be what is built, so every variable outside of commands is replaced before the build; this one gives no usable value.",
     "Give the ARG a default, write the value itself, or use ${name}, ${name:-word} or ${name:+word}.",
+    [
+        "FROM debian:12\nARG VERSION=1.2\nWORKDIR /app-${VERSION%.*}\n",
+        "FROM debian:12\nARG VERSION=1.2\nWORKDIR /app-${VERSION}\n",
+    ],
 );
 
 /// A flag or option that is not supported.
@@ -45,6 +61,10 @@ pub(super) static FLAG: Rule = rule(
     "Flag, option or pattern that is not supported",
     "The builder does not take it, or means something else by it than BuildKit does.",
     "Leave it out or use the plain form: octal --chmod, --chown=user:group, *, ? and [abc] in sources.",
+    [
+        "FROM debian:12\nCOPY --chmod=u+x run.sh /\n",
+        "FROM debian:12\nCOPY --chmod=755 run.sh /\n",
+    ],
 );
 
 /// A stage or image that is not there.
@@ -53,6 +73,10 @@ pub(super) static NOWHERE: Rule = rule(
     "Stage or image that cannot be found",
     "FROM, COPY --from and --mount=from= must name an earlier stage or a valid image.",
     "Name an earlier stage of this file, or a complete image name.",
+    [
+        "FROM debian:12\nCOPY --from=3 /a /a\n",
+        "FROM debian:12 AS build\nFROM debian:12\nCOPY --from=build /a /a\n",
+    ],
 );
 
 /// A text that cannot be handed over unchanged.
@@ -61,6 +85,10 @@ pub(super) static UNWRITABLE: Rule = rule(
     "Text that the builder would read in another way",
     "It cannot be written so that the builder reads what was judged: a line end within a value, a name with =, a delimiter that its own text holds.",
     "Use a simpler text, or put it into a file of the build context.",
+    [
+        "FROM debian:12\nARG TARGETARCH=mips\nRUN make\n",
+        "FROM debian:12\nARG TARGETARCH\nRUN make\n",
+    ],
 );
 
 /// Too large when expanded.
@@ -69,6 +97,7 @@ pub(super) static TOO_LARGE: Rule = rule(
     "File that becomes too large when its variables are replaced",
     "Values that contain each other grow without bound.",
     "Use shorter values.",
+    [DOUBLING, "FROM debian:12\nENV a=xx\nWORKDIR /$a\n"],
 );
 
 /// A value that no builder takes.
@@ -77,7 +106,22 @@ pub(super) static INVALID: Rule = rule(
     "Value that no builder takes",
     "The build would fail at this instruction.",
     "See the reference of this instruction for its values.",
+    [
+        "FROM debian:12\nSTOPSIGNAL SIGNONE\n",
+        "FROM debian:12\nSTOPSIGNAL SIGTERM\n",
+    ],
 );
+
+/// A value of 4,096 times 4,096 bytes in the end.
+const DOUBLING: &str = "FROM debian:12
+ENV a=xxxxxxxxxxxxxxxx
+ENV a=$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a
+ENV a=$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a
+ENV a=$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a
+ENV a=$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a
+ENV a=$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a
+WORKDIR /$a
+";
 
 /// All of them.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
@@ -138,6 +182,7 @@ pub(super) fn at(parsed: &Parsed, rule: &'static Rule, mut span: Span, message: 
         span,
         message,
         remedy: Cow::Borrowed(rule.remedy),
+        fix: None,
     }
 }
 

@@ -58,6 +58,8 @@ pub(super) fn from(site: Site<'_>, progress: &mut Progress, context: &Context<'_
         progress.stages.insert(name, progress.stage_count);
     }
     progress.stage_count += 1;
+    let inherited = parent.and_then(|parent| progress.interpreters.get(parent).cloned());
+    progress.interpreters.push(inherited.unwrap_or_default());
     progress.variables.open_stage(parent);
 }
 

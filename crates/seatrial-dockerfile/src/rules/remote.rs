@@ -95,6 +95,11 @@ fn scheme(text: &str) -> Option<String> {
     (rest.starts_with("//") || matches!(scheme.as_str(), "http" | "https")).then_some(scheme)
 }
 
+/// Whether ADD fetches it instead of copying.
+pub(super) fn is_remote(text: &str) -> bool {
+    scheme(text).is_some() || is_git(text, None, false)
+}
+
 /// A repository by its scheme, by `user@host:path`, by Docker's short form of GitHub, or by `.git`
 /// at the end of a URL's path.
 fn is_git(text: &str, scheme: Option<&str>, is_http: bool) -> bool {

@@ -49,13 +49,7 @@ struct Mount<'a> {
 }
 
 fn mount(site: Site<'_>, flag: &Flag, value: &str, progress: &Progress, sink: &mut Sink<'_>) {
-    // Most mounts hold no quotes, and a hostile one holds 500,000 fields. What is not CSV is refused
-    // as unparsable; it is looked at in a simpler way all the same.
-    let quoted_fields = if value.contains('"') {
-        gotext::csv_fields(value).ok()
-    } else {
-        None
-    };
+    let quoted_fields = quoted_fields(value);
     let mount = match &quoted_fields {
         Some(fields) => read(fields.iter().map(String::as_str), site, progress),
         None => read(value.split(','), site, progress),
@@ -101,6 +95,34 @@ fn mount(site: Site<'_>, flag: &Flag, value: &str, progress: &Progress, sink: &m
     sink.report(&ST008, span, || {
         format!("RUN mounts from {}, which is no earlier stage", quoted(from))
     });
+}
+
+/// Most mounts hold no quotes, and a hostile one holds 500,000 fields. What is not CSV is refused as
+/// unparsable; it is looked at in a simpler way all the same.
+fn quoted_fields(value: &str) -> Option<Vec<String>> {
+    if value.contains('"') {
+        gotext::csv_fields(value).ok()
+    } else {
+        None
+    }
+}
+
+/// Where a step may write without a trace in its layer: the targets of caches and of memory.
+pub(super) fn passing(site: Site<'_>, progress: &Progress) -> Vec<String> {
+    let flags = site.instruction.flags.iter();
+    flags
+        .filter(|flag| gotext::is_lower(&flag.name, "mount"))
+        .filter_map(|flag| {
+            let value = flag.value.as_deref().unwrap_or_default();
+            let quoted_fields = quoted_fields(value);
+            let mount = match &quoted_fields {
+                Some(fields) => read(fields.iter().map(String::as_str), site, progress),
+                None => read(value.split(','), site, progress),
+            };
+            let passes = matches!(mount.kind.as_deref(), Some("cache" | "tmpfs"));
+            mount.target.filter(|_| passes).map(Cow::into_owned)
+        })
+        .collect()
 }
 
 /// The keys of a mount that matter here.

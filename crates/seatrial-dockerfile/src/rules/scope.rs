@@ -23,7 +23,7 @@ const LOOKUP: usize = 16;
 const MAX_VARIABLES: usize = 4_096;
 
 /// What the builder sets by itself before the first `FROM`.
-const PLATFORM: [&str; 9] = [
+pub(super) const PLATFORM: [&str; 9] = [
     "BUILDPLATFORM",
     "BUILDOS",
     "BUILDARCH",
@@ -109,6 +109,13 @@ impl Variables {
         let lookup = Lookup::new(self, self.stages.len().checked_sub(1));
         let value = lookup.find(name)?.text.as_str();
         self.spend(value.len()).then_some(value)
+    }
+
+    /// The value that a running step finds, when the file alone decides it.
+    pub(super) fn sure_value(&self, name: &str) -> Option<String> {
+        let lookup = Lookup::new(self, self.stages.len().checked_sub(1));
+        let value = lookup.find(name).filter(|value| value.sure)?;
+        self.spend(value.text.len()).then(|| value.text.clone())
     }
 
     fn expand<'t>(&self, word: &'t str, lookup: Lookup<'_>) -> Expanded<'t> {

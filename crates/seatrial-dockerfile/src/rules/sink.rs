@@ -2,14 +2,16 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use seatrial_core::finding::{Finding, Level, Rule, Span};
+use seatrial_core::finding::{Edit, Finding, Fix, Level, Rule, Span};
 
-use super::Parsed;
+use super::{Parsed, outline::masked};
 
 /// The most findings of one rule that are told one by one.
 const MAX_OF_A_RULE: usize = 100;
 /// The most characters of the guest's text that a message repeats.
 const MAX_QUOTED: usize = 80;
+/// The most of it that is searched for credentials.
+const MAX_MASKED: usize = 1_000;
 
 struct Draft {
     rule: &'static str,
@@ -17,6 +19,7 @@ struct Draft {
     span: Span,
     message: String,
     remedy: Cow<'static, str>,
+    fix: Option<Fix>,
 }
 
 struct Tally {
@@ -86,7 +89,23 @@ impl<'a> Sink<'a> {
             span,
             message: message(),
             remedy: remedy.into(),
+            fix: None,
         });
+    }
+
+    /// A finding with a correction. What `fix` makes is only asked for when the finding is told.
+    pub(super) fn report_fixed(
+        &mut self,
+        rule: &'static Rule,
+        span: Span,
+        message: impl FnOnce() -> String,
+        fix: impl FnOnce() -> Option<Fix>,
+    ) {
+        let told = self.drafts.len();
+        self.report(rule, span, message);
+        if let Some(draft) = self.drafts.get_mut(told) {
+            draft.fix = fix();
+        }
     }
 
     /// A finding of lowering: of a rule that [`super::rules`] lists.
@@ -108,6 +127,7 @@ impl<'a> Sink<'a> {
                 span: tally.first_untold,
                 message: format!("from here on {untold} more of the same kind, not told one by one"),
                 remedy: tally.rule.remedy.into(),
+                fix: None,
             });
         }
         for draft in &mut self.drafts {
@@ -130,6 +150,7 @@ impl<'a> Sink<'a> {
                     span: draft.span,
                     message: draft.message,
                     remedy: draft.remedy,
+                    fix: draft.fix.map(Box::new),
                 }
             })
             .collect()
@@ -174,11 +195,33 @@ fn whole_characters(text: &str, span: Span) -> Span {
     Span::new(start, end)
 }
 
-/// The guest's text for a message: in backticks, at most 80 characters.
+/// The correction that puts one text in the place of a range.
+pub(super) fn replace(title: impl Into<String>, span: Span, text: impl Into<String>) -> Fix {
+    Fix {
+        title: title.into(),
+        edits: vec![Edit {
+            span,
+            text: text.into(),
+        }],
+    }
+}
+
+/// Without the quotes that an author put around it.
+pub(super) fn unquoted(text: &str) -> &str {
+    text.trim_matches(['"', '\''])
+}
+
+/// The guest's text for a message: in backticks, at most 80 characters, credentials left out.
 pub(super) fn quoted(text: &str) -> String {
-    match text.char_indices().nth(MAX_QUOTED) {
-        Some((cut, _)) => format!("`{}…`", &text[..cut]),
-        None => format!("`{text}`"),
+    // A credential may begin before the cut and end behind it.
+    let window = text
+        .char_indices()
+        .nth(MAX_MASKED)
+        .map_or(text, |(end, _)| &text[..end]);
+    let masked = masked(window);
+    match masked.char_indices().nth(MAX_QUOTED) {
+        Some((cut, _)) => format!("`{}…`", &masked[..cut]),
+        None => format!("`{masked}`"),
     }
 }
 
@@ -197,6 +240,8 @@ mod tests {
         remedy: "",
         concerns: &[],
         aliases: &[],
+        bad: "",
+        good: "",
     };
 
     #[test]

@@ -1,11 +1,22 @@
 //! Each rule on texts that must fire it and on their harmless twins.
 
+mod attacks;
+mod bases;
+mod commands;
+mod files;
+mod habits;
 mod images;
+mod packages;
 mod remote;
+mod secrets;
+mod shell;
 mod steps;
+mod users;
 mod whole;
 
 use std::collections::BTreeSet;
+
+use seatrial_core::finding::Level;
 
 use super::*;
 
@@ -57,6 +68,25 @@ fn check_lines(rule: &str, bad: &[&str], good: &[&str]) {
             &bad.iter().map(String::as_str).collect::<Vec<_>>(),
             &good.iter().map(String::as_str).collect::<Vec<_>>(),
         );
+    }
+}
+
+#[test]
+fn each_rule_finds_its_bad_example_and_not_its_good_one() {
+    // ST091 speaks when the base is known: it may set the variable.
+    for rule in rules().filter(|rule| rule.id != "ST091") {
+        check(rule.id, &[rule.bad], &[rule.good]);
+    }
+}
+
+#[test]
+fn the_good_example_of_a_rule_has_nothing_that_blocks() {
+    for rule in rules() {
+        let blocking: Vec<_> = judged(rule.good)
+            .into_iter()
+            .filter(|finding| finding.level == Level::Error)
+            .collect();
+        assert!(blocking.is_empty(), "{}: {blocking:#?}", rule.id);
     }
 }
 

@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod calls;
 mod conformance;
 mod corpus;
+mod fix;
 mod lower;
+mod pages;
 mod robust;

@@ -137,6 +137,7 @@ fn characters_that_deceive_are_seen_and_those_of_languages_are_not() {
     let found = analyze(bytes, &crate::parse(bytes), &Context { allowed: &|_| true });
     let kinds: Vec<_> = found
         .iter()
+        .filter(|finding| finding.level == Level::Error)
         .map(|finding| (&*finding.rule, finding.span.range()))
         .collect();
     assert_eq!(kinds, [("ST040", 17..18), ("ST013", 17..19)]);
@@ -183,8 +184,9 @@ fn sizes_have_limits() {
 #[test]
 fn each_error_of_the_parser_is_one_finding() {
     let text = "FROM debian\nRUNN a\nCOPY a\n";
-    let found = judged(text);
-    assert_eq!(found.iter().filter(|finding| finding.rule == "ST040").count(), 2);
+    let mut found = judged(text);
+    found.retain(|finding| finding.rule == "ST040");
+    assert_eq!(found.len(), 2);
     assert_eq!(found[0].message, "unknown instruction: runn");
     assert_eq!((found[0].line, found[0].column), (2, 1));
     assert_eq!(parse_findings(&crate::parse(text.as_bytes())), found);
@@ -206,12 +208,9 @@ fn files_that_do_not_parse_are_judged_as_far_as_they_can_be_read() {
 }
 
 #[test]
-fn ids_are_unique_and_in_order_and_every_text_is_there() {
-    let ids: Vec<_> = rules().map(|rule| rule.id).collect();
-    let mut sorted = ids.clone();
-    sorted.sort_unstable();
-    sorted.dedup();
-    assert_eq!(ids, sorted);
+fn ids_are_unique_and_every_text_is_there() {
+    let ids: BTreeSet<_> = rules().map(|rule| rule.id).collect();
+    assert_eq!(ids.len(), rules().count());
     for rule in rules() {
         for text in [rule.title, rule.reason, rule.remedy] {
             assert!(!text.is_empty() && !text.contains("  "), "{}: {text}", rule.id);

@@ -1,0 +1,455 @@
+//! ST403 to ST406: reverse shells, miners, attempts at the walls, and exhaustion.
+
+use super::{At, Sink, Variable, is_loopback, is_versioned, letter, quoted, texts};
+use crate::{
+    rules::catalogue::{ST403, ST404, ST405, ST406},
+    script::{Command, Redirection, ShellWord},
+};
+
+pub(super) fn judge(at: At<'_>, sink: &mut Sink<'_>) {
+    reverse_shell(at, sink);
+    miner(at, sink);
+    walls(at, sink);
+    bomb(at, sink);
+}
+
+/// Bash's own network: the host in `/dev/tcp/host/port`.
+fn dev_tcp(text: &str) -> Option<&str> {
+    let at = text.find("/dev/tcp/").or_else(|| text.find("/dev/udp/"))?;
+    text.get(at + "/dev/tcp/".len()..)?.split('/').next()
+}
+
+fn reverse_shell(at: At<'_>, sink: &mut Sink<'_>) {
+    let command = at.command;
+    let program = command.program();
+    let args = command.args();
+    for redirect in &command.redirects {
+        if redirect.kind == Redirection::Here {
+            continue;
+        }
+        let Some(host) = dev_tcp(&redirect.target.text) else {
+            continue;
+        };
+        let is_stream = program == "exec" || matches!(redirect.kind, Redirection::ReadWrite);
+        let is_fed_to_shell = || {
+            at.script
+                .commands
+                .get(at.index + 1)
+                .is_some_and(|next| next.pipeline == command.pipeline && next.is_shell())
+        };
+        // Waiting for a port is done with the same paths, most often of this machine or of a variable.
+        let is_outside = !is_loopback(host) && !host.contains('$');
+        if command.is_shell() || (is_stream && is_outside) || is_fed_to_shell() {
+            sink.report(&ST403, redirect.span, || {
+                format!(
+                    "{} talks to {}",
+                    if program.is_empty() { "a shell" } else { program },
+                    quoted(&redirect.target.text)
+                )
+            });
+        }
+    }
+    let Some(word) = command.words.first() else { return };
+    let found = match program {
+        "nc" | "ncat" | "netcat" | "nc.traditional" | "nc.openbsd" => {
+            let executes = args
+                .iter()
+                .find(|word| matches!(word.text.split('=').next(), Some("--exec" | "--sh-exec" | "--lua-exec")));
+            let is_program = |word: &&ShellWord| is_shell_path(&word.text);
+            let names_shell = args.iter().find(is_program);
+            executes
+                .or_else(|| letter(command, 'e', "ipqswXxTIPVMmGgb").filter(|_| names_shell.is_some()))
+                .or_else(|| letter(command, 'c', "ipqswXxTIPVMmGgb").filter(|_| names_shell.is_some()))
+        }
+        "socat" => socat(args),
+        "awk" | "gawk" => args.iter().find(|word| word.text.contains("/inet/tcp/")),
+        _ => scripted(command, program),
+    };
+    if let Some(found) = found {
+        sink.report(&ST403, found.span, || {
+            format!("{program} joins a program to a connection: {}", quoted(&found.text))
+        });
+        return;
+    }
+    // A connection in a pipeline with a shell.
+    let is_connection = |command: &Command| match command.program() {
+        "nc" | "ncat" | "netcat" | "nc.traditional" | "nc.openbsd" | "telnet" | "socat" => true,
+        "openssl" => command.args().first().is_some_and(|word| word.text == "s_client"),
+        _ => false,
+    };
+    let runs_input = command.is_shell()
+        && letter(command, 'c', "oO").is_none()
+        && command.operands_without(&["-o", "-O"]).all(|word| word.text == "-");
+    if is_connection(command) || runs_input {
+        let feeders = at.script.feeders(at.index);
+        let other = feeders
+            .iter()
+            .filter_map(|feeder| at.script.commands.get(*feeder))
+            .find(|feeder| {
+                if runs_input {
+                    is_connection(feeder)
+                } else {
+                    feeder.is_shell()
+                        && feeder.pipeline == command.pipeline
+                        && !feeder
+                            .redirects
+                            .iter()
+                            .any(|redirect| redirect.kind == Redirection::Here)
+                        && letter(feeder, 'c', "oO").is_none()
+                        && feeder.operands_without(&["-o", "-O"]).next().is_none()
+                }
+            });
+        if let Some(other) = other {
+            sink.report(&ST403, word.span, || {
+                format!(
+                    "{} and {program} are joined to a shell on a connection",
+                    other.program()
+                )
+            });
+        }
+    }
+}
+
+fn is_shell_path(text: &str) -> bool {
+    crate::script::is_shell(crate::script::base_name(
+        text.trim_start_matches("-e").trim_start_matches("-c"),
+    )) || matches!(text, "cmd" | "cmd.exe")
+}
+
+/// A program in a language that opens a connection and puts a shell on it.
+fn scripted<'c>(command: &'c Command, program: &str) -> Option<&'c ShellWord> {
+    let (opens, joins): (&[&str], &[&str]) = if is_versioned(program, "python") {
+        (
+            &["socket"],
+            &["os.dup2", "pty.spawn", "stdin=s.", "stdin=s,", "stdin=sock"],
+        )
+    } else if is_versioned(program, "perl") {
+        (
+            &["Socket"],
+            &[
+                ">&S",
+                "fdopen(",
+                "exec{\"/bin",
+                "exec(\"/bin",
+                "/bin/sh -i",
+                "/bin/bash -i",
+            ],
+        )
+    } else if is_versioned(program, "php") {
+        (
+            &["fsockopen", "stream_socket_client"],
+            &["/bin/sh", "/bin/bash", "sh -i", "proc_open"],
+        )
+    } else if is_versioned(program, "ruby") {
+        (&["TCPSocket"], &["/bin/sh", "/bin/bash", "sh -i", "IO.popen"])
+    } else if matches!(program, "node" | "nodejs") {
+        (
+            &[
+                "net.connect",
+                "net.Socket",
+                "createConnection",
+                "require(\"net\")",
+                "require('net')",
+            ],
+            &["/bin/sh", "/bin/bash"],
+        )
+    } else if program.starts_with("lua") {
+        (&["socket"], &["io.popen", "os.execute"])
+    } else {
+        return None;
+    };
+    let holds = |text: &str, any: &[&str]| any.iter().any(|one| text.contains(one));
+    texts(command).find(|word| holds(&word.text, opens) && holds(&word.text, joins))
+}
+
+/// `socat` joins a connection to a shell, or calls out and joins that to any program.
+fn socat(args: &[ShellWord]) -> Option<&ShellWord> {
+    let lower: Vec<String> = args.iter().map(|word| word.text.to_ascii_lowercase()).collect();
+    let calls_out = lower.iter().any(|text| {
+        ["tcp:", "tcp4:", "tcp6:", "tcp-connect:", "openssl:", "udp:", "udp4:"]
+            .iter()
+            .any(|kind| text.starts_with(kind))
+    });
+    let found = lower.iter().position(|text| {
+        let program = ["exec:", "system:", "shell:"]
+            .iter()
+            .find_map(|kind| text.strip_prefix(kind));
+        program.is_some_and(|program| {
+            let program = program.trim_matches(['"', '\'']).split([' ', ',', '"', '\'']).next();
+            calls_out || program.is_some_and(is_shell_path)
+        })
+    })?;
+    args.get(found)
+}
+
+const MINERS: [&str; 18] = [
+    "xmrig",
+    "xmrig-cuda",
+    "xmr-stak",
+    "xmr-stak-rx",
+    "minerd",
+    "cpuminer",
+    "cpuminer-multi",
+    "ethminer",
+    "nbminer",
+    "phoenixminer",
+    "lolminer",
+    "cgminer",
+    "bfgminer",
+    "nanominer",
+    "ccminer",
+    "t-rex",
+    "teamredminer",
+    "gminer",
+];
+
+/// Parts of texts that only miners use.
+const MINING: [&str; 14] = [
+    "stratum+tcp:",
+    "stratum+ssl:",
+    "stratum+tls:",
+    "stratum2+tcp:",
+    "supportxmr.com",
+    "minexmr.com",
+    "nanopool.org",
+    "moneroocean.stream",
+    "2miners.com",
+    "hashvault.pro",
+    "c3pool.com",
+    "minergate.com",
+    "nicehash.com",
+    "f2pool.com",
+];
+
+/// A protocol that only miners speak, or a pool with the port that they speak to.
+fn pool(text: &str) -> Option<&'static str> {
+    if !text.contains(':') {
+        return None;
+    }
+    MINING.iter().copied().find(|part| {
+        text.find(part).is_some_and(|at| {
+            let behind = text.get(at + part.len()..).unwrap_or_default();
+            part.ends_with(':')
+                || behind
+                    .strip_prefix(':')
+                    .is_some_and(|port| port.starts_with(|digit: char| digit.is_ascii_digit()))
+        })
+    })
+}
+
+fn miner(at: At<'_>, sink: &mut Sink<'_>) {
+    let command = at.command;
+    let program = command.program();
+    if let Some(word) = command.words.first()
+        && MINERS.iter().any(|miner| program.eq_ignore_ascii_case(miner))
+    {
+        sink.report(&ST404, word.span, || format!("{program} is a miner"));
+        return;
+    }
+    // What is only shown on the screen runs nothing.
+    let only_shown = matches!(program, "echo" | "printf" | "grep" | ":") && command.redirects.is_empty();
+    if only_shown {
+        return;
+    }
+    let fetches =
+        super::fetch::is_download(command) || matches!(program, "git" | "tar" | "unzip" | "mv" | "cp" | "chmod");
+    for word in texts(command) {
+        let pool = pool(&word.text);
+        let fetched = || {
+            let name = word.text.rsplit("://").next().unwrap_or_default().to_ascii_lowercase();
+            fetches
+                && MINERS
+                    .iter()
+                    .take(8)
+                    .any(|miner| name.split('/').any(|part| part.starts_with(miner)))
+        };
+        if let Some(part) = pool {
+            sink.report(&ST404, word.span, || {
+                format!("{} is an address of a mining pool", quoted(part))
+            });
+        } else if fetched() {
+            sink.report(&ST404, word.span, || format!("{} is a miner", quoted(&word.text)));
+        }
+    }
+}
+
+pub(super) fn variable(variable: &Variable<'_>, sink: &mut Sink<'_>) {
+    if let Some(part) = pool(variable.value) {
+        sink.report(&ST404, variable.span, || {
+            format!("{} is an address of a mining pool", quoted(part))
+        });
+    }
+}
+
+/// Programs that look for a way out.
+const PROBES: [&str; 9] = [
+    "nsenter",
+    "unshare",
+    "insmod",
+    "modprobe",
+    "kexec",
+    "deepce.sh",
+    "amicontained",
+    "linpeas.sh",
+    "botb",
+];
+
+fn walls(at: At<'_>, sink: &mut Sink<'_>) {
+    let command = at.command;
+    let args = command.args();
+    let wrapper = command
+        .wrappers
+        .iter()
+        .find(|wrapper| matches!(wrapper.name.as_str(), "nsenter" | "unshare"))
+        .and_then(|wrapper| wrapper.words.first());
+    let program = command.program();
+    let own = command.words.first().filter(|_| PROBES.contains(&program));
+    if let Some(word) = wrapper.or(own) {
+        sink.report(&ST405, word.span, || {
+            format!("{} has no use in a build", quoted(&word.text))
+        });
+        return;
+    }
+    let found = match program {
+        "mknod" => device(command),
+        "mount" => {
+            let kind = command.value('t', "types");
+            let is_kernel = kind.is_some_and(|kind| {
+                matches!(
+                    kind,
+                    "cgroup" | "cgroup2" | "debugfs" | "securityfs" | "tracefs" | "devtmpfs" | "configfs"
+                )
+            });
+            let disk = |word: &&ShellWord| {
+                ["/dev/sd", "/dev/vd", "/dev/xvd", "/dev/nvme", "/dev/mapper", "/dev/dm-"]
+                    .iter()
+                    .any(|disk| word.text.starts_with(disk))
+            };
+            args.iter()
+                .find(disk)
+                .or_else(|| command.words.first().filter(|_| is_kernel))
+        }
+        "sysctl" => args.iter().find(|word| {
+            [
+                "kernel.core_pattern",
+                "kernel.modprobe",
+                "kernel.hotplug",
+                "fs.binfmt_misc",
+            ]
+            .iter()
+            .any(|name| word.text.starts_with(name) && word.text.contains('='))
+        }),
+        "debugfs" => args.iter().find(|word| word.text.starts_with("/dev/")),
+        _ if super::fetch::is_download(command) => args.iter().find(|word| {
+            let name = crate::script::base_name(&word.text);
+            matches!(name, "deepce.sh" | "linpeas.sh" | "amicontained" | "cdk_linux_amd64")
+        }),
+        _ => None,
+    };
+    if let Some(word) = found {
+        sink.report(&ST405, word.span, || {
+            format!("{program} {} reaches for the host", quoted(&word.text))
+        });
+    }
+}
+
+/// A device node that is more than those that every container has.
+fn device(command: &Command) -> Option<&ShellWord> {
+    let operands: Vec<_> = command.operands_without(&["-m", "--mode"]).collect();
+    let [_, kind, rest @ ..] = operands.as_slice() else {
+        return None;
+    };
+    match (kind.text.as_str(), rest) {
+        ("b", _) => Some(kind),
+        ("c" | "u", [major, minor, ..]) => {
+            let usual = [
+                "1:3", "1:5", "1:7", "1:8", "1:9", "1:11", "5:0", "5:1", "5:2", "4:0", "4:1", "10:200", "10:229",
+            ];
+            let node = format!("{}:{}", major.text, minor.text);
+            (major.sure && minor.sure && !usual.contains(&node.as_str())).then_some(kind)
+        }
+        _ => None,
+    }
+}
+
+/// Sizes from here on are meant to fill a disk.
+const MANY_BYTES: u64 = 8 << 30;
+
+fn bomb(at: At<'_>, sink: &mut Sink<'_>) {
+    let command = at.command;
+    let Some(word) = command.words.first() else { return };
+    let program = command.program();
+    let writes = command.redirects.iter().any(|redirect| {
+        matches!(redirect.kind, Redirection::Write | Redirection::Append) && redirect.target.text != "/dev/null"
+    });
+    let endless = ["/dev/zero", "/dev/urandom", "/dev/random", "/dev/full"];
+    let reason = match program {
+        "stress" | "stress-ng" | "forkbomb" => Some("loads the machine"),
+        "fallocate" | "truncate" => {
+            let size = command.value(
+                if program == "truncate" { 's' } else { 'l' },
+                if program == "truncate" { "size" } else { "length" },
+            );
+            size.and_then(bytes)
+                .filter(|bytes| *bytes >= MANY_BYTES)
+                .map(|_| "makes a huge file")
+        }
+        "dd" => dd(command).then_some("writes without an end that a build needs"),
+        "yes" => writes.then_some("writes without an end"),
+        "cat" => (writes && command.args().iter().any(|word| endless.contains(&word.text.as_str())))
+            .then_some("writes without an end"),
+        "head" => {
+            let size = command.value('c', "bytes").and_then(bytes);
+            (size.is_some_and(|size| size >= MANY_BYTES)).then_some("writes a huge file")
+        }
+        _ => is_fork_bomb(at).then_some("starts itself again and again"),
+    };
+    if let Some(reason) = reason {
+        sink.report(&ST406, word.span, || format!("{} {reason}", quoted(&word.text)));
+    }
+}
+
+/// A function that calls itself in the background or twice in a pipeline.
+fn is_fork_bomb(at: At<'_>) -> bool {
+    let command = at.command;
+    let name = command.words.first().map_or("", |word| word.text.as_str());
+    if command.via != crate::script::Via::Call || !(command.context.background || command.position > 0) {
+        return false;
+    }
+    let caller = command.parent.and_then(|parent| at.script.commands.get(parent));
+    caller.is_some_and(|caller| caller.words.first().is_some_and(|word| word.text == name))
+}
+
+fn dd(command: &Command) -> bool {
+    let value = |name: &str| {
+        command
+            .args()
+            .iter()
+            .find_map(|word| word.text.strip_prefix(name)?.strip_prefix('='))
+    };
+    let from_endless = value("if").is_some_and(|file| matches!(file, "/dev/zero" | "/dev/urandom" | "/dev/random"));
+    if !from_endless || matches!(value("of"), None | Some("/dev/null" | "/dev/stdout")) {
+        return false;
+    }
+    let block = value("bs").and_then(bytes).unwrap_or(512);
+    match value("count") {
+        Some(count) => bytes(count).is_some_and(|count| count.saturating_mul(block) >= MANY_BYTES),
+        None => true,
+    }
+}
+
+/// `10G`, `512`, `4MiB`.
+fn bytes(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    let shift = match unit.bytes().next().map(|byte| byte.to_ascii_uppercase()) {
+        None | Some(b'B' | b'C') => 0,
+        Some(b'K') => 10,
+        Some(b'M') => 20,
+        Some(b'G') => 30,
+        Some(b'T') => 40,
+        Some(b'P') => 50,
+        Some(_) => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(1 << shift).or(Some(u64::MAX))
+}

@@ -1,0 +1,420 @@
+//! ST400 to ST402: what is downloaded or decoded, and run.
+
+use std::collections::HashMap;
+
+use super::{At, Sink, is_versioned, letter, quoted};
+use crate::{
+    rules::catalogue::{ST400, ST401, ST402},
+    script::{Command, Redirection, Script, ShellWord, Via, base_name},
+};
+
+pub(super) fn judge(at: At<'_>, sink: &mut Sink<'_>) {
+    let command = at.command;
+    let Some(word) = command.words.first() else { return };
+    if runs_input(command) {
+        let mut feeders = at.script.feeders(at.index);
+        // `curl … | tee >(sh)`
+        if command.via == Via::ProcessOutput
+            && let Some(parent) = command.parent
+        {
+            feeders.push(parent);
+            feeders.extend(at.script.feeders(parent));
+        }
+        let feeding = feeders.iter().filter_map(|feeder| at.script.commands.get(*feeder));
+        told(&feeding.collect::<Vec<_>>(), word, command, sink);
+    }
+    if takes_substitution(command) {
+        let inner: Vec<_> = at.script.substituted(at.index).map(|(_, inner)| inner).collect();
+        told(&inner, word, command, sink);
+    }
+    encoded_program(command, sink);
+    fetching_program(command, sink);
+}
+
+/// Says what a command runs that others hand to it.
+fn told(sources: &[&Command], word: &ShellWord, command: &Command, sink: &mut Sink<'_>) {
+    let runner = command.program();
+    let runner = if runner.is_empty() { "the shell" } else { runner };
+    let download = sources.iter().find(|source| is_download(source) && prints(source));
+    let decoder = sources.iter().find(|source| decodes(source, download.is_none()));
+    if let Some(decoder) = decoder {
+        sink.report(&ST402, word.span, || {
+            format!("{} runs what {} decodes", runner, quoted(decoder.program()))
+        });
+    } else if let Some(download) = download {
+        sink.report(&ST400, word.span, || {
+            format!("{runner} runs what {} downloads{}", download.program(), from(download))
+        });
+    }
+}
+
+fn from(download: &Command) -> String {
+    download
+        .args()
+        .iter()
+        .find(|word| word.text.contains("://"))
+        .map(|word| format!(" from {}", quoted(&word.text)))
+        .unwrap_or_default()
+}
+
+/// A language's interpreter, not a shell.
+fn is_interpreter(program: &str) -> bool {
+    is_versioned(program, "python")
+        || is_versioned(program, "perl")
+        || is_versioned(program, "ruby")
+        || is_versioned(program, "php")
+        || matches!(
+            program,
+            "node" | "nodejs" | "lua" | "pwsh" | "bun" | "deno" | "tclsh" | "pypy3"
+        )
+}
+
+/// It takes its program from its input.
+fn runs_input(command: &Command) -> bool {
+    let program = command.program();
+    let args = command.args();
+    // `| $S`: nobody knows what that is, and nothing else than an interpreter is called in this way.
+    if let [word] | [word, _] = command.words.as_slice()
+        && !word.sure
+        && word.text.starts_with('$')
+    {
+        return args.first().is_none_or(|arg| matches!(arg.text.as_str(), "-" | "-s"));
+    }
+    if command.is_shell() {
+        return letter(command, 's', "oO").is_some()
+            || (letter(command, 'c', "oO").is_none()
+                && reads_operand(command.operands_without(&["-o", "+o", "-O"]).next()));
+    }
+    if is_interpreter(program) {
+        let has_text = args
+            .iter()
+            .any(|word| matches!(word.text.as_str(), "-c" | "-e" | "-m" | "-r" | "-p" | "--eval"));
+        return !has_text && reads_operand(command.operands().next());
+    }
+    matches!(program, "source" | ".") && args.first().is_some_and(|word| word.text.starts_with("/dev/"))
+}
+
+/// No file, or the one that is the input.
+fn reads_operand(operand: Option<&ShellWord>) -> bool {
+    operand.is_none_or(|word| matches!(word.text.as_str(), "-" | "/dev/stdin" | "/dev/fd/0" | "/proc/self/fd/0"))
+}
+
+/// What stands in its words is run as a program: `sh -c "$(…)"`, `eval "$(…)"`, `bash <(…)`, `$(…)` itself.
+fn takes_substitution(command: &Command) -> bool {
+    let begins = |word: &ShellWord| {
+        let text = word.text.trim_start();
+        text.starts_with("$()") || text.starts_with("<()")
+    };
+    let program = command.program();
+    if command.words.first().is_some_and(begins) {
+        return true;
+    }
+    let here = command
+        .redirects
+        .iter()
+        .any(|redirect| matches!(redirect.kind, Redirection::Here | Redirection::Read) && begins(&redirect.target));
+    match program {
+        "eval" => command.args().iter().any(begins),
+        "source" | "." => command.args().first().is_some_and(begins) || here,
+        _ if command.is_shell() || is_interpreter(program) => command.args().iter().any(begins) || here,
+        _ => false,
+    }
+}
+
+pub(super) fn is_download(command: &Command) -> bool {
+    match command.program() {
+        "curl" | "wget" | "wget2" | "aria2c" | "axel" | "lwp-request" | "GET" | "xh" => true,
+        "http" | "https" | "lynx" | "fetch" | "ftp" => command.args().iter().any(|word| word.text.contains('.')),
+        _ => false,
+    }
+}
+
+/// What it downloads goes to its output.
+fn prints(command: &Command) -> bool {
+    match command.program() {
+        "curl" => file_of_curl(command).is_none() && letter(command, 'O', CURL_VALUED).is_none(),
+        "wget" | "wget2" => {
+            matches!(command.value('O', "output-document"), Some("-" | "/dev/stdout"))
+                || command.args().iter().any(|word| word.text.ends_with("O-"))
+        }
+        "aria2c" | "axel" => false,
+        _ => true,
+    }
+}
+
+/// Turns text that nobody can read into text that is run. Compression counts where nothing was downloaded.
+fn decodes(command: &Command, and_unpacks: bool) -> bool {
+    let args = command.args();
+    match command.program() {
+        "base64" | "base32" | "basenc" => {
+            letter(command, 'd', "w").is_some()
+                || letter(command, 'D', "w").is_some()
+                || args
+                    .iter()
+                    .any(|word| word.text.len() > 3 && "--decode".starts_with(&word.text))
+        }
+        "openssl" => {
+            args.first()
+                .is_some_and(|word| matches!(word.text.as_str(), "base64" | "enc" | "aes-256-cbc"))
+                && args.iter().any(|word| word.text == "-d")
+        }
+        "xxd" => letter(command, 'r', "").is_some(),
+        "uudecode" | "rev" => true,
+        "gunzip" | "zcat" | "bunzip2" | "bzcat" | "unxz" | "xzcat" => and_unpacks,
+        "gzip" | "bzip2" | "xz" | "zstd" => and_unpacks && letter(command, 'd', "").is_some(),
+        "echo" | "printf" => args.iter().any(|word| escapes(&word.text) >= 4),
+        _ => false,
+    }
+}
+
+/// `\x41`, `\101`.
+fn escapes(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    text.match_indices('\\')
+        .filter(|(at, _)| match bytes.get(at + 1) {
+            Some(b'x') => bytes.get(at + 2).is_some_and(u8::is_ascii_hexdigit),
+            Some(b'0'..=b'7') => bytes.get(at + 2).is_some_and(u8::is_ascii_digit),
+            _ => false,
+        })
+        .count()
+}
+
+/// `python -c "exec(urlopen(…).read())"`.
+fn fetching_program(command: &Command, sink: &mut Sink<'_>) {
+    let program = command.program();
+    let (fetches, runs): (&[&str], &[&str]) = if is_versioned(program, "python") {
+        (&["urlopen(", "requests.get(", "urllib2"], &["exec(", "eval("])
+    } else if is_versioned(program, "ruby") {
+        (&["open-uri", "Net::HTTP", "URI.open"], &["eval(", "eval "])
+    } else if is_versioned(program, "php") {
+        (&["file_get_contents('http", "file_get_contents(\"http"], &["eval("])
+    } else {
+        return;
+    };
+    let fetches = |text: &str| fetches.iter().any(|one| text.contains(one));
+    let runs = |text: &str| runs.iter().any(|name| calls(text, name));
+    if let Some(word) = super::texts(command).find(|word| fetches(&word.text) && runs(&word.text)) {
+        sink.report(&ST400, word.span, || {
+            format!("{program} runs what it downloads: {}", quoted(word.text.trim()))
+        });
+    }
+}
+
+/// `python -c "exec(base64.b64decode(…))"` and the like.
+fn encoded_program(command: &Command, sink: &mut Sink<'_>) {
+    let program = command.program();
+    let (decoders, runs): (&[&str], &[&str]) = if is_versioned(program, "python") {
+        (
+            &[
+                "b64decode",
+                "b32decode",
+                "fromhex",
+                "unhexlify",
+                "zlib.decompress",
+                "codecs.decode",
+            ],
+            &["exec(", "eval("],
+        )
+    } else if is_versioned(program, "perl") {
+        (
+            &["decode_base64", "pack(\"H", "pack('H", "pack(q"],
+            &["eval(", "eval ", "system(", "exec("],
+        )
+    } else if is_versioned(program, "php") {
+        (
+            &["base64_decode", "hex2bin", "gzinflate", "str_rot13"],
+            &["eval(", "system(", "shell_exec("],
+        )
+    } else if matches!(program, "node" | "nodejs") {
+        (&["Buffer.from", "atob("], &["eval(", "Function("])
+    } else if is_versioned(program, "ruby") {
+        (
+            &["unpack(\"m", "unpack('m", "unpack1(", "Base64.decode"],
+            &["eval(", "eval ", "system("],
+        )
+    } else {
+        return;
+    };
+    let decodes = |text: &str| decoders.iter().any(|one| text.contains(one));
+    let runs = |text: &str| runs.iter().any(|name| calls(text, name));
+    if let Some(word) = super::texts(command).find(|word| decodes(&word.text) && runs(&word.text)) {
+        sink.report(&ST402, word.span, || {
+            format!("{program} decodes a text and runs it: {}", quoted(word.text.trim()))
+        });
+    }
+}
+
+/// A function of this name is called, and not one that only ends so: `literal_eval(`, `re.exec(`.
+fn calls(text: &str, name: &str) -> bool {
+    text.match_indices(name).any(|(at, _)| {
+        let before = text.get(..at).and_then(|before| before.chars().next_back());
+        before.is_none_or(|before| !before.is_alphanumeric() && !matches!(before, '_' | '.'))
+    })
+}
+
+const CURL_VALUED: &str = "AbcCdDeEFhHKmoPQrtTuUwxXyYz";
+
+fn file_of_curl(command: &Command) -> Option<&str> {
+    let mut args = command.args().iter();
+    while let Some(word) = args.next() {
+        if let Some(long) = word.text.strip_prefix("--") {
+            match long.split_once('=') {
+                Some(("output", value)) => return Some(value),
+                None if long == "output" => return args.next().map(|word| word.text.as_str()),
+                _ => continue,
+            }
+        }
+        let Some(letters) = word.text.strip_prefix('-') else {
+            continue;
+        };
+        for (at, letter) in letters.char_indices() {
+            if !CURL_VALUED.contains(letter) {
+                continue;
+            }
+            let rest = letters.get(at + 1..).unwrap_or_default();
+            let value = if rest.is_empty() {
+                args.next().map(|word| word.text.as_str())
+            } else {
+                Some(rest)
+            };
+            if letter == 'o' {
+                return value.filter(|value| !matches!(*value, "-" | "/dev/stdout"));
+            }
+            break;
+        }
+    }
+    None
+}
+
+/// The file that a download writes.
+fn file(command: &Command) -> Option<String> {
+    let redirected = command
+        .redirects
+        .iter()
+        .find(|redirect| {
+            redirect.kind == Redirection::Write && redirect.descriptor.is_none_or(|descriptor| descriptor == 1)
+        })
+        .map(|redirect| redirect.target.text.clone());
+    let url_name = || {
+        let url = command.args().iter().find(|word| word.text.contains("://"))?;
+        let path = url.text.split(['?', '#']).next()?;
+        Some(base_name(path).to_owned()).filter(|name| !name.is_empty())
+    };
+    match command.program() {
+        "curl" => file_of_curl(command)
+            .map(str::to_owned)
+            .or_else(|| letter(command, 'O', CURL_VALUED).and_then(|_| url_name()))
+            .or(redirected),
+        "wget" | "wget2" => match command.value('O', "output-document") {
+            Some("-" | "/dev/stdout") => redirected,
+            Some(file) => Some(file.to_owned()),
+            None if prints(command) => redirected,
+            None => url_name(),
+        },
+        "aria2c" | "axel" => command.value('o', "out").map(str::to_owned).or_else(url_name),
+        _ => None,
+    }
+}
+
+/// Programs that compare a file with what it should be.
+fn verifies(command: &Command) -> bool {
+    let program = command.program();
+    let sums = [
+        "sha1sum",
+        "sha224sum",
+        "sha256sum",
+        "sha384sum",
+        "sha512sum",
+        "shasum",
+        "md5sum",
+        "b2sum",
+        "cksum",
+    ];
+    sums.contains(&program)
+        || matches!(
+            program,
+            "gpg" | "gpg2" | "gpgv" | "cosign" | "minisign" | "signify" | "rpmkeys" | "slsa-verifier"
+        )
+        || (program == "openssl"
+            && command
+                .args()
+                .first()
+                .is_some_and(|word| matches!(word.text.as_str(), "dgst" | "sha256")))
+}
+
+/// A file that one command downloads and a later one of the same step runs.
+pub(super) fn judge_files(script: &Script, sink: &mut Sink<'_>) {
+    let mut files: HashMap<String, &Command> = HashMap::new();
+    for (index, command) in script.commands.iter().enumerate() {
+        if is_download(command) {
+            if let Some(file) = file(command) {
+                files.insert(plain(&file).to_owned(), command);
+            }
+            continue;
+        }
+        if files.is_empty() {
+            continue;
+        }
+        if verifies(command) {
+            files.clear();
+            continue;
+        }
+        let Some(run) = run_file(script, index, command) else {
+            continue;
+        };
+        let found = files.get(plain(&run.text)).or_else(|| {
+            // One of the two may be named from another folder.
+            let name = base_name(&run.text);
+            let bare = !run.text.trim_start_matches("./").contains('/');
+            let same = |(file, _): &(&String, &&Command)| base_name(file) == name && (bare || !file.contains('/'));
+            (files.len() < 32)
+                .then(|| files.iter().find(same).map(|(_, download)| download))
+                .flatten()
+        });
+        if let Some(download) = found {
+            sink.report(&ST401, run.span, || {
+                format!(
+                    "{} is run as {} wrote it{}",
+                    quoted(&run.text),
+                    download.program(),
+                    from(download)
+                )
+            });
+        }
+    }
+}
+
+fn plain(path: &str) -> &str {
+    path.trim_start_matches("./")
+}
+
+/// The file that a command runs: its operand, its input, or what `cat` hands to it.
+fn run_file<'s>(script: &'s Script, index: usize, command: &'s Command) -> Option<&'s ShellWord> {
+    let first = command.words.first()?;
+    let program = command.program();
+    if runs_input(command) {
+        let input = command
+            .redirects
+            .iter()
+            .find(|redirect| redirect.kind == Redirection::Read)
+            .map(|redirect| &redirect.target);
+        let cat = script.feeders(index).into_iter().find_map(|feeder| {
+            let feeder = script.commands.get(feeder)?;
+            (feeder.program() == "cat").then(|| feeder.operands().next())?
+        });
+        return input.or(cat);
+    }
+    if command.is_shell() {
+        if letter(command, 'c', "oO").is_some() {
+            return None;
+        }
+        return command.operands_without(&["-o", "+o", "-O"]).next();
+    }
+    if is_interpreter(program) {
+        return command.operands().next();
+    }
+    if matches!(program, "source" | ".") {
+        return command.args().first();
+    }
+    first.text.contains('/').then_some(first)
+}

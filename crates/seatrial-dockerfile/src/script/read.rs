@@ -1,0 +1,527 @@
+//! Events to commands: words are read, variables followed, and what one command gives another to run is read
+//! as well.
+
+use std::{collections::HashMap, ops::Range, rc::Rc};
+
+use super::{
+    Script,
+    command::{Command, Context, Redirect, Redirection, Via},
+    given::{self, Run},
+    guard::{self, Budget},
+    outline::{self, Kind, Outline},
+    source::Source,
+    tree::{self, Event, Parts, Pipeline, Redirected, Slot},
+    word::{self, ShellWord, Values},
+    wrap,
+};
+
+/// How deep `sh -c`, `eval`, substitutions and functions are followed in each other.
+const MAX_DEPTH: usize = 14;
+/// How many calls of functions are followed in a script.
+const MAX_CALLS: usize = 64;
+
+/// Where a text stands.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Place {
+    /// The position in a pipeline.
+    pub(super) outer: Option<Slot>,
+    pub(super) parent: Option<usize>,
+    pub(super) via: Via,
+    pub(super) context: Context,
+    pub(super) depth: usize,
+    /// It may well not be shell text: then nothing is said.
+    pub(super) is_guess: bool,
+}
+
+#[derive(Clone)]
+struct Function {
+    outline: Rc<Outline>,
+    piece: usize,
+    body: Range<usize>,
+    context: Context,
+    is_called: bool,
+}
+
+/// Reads the texts of one instruction.
+pub(super) struct Reader<'a> {
+    pub(super) script: Script,
+    /// Text is read by bash; otherwise it may be read by dash as well.
+    pub(super) is_bash: bool,
+    budget: &'a Budget,
+    /// The variables that the file decides.
+    outer: &'a dyn Fn(&str) -> Option<String>,
+    /// What the script assigns; `None`: something.
+    assigned: HashMap<String, Option<String>>,
+    /// `$1` and so on; `None`: unknown.
+    positional: Vec<Option<Vec<String>>>,
+    functions: HashMap<String, Function>,
+    calls: usize,
+}
+
+impl Values for Reader<'_> {
+    fn value(&self, name: &str) -> Option<String> {
+        if let Some(number) = name.bytes().next().filter(u8::is_ascii_digit) {
+            let positional = self.positional.last()?.as_ref()?;
+            let number = if name.len() == 1 {
+                usize::from(number - b'0')
+            } else {
+                name.parse().ok()?
+            };
+            return match number {
+                0 => None,
+                number => Some(positional.get(number - 1).cloned().unwrap_or_default()),
+            };
+        }
+        match name {
+            "@" | "*" => Some(self.positional.last()?.as_ref()?.join(" ")),
+            "#" => Some(self.positional.last()?.as_ref()?.len().to_string()),
+            _ => match self.assigned.get(name) {
+                Some(value) => value.clone(),
+                None => (self.outer)(name),
+            },
+        }
+    }
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(budget: &'a Budget, outer: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self {
+            script: Script::default(),
+            is_bash: false,
+            budget,
+            outer,
+            assigned: HashMap::new(),
+            positional: vec![Some(Vec::new())],
+            functions: HashMap::new(),
+            calls: 0,
+        }
+    }
+
+    /// Everything was read: what no call reached is read for itself.
+    pub(super) fn finish(mut self) -> Script {
+        let mut rest: Vec<Function> = self.functions.drain().map(|(_, function)| function).collect();
+        rest.retain(|function| !function.is_called);
+        rest.sort_by_key(|function| (function.piece, function.body.start));
+        self.positional.push(None);
+        for function in rest.into_iter().take(MAX_CALLS) {
+            let place = Place {
+                context: Context {
+                    uncalled: true,
+                    ..function.context
+                },
+                depth: 1,
+                ..Place::default()
+            };
+            self.region(&function.outline, function.piece, function.body, place);
+        }
+        self.script
+    }
+
+    /// Reads a whole text.
+    pub(super) fn text(&mut self, source: Source, place: Place) {
+        let whole = source.span(0..source.text.len());
+        let bare = source.text.trim();
+        if bare.is_empty() || (place.is_guess && matches!(bare, "$()" | "<()")) {
+            return;
+        }
+        let outline = if place.depth < MAX_DEPTH && self.budget.spend(source.text.len()) {
+            outline::outline(source)
+        } else {
+            None
+        };
+        match outline {
+            Some(outline) => {
+                if outline.is_ambiguous && !self.is_bash {
+                    self.script.not_understood.push(whole);
+                }
+                let len = outline.pieces.first().map_or(0, |piece| piece.source.text.len());
+                self.region(&Rc::new(outline), 0, 0..len, place);
+            }
+            None if !place.is_guess => self.script.not_understood.push(whole),
+            None => {}
+        }
+    }
+
+    /// Reads a part of a piece.
+    fn region(&mut self, outline: &Rc<Outline>, index: usize, range: Range<usize>, place: Place) {
+        let Some(piece) = outline.pieces.get(index) else {
+            return;
+        };
+        let text = piece.source.text.get(range.clone()).unwrap_or_default();
+        let flat = if place.depth < MAX_DEPTH {
+            guard::parse(text, self.budget, |nodes| tree::flatten(text, nodes))
+        } else {
+            None
+        };
+        let Some(flat) = flat else {
+            if !place.is_guess {
+                self.script.not_understood.push(piece.source.span(range));
+            }
+            return;
+        };
+        let base = self.pipelines(&flat.pipelines, place.outer);
+        let region = Region {
+            outline,
+            index,
+            source: &piece.source,
+            offset: range.start,
+            base,
+            place,
+        };
+        let mut seen = Vec::new();
+        for event in flat.events {
+            match event {
+                Event::Command(parts) => self.command(&region, parts, &mut seen),
+                Event::Function { name, body, context } => {
+                    let body = region.absolute(&body);
+                    seen.extend(outline.cuts(index, &body).iter().map(|(_, cut)| *cut));
+                    let function = Function {
+                        outline: Rc::clone(outline),
+                        piece: index,
+                        body,
+                        context: join(place.context, context),
+                        is_called: false,
+                    };
+                    self.functions.insert(name, function);
+                }
+                Event::Varies(name) => {
+                    self.assigned.insert(name, None);
+                }
+            }
+        }
+        // Substitutions that belong to no command: in conditions, in what a loop runs over.
+        seen.sort_unstable();
+        for (_, cut) in outline.cuts(index, &range) {
+            if seen.binary_search(cut).is_err() {
+                self.cut(outline, *cut, None, place);
+            }
+        }
+    }
+
+    fn pipelines(&mut self, pipelines: &[Pipeline], outer: Option<Slot>) -> usize {
+        let base = self.script.outer.len();
+        for pipeline in pipelines {
+            let outer = match pipeline.outer {
+                Some((inner, position)) => Some((base + inner, position)),
+                None => outer,
+            };
+            self.script.open_pipeline(outer, pipeline.is_piped);
+        }
+        base
+    }
+
+    /// A substitution that was cut out.
+    fn cut(&mut self, outline: &Rc<Outline>, cut: usize, parent: Option<usize>, place: Place) {
+        let Some(piece) = outline.pieces.get(cut) else { return };
+        let via = match piece.kind {
+            Kind::ProcessIn => Via::ProcessInput,
+            Kind::ProcessOut => Via::ProcessOutput,
+            Kind::Whole | Kind::Command | Kind::Arithmetic => Via::Substitution,
+        };
+        let inner = Place {
+            outer: None,
+            parent,
+            via,
+            context: Context {
+                subshell: true,
+                ..place.context
+            },
+            depth: place.depth + 1,
+            is_guess: place.is_guess,
+        };
+        let whole = 0..piece.source.text.len();
+        if piece.kind == Kind::Arithmetic {
+            for (_, deeper) in outline.cuts(cut, &whole) {
+                if inner.depth < MAX_DEPTH {
+                    self.cut(outline, *deeper, parent, inner);
+                }
+            }
+        } else if !piece.source.text.trim().is_empty() {
+            self.region(outline, cut, whole, inner);
+        }
+    }
+
+    fn command(&mut self, region: &Region<'_>, parts: Parts, seen: &mut Vec<usize>) {
+        let mut cuts: Vec<usize> = Vec::new();
+        let mut take = |range: &Range<usize>| {
+            let found = region.outline.cuts(region.index, range).iter().map(|(_, cut)| *cut);
+            cuts.extend(found);
+        };
+        let mut words = Vec::new();
+        for range in &parts.words {
+            let range = region.absolute(range);
+            take(&range);
+            word::expand(region.source, range, self, &mut words);
+        }
+        let mut assignments = Vec::new();
+        for range in &parts.assignments {
+            let range = region.absolute(range);
+            take(&range);
+            assignments.extend(self.assignment(region.source, range));
+        }
+        let mut redirects = Vec::new();
+        for redirect in &parts.redirects {
+            let range = region.absolute(&redirect.target);
+            take(&range);
+            redirects.push(self.redirect(region, redirect, range));
+        }
+        let context = join(region.place.context, parts.context);
+        if words.is_empty() {
+            for (name, value) in &assignments {
+                self.assign(name, Some(value), context);
+            }
+        }
+        let index = self.line(
+            Line {
+                words,
+                assignments,
+                redirects,
+                span: region.source.span(region.absolute(&parts.span)),
+                slot: (region.base + parts.slot.0, parts.slot.1),
+                context,
+            },
+            region.place,
+        );
+        seen.extend(&cuts);
+        let place = Place {
+            context,
+            ..region.place
+        };
+        for cut in cuts {
+            self.cut(region.outline, cut, Some(index), place);
+        }
+        self.descend(index, region.place);
+    }
+
+    fn assignment(&self, source: &Source, range: Range<usize>) -> Option<(String, ShellWord)> {
+        let text = source.text.get(range.clone())?;
+        let equals = text.find('=')?;
+        let name = text.get(..equals)?;
+        let name = name.strip_suffix('+').unwrap_or(name);
+        let mut words = Vec::new();
+        let value = range.start + equals + 1..range.end;
+        word::expand(source, value.clone(), &Quoted(self), &mut words);
+        let mut words = words.into_iter();
+        let word = words.next().unwrap_or_else(|| ShellWord::plain("", source.span(value)));
+        Some((name.to_owned(), word))
+    }
+
+    fn redirect(&self, region: &Region<'_>, redirect: &Redirected, range: Range<usize>) -> Redirect {
+        let mut words = Vec::new();
+        let is_body = redirect.kind == Redirection::Here && !redirect.span.contains(&redirect.target.start);
+        if is_body {
+            words.push(word::body(region.source, range.clone(), redirect.literal));
+        } else {
+            word::expand(region.source, range.clone(), &Quoted(self), &mut words);
+        }
+        let mut words = words.into_iter();
+        Redirect {
+            kind: redirect.kind,
+            descriptor: redirect.descriptor,
+            target: words
+                .next()
+                .unwrap_or_else(|| ShellWord::plain("", region.source.span(range))),
+            span: region.source.span(region.absolute(&redirect.span)),
+        }
+    }
+
+    fn assign(&mut self, name: &str, value: Option<&ShellWord>, context: Context) {
+        let lasts = !(context.subshell || context.conditional || context.looped || context.uncalled);
+        let value = value.filter(|word| word.sure && lasts).map(|word| word.text.clone());
+        if value.is_some() || !context.subshell {
+            self.assigned.insert(name.to_owned(), value);
+        }
+    }
+
+    /// A line of words becomes a command.
+    fn line(&mut self, line: Line, place: Place) -> usize {
+        let mut unwrapped = wrap::unwrap(line.words);
+        let mut assignments = line.assignments;
+        assignments.append(&mut unwrapped.assignments);
+        let first = unwrapped.words.first();
+        let builtin = first.filter(|word| word.sure).map_or("", |word| word.text.as_str());
+        match builtin {
+            "export" | "declare" | "typeset" | "readonly" | "local" => {
+                let found: Vec<_> = unwrapped.words.iter().skip(1).filter_map(wrap::assignment).collect();
+                for (name, value) in &found {
+                    self.assign(name, Some(value), line.context);
+                }
+                assignments.extend(found);
+            }
+            "unset" | "read" | "getopts" | "mapfile" | "readarray" => {
+                let names: Vec<_> = unwrapped.words.iter().skip(1).map(|word| word.text.clone()).collect();
+                for name in names.iter().filter(|name| wrap::is_name(name)) {
+                    self.assign(name, None, line.context);
+                }
+            }
+            "set" if unwrapped.words.iter().any(|word| word.text == "--") => self.set_positional(None),
+            "shift" => self.set_positional(None),
+            _ => {}
+        }
+        self.script.push(Command {
+            words: unwrapped.words,
+            wrappers: unwrapped.wrappers,
+            assignments,
+            redirects: line.redirects,
+            pipeline: line.slot.0,
+            position: line.slot.1,
+            context: line.context,
+            parent: place.parent,
+            via: place.via,
+            span: line.span,
+        })
+    }
+
+    fn set_positional(&mut self, values: Option<Vec<String>>) {
+        if let Some(last) = self.positional.last_mut() {
+            *last = values;
+        }
+    }
+
+    /// A command that is no shell text but a list of arguments.
+    pub(super) fn argv(&mut self, words: Vec<ShellWord>, place: Place) {
+        let (Some(first), Some(last)) = (words.first(), words.last()) else {
+            return;
+        };
+        let span = seatrial_core::finding::Span::new(first.span.start, last.span.end.max(first.span.start));
+        let pipeline = self.script.open_pipeline(place.outer, false);
+        let line = Line {
+            words,
+            assignments: Vec::new(),
+            redirects: Vec::new(),
+            span,
+            slot: (pipeline, 0),
+            context: place.context,
+        };
+        let index = self.line(line, place);
+        self.descend(index, place);
+    }
+
+    /// What a command gives to a shell, or to a function of the script.
+    fn descend(&mut self, index: usize, place: Place) {
+        let Some(command) = self.script.commands.get(index) else {
+            return;
+        };
+        if place.depth + 1 >= MAX_DEPTH {
+            return;
+        }
+        let inner = Place {
+            outer: Some((command.pipeline, command.position)),
+            parent: Some(index),
+            via: Via::Shell,
+            context: command.context,
+            depth: place.depth + 1,
+            is_guess: place.is_guess,
+        };
+        let before = index.checked_sub(1).and_then(|before| self.script.commands.get(before));
+        let echoed = before.and_then(|before| given::echoed(command, before));
+        for run in given::runs(command).into_iter().chain(echoed) {
+            match run {
+                Run::Text { source, sure, args } => {
+                    let inner = Place {
+                        is_guess: inner.is_guess || !sure,
+                        ..inner
+                    };
+                    match args {
+                        Some(args) => {
+                            self.positional.push(args);
+                            self.text(source, inner);
+                            self.positional.pop();
+                        }
+                        None => self.text(source, inner),
+                    }
+                }
+                Run::Words(words) => {
+                    let inner = Place {
+                        via: Via::Exec,
+                        ..inner
+                    };
+                    self.argv(words, inner);
+                }
+            }
+        }
+        self.call(index, inner);
+    }
+
+    fn call(&mut self, index: usize, inner: Place) {
+        let Some(command) = self.script.commands.get(index) else {
+            return;
+        };
+        let Some(first) = command.words.first() else { return };
+        let Some(function) = self.functions.get_mut(&first.text) else {
+            return;
+        };
+        if self.calls >= MAX_CALLS {
+            return;
+        }
+        self.calls += 1;
+        function.is_called = true;
+        let function = function.clone();
+        let args = command.args();
+        let known = args.iter().all(|word| word.sure);
+        let args = args.iter().map(|word| word.text.clone()).collect();
+        let context = join(function.context, inner.context);
+        // Each call takes the function away while it runs: none calls itself.
+        let name = first.text.clone();
+        self.functions.remove(&name);
+        self.positional.push(known.then_some(args));
+        let inner = Place {
+            via: Via::Call,
+            context,
+            ..inner
+        };
+        self.region(&function.outline, function.piece, function.body.clone(), inner);
+        self.positional.pop();
+        self.functions.entry(name).or_insert(function);
+    }
+}
+
+/// Values of variables where they are not split into words.
+struct Quoted<'a, 'b>(&'a Reader<'b>);
+
+impl Values for Quoted<'_, '_> {
+    fn value(&self, name: &str) -> Option<String> {
+        self.0.value(name)
+    }
+
+    fn splits(&self) -> bool {
+        false
+    }
+}
+
+/// A part of a piece that is being read.
+struct Region<'a> {
+    outline: &'a Rc<Outline>,
+    index: usize,
+    source: &'a Source,
+    offset: usize,
+    base: usize,
+    place: Place,
+}
+
+impl Region<'_> {
+    fn absolute(&self, range: &Range<usize>) -> Range<usize> {
+        range.start + self.offset..range.end + self.offset
+    }
+}
+
+/// A line before its wrappers are taken off.
+struct Line {
+    words: Vec<ShellWord>,
+    assignments: Vec<(String, ShellWord)>,
+    redirects: Vec<Redirect>,
+    span: seatrial_core::finding::Span,
+    slot: Slot,
+    context: Context,
+}
+
+fn join(outer: Context, inner: Context) -> Context {
+    Context {
+        conditional: outer.conditional || inner.conditional,
+        background: outer.background || inner.background,
+        looped: outer.looped || inner.looped,
+        tested: outer.tested || inner.tested,
+        uncalled: outer.uncalled || inner.uncalled,
+        subshell: outer.subshell || inner.subshell,
+    }
+}

@@ -1,0 +1,244 @@
+//! Programs that run the rest of their line.
+
+use super::{
+    command::{Wrapper, base_name},
+    word::ShellWord,
+};
+
+/// How many programs in front of each other are taken off.
+const MAX_WRAPPERS: usize = 8;
+
+/// How a wrapper's own words are told from those of what it runs.
+struct Shape {
+    names: &'static [&'static str],
+    /// Options that have their value in the next word, letters or long names.
+    valued: &'static [&'static str],
+    /// Words before the program that are no options.
+    operands: usize,
+    /// `name=value` may stand before the program.
+    assigns: bool,
+}
+
+const fn shape(
+    names: &'static [&'static str],
+    valued: &'static [&'static str],
+    operands: usize,
+    assigns: bool,
+) -> Shape {
+    Shape {
+        names,
+        valued,
+        operands,
+        assigns,
+    }
+}
+
+static SHAPES: &[Shape] = &[
+    shape(
+        &["sudo"],
+        &[
+            "-u", "-g", "-h", "-p", "-C", "-r", "-t", "-T", "-U", "-D", "-R", "--user", "--group", "--host",
+            "--prompt", "--chdir", "--chroot",
+        ],
+        0,
+        true,
+    ),
+    shape(&["doas"], &["-u", "-C"], 0, false),
+    shape(&["env"], &["-u", "-C", "--unset", "--chdir"], 0, true),
+    shape(&["nice"], &["-n", "--adjustment"], 0, false),
+    shape(&["ionice"], &["-c", "-n", "-p", "--class", "--classdata"], 0, false),
+    shape(&["chrt"], &["-T", "-P", "-D"], 1, false),
+    shape(&["taskset"], &[], 1, false),
+    shape(&["time"], &["-f", "-o", "--format", "--output"], 0, false),
+    shape(&["exec"], &["-a"], 0, false),
+    shape(&["timeout"], &["-k", "-s", "--kill-after", "--signal"], 1, false),
+    shape(
+        &["stdbuf"],
+        &["-i", "-o", "-e", "--input", "--output", "--error"],
+        0,
+        false,
+    ),
+    shape(
+        &["xargs"],
+        &[
+            "-a",
+            "-d",
+            "-E",
+            "-I",
+            "-L",
+            "-n",
+            "-P",
+            "-s",
+            "--arg-file",
+            "--delimiter",
+            "--max-args",
+            "--max-procs",
+            "--max-lines",
+            "--max-chars",
+        ],
+        0,
+        false,
+    ),
+    shape(&["chroot", "flock"], &[], 1, false),
+    shape(&["su-exec", "gosu"], &[], 1, false),
+    shape(
+        &[
+            "busybox",
+            "toybox",
+            "catchsegv",
+            "eatmydata",
+            "fakeroot",
+            "setarch",
+            "linux32",
+            "linux64",
+            "dumb-init",
+            "tini",
+            "setsid",
+            "nohup",
+            "builtin",
+            "command",
+            "unbuffer",
+            "chronic",
+            "retry",
+        ],
+        &["-r", "-p"],
+        0,
+        false,
+    ),
+    shape(
+        &["unshare"],
+        &[
+            "-S",
+            "-G",
+            "-R",
+            "-w",
+            "--setuid",
+            "--setgid",
+            "--root",
+            "--wd",
+            "--propagation",
+        ],
+        0,
+        false,
+    ),
+    shape(
+        &["nsenter"],
+        &["-t", "-S", "-G", "--target", "--setuid", "--setgid"],
+        0,
+        false,
+    ),
+    shape(
+        &["setpriv"],
+        &[
+            "--reuid",
+            "--regid",
+            "--groups",
+            "--inh-caps",
+            "--ambient-caps",
+            "--bounding-set",
+            "--securebits",
+            "--selinux-label",
+            "--apparmor-profile",
+        ],
+        0,
+        false,
+    ),
+    shape(
+        &["strace", "ltrace"],
+        &["-o", "-e", "-p", "-s", "-u", "-E", "-a"],
+        0,
+        false,
+    ),
+    shape(
+        &["xvfb-run"],
+        &["-e", "-f", "-n", "-p", "-s", "-w", "--server-args", "--server-num"],
+        0,
+        false,
+    ),
+    shape(&["runuser"], &["-u", "-g", "-G", "--user", "--group"], 0, false),
+];
+
+/// A line without its wrappers.
+#[derive(Debug, Default)]
+pub(super) struct Unwrapped {
+    pub(super) wrappers: Vec<Wrapper>,
+    pub(super) words: Vec<ShellWord>,
+    pub(super) assignments: Vec<(String, ShellWord)>,
+}
+
+/// Takes the wrappers off.
+pub(super) fn unwrap(mut words: Vec<ShellWord>) -> Unwrapped {
+    let mut unwrapped = Unwrapped::default();
+    for _ in 0..MAX_WRAPPERS {
+        let Some(end) = own_words(&words, &mut unwrapped.assignments) else {
+            break;
+        };
+        let rest = words.split_off(end);
+        let name = words.first().map(|word| base_name(&word.text).to_owned());
+        unwrapped.wrappers.push(Wrapper {
+            name: name.unwrap_or_default(),
+            words,
+        });
+        words = rest;
+    }
+    unwrapped.words = words;
+    unwrapped
+}
+
+/// How many words belong to the wrapper that stands first; `None` when there is none, or nothing behind it.
+fn own_words(words: &[ShellWord], assignments: &mut Vec<(String, ShellWord)>) -> Option<usize> {
+    let first = words.first().filter(|word| word.sure)?;
+    let name = base_name(&first.text);
+    let shape = SHAPES.iter().find(|shape| shape.names.contains(&name))?;
+    let mut at = 1;
+    let mut operands = shape.operands;
+    let found = assignments.len();
+    while let Some(word) = words.get(at) {
+        let text = word.text.as_str();
+        match (name, text) {
+            // They ask about a program, or have the user's login shell read the rest.
+            ("command", "-v" | "-V") | ("flock", "-c") | ("runuser", "-c" | "--command" | "-l" | "-") => return None,
+            _ => {}
+        }
+        if text == "--" {
+            at += 1;
+            continue;
+        }
+        if text.len() > 1 && text.starts_with('-') {
+            at += 1 + usize::from(shape.valued.contains(&text));
+            continue;
+        }
+        if shape.assigns
+            && let Some((name, value)) = assignment(word)
+        {
+            assignments.push((name, value));
+            at += 1;
+            continue;
+        }
+        if operands == 0 {
+            return Some(at);
+        }
+        operands -= 1;
+        at += 1;
+    }
+    assignments.truncate(found);
+    None
+}
+
+/// `name=value`, as `env` and `export` take it.
+pub(super) fn assignment(word: &ShellWord) -> Option<(String, ShellWord)> {
+    let (name, _) = word.text.split_once('=')?;
+    let name = name.strip_suffix('+').unwrap_or(name);
+    if !is_name(name) {
+        return None;
+    }
+    let at = word.text.find('=')? + 1;
+    Some((name.to_owned(), word.tail(at)))
+}
+
+/// Whether it may be the name of a variable.
+pub(super) fn is_name(name: &str) -> bool {
+    let name = name.split('[').next().unwrap_or(name);
+    name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit())
+        && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+}
