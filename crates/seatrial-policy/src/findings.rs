@@ -1,9 +1,13 @@
 //! Findings to a verdict.
 
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use seatrial_core::finding::{Finding, Level};
 
-use crate::{Policy, Waiver, is_fixed_rule, utc_date};
+use crate::{
+    Checked, Facts, Policy, Waiver,
+    expressions::{self, Held},
+    is_fixed_rule, rego, utc_date,
+};
 
 /// Yes or no.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,9 +54,15 @@ pub struct Judgement {
     pub expired_waivers: Vec<Waiver>,
 }
 
-/// Decides.
+/// Decides without knowing the file: a policy with expressions or checks in Rego denies then.
 #[must_use]
 pub fn judge(policy: &Policy, findings: &[Finding], now: Timestamp) -> Judgement {
+    judge_with(policy, findings, None, now)
+}
+
+/// Decides. The operator's expressions look at `facts` too.
+#[must_use]
+pub fn judge_with(policy: &Policy, findings: &[Finding], facts: Option<&Facts>, now: Timestamp) -> Judgement {
     let today = utc_date(now);
     let mut judgement = Judgement {
         verdict: Verdict::Pass,
@@ -61,43 +71,85 @@ pub fn judge(policy: &Policy, findings: &[Finding], now: Timestamp) -> Judgement
         waived: Vec::new(),
         expired_waivers: Vec::new(),
     };
-    for finding in findings {
+    let checked = checked(policy, facts);
+    for finding in findings.iter().chain(&checked) {
         let Some(level) = level_under(policy, finding) else {
             continue;
         };
-        let finding = Finding {
-            level,
-            ..finding.clone()
-        };
-        judgement.findings.push(finding.clone());
-        let fixed = is_fixed_rule(&finding.rule);
-        let covering = policy
-            .waivers
+        weigh(
+            policy,
+            Finding {
+                level,
+                ..finding.clone()
+            },
+            is_fixed_rule(&finding.rule),
+            today,
+            &mut judgement,
+        );
+    }
+    if !policy.expressions.is_empty() {
+        let seen: Vec<(Finding, bool)> = judgement
+            .findings
             .iter()
-            .filter(|waiver| !fixed && waiver.covers(&finding.rule, &finding.message));
-        let (holding, expired): (Vec<_>, Vec<_>) = covering.partition(|waiver| waiver.holds_on(today));
-        if let Some(waiver) = holding.first() {
-            judgement.waived.push((finding, (*waiver).clone()));
-            continue;
+            .map(|finding| {
+                (
+                    finding.clone(),
+                    judgement.waived.iter().any(|(waived, _)| waived == finding),
+                )
+            })
+            .collect();
+        for Held { finding, failed } in expressions::held(policy, &seen, facts) {
+            weigh(policy, finding, failed, today, &mut judgement);
         }
-        let ran_out = expired.first().copied();
-        for waiver in expired {
-            if !judgement.expired_waivers.contains(waiver) {
-                judgement.expired_waivers.push(waiver.clone());
-            }
-        }
-        if fixed || level >= policy.analysis.block {
-            let what_would_change_it = what_would_change_it(policy, &finding, ran_out);
-            judgement.blocking.push(Blocked {
-                finding,
-                what_would_change_it,
-            });
-        }
+    }
+    if policy.rego.is_on() && facts.is_some_and(|facts| facts.checked == Checked::Left) {
+        // A note, whatever the policy makes of notes: it decides nothing, and hides nothing.
+        judgement.findings.push(rego::left());
     }
     if !judgement.blocking.is_empty() {
         judgement.verdict = Verdict::Deny;
     }
     judgement
+}
+
+/// What the operator's checks found, or that they were not worked out.
+fn checked(policy: &Policy, facts: Option<&Facts>) -> Vec<Finding> {
+    if !policy.rego.is_on() {
+        return Vec::new();
+    }
+    match facts.map(|facts| &facts.checked) {
+        Some(Checked::Found(findings)) => findings.clone(),
+        Some(Checked::Failed(why)) => vec![rego::failed(why)],
+        Some(Checked::Left) => Vec::new(),
+        Some(Checked::Not) | None => vec![rego::failed("nobody worked them out here")],
+    }
+}
+
+/// Adds a finding at its level under the policy. A fixed one blocks whatever the policy says.
+fn weigh(policy: &Policy, finding: Finding, fixed: bool, today: Date, judgement: &mut Judgement) {
+    judgement.findings.push(finding.clone());
+    let covering = policy
+        .waivers
+        .iter()
+        .filter(|waiver| !fixed && waiver.covers(&finding.rule, &finding.message));
+    let (holding, expired): (Vec<_>, Vec<_>) = covering.partition(|waiver| waiver.holds_on(today));
+    if let Some(waiver) = holding.first() {
+        judgement.waived.push((finding, (*waiver).clone()));
+        return;
+    }
+    let ran_out = expired.first().copied();
+    for waiver in expired {
+        if !judgement.expired_waivers.contains(waiver) {
+            judgement.expired_waivers.push(waiver.clone());
+        }
+    }
+    if fixed || finding.level >= policy.analysis.block {
+        let what_would_change_it = what_would_change_it(policy, &finding, ran_out);
+        judgement.blocking.push(Blocked {
+            finding,
+            what_would_change_it,
+        });
+    }
 }
 
 fn level_under(policy: &Policy, finding: &Finding) -> Option<Level> {
@@ -121,6 +173,9 @@ fn what_would_change_it(policy: &Policy, finding: &Finding, ran_out: Option<&Wai
             "{remedy}; or the operator renews the waiver of {} that ended on {}.",
             waiver.owner, waiver.expires
         );
+    }
+    if rule.starts_with(expressions::PREFIX) {
+        return format!("{remedy}; or the operator waives {rule}, or changes it.");
     }
     let below = match policy.analysis.block {
         Level::Error => "\"warn\"",
@@ -147,12 +202,14 @@ mod tests {
             span: Span::new(0, 1),
             message: message.to_owned(),
             remedy: "Do it otherwise.".into(),
+            fix: None,
         }
     }
 
     fn waiver(rule: &str, matches: Option<&str>) -> Waiver {
         Waiver {
             rule: rule.to_owned(),
+            rules: Vec::new(),
             matches: matches.map(str::to_owned),
             reason: "known".to_owned(),
             owner: "ann".to_owned(),

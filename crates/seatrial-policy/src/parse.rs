@@ -1,4 +1,4 @@
-//! Text to [`Policy`], with every problem's place in the text.
+//! Problems and their places in a file, and values that are text in it.
 //!
 //! The TOML crate places what it refuses itself. What [`crate::validate`] refuses is named by its
 //! path of keys, and placed here by walking the document once more: so the policy's own types stay
@@ -6,12 +6,12 @@
 
 use std::{fmt, time::Duration};
 
-use jiff::{SignedDuration, SpanRelativeTo, Timestamp, civil::Date};
+use jiff::{SignedDuration, SpanRelativeTo, civil::Date};
 use seatrial_core::finding::Span;
 use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 use toml::de::{DeTable, DeValue};
 
-use crate::{Network, Policy, utc_date, validate};
+use crate::{Network, compose::Source};
 
 /// A policy that cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -23,6 +23,8 @@ pub struct PolicyError {
 /// One thing that is wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problem {
+    /// The file; empty when there is only one and everybody knows which.
+    pub file: String,
     /// 1-based line.
     pub line: usize,
     /// 1-based column, in characters.
@@ -40,6 +42,9 @@ impl fmt::Display for PolicyError {
         for (index, problem) in self.problems.iter().enumerate() {
             if index > 0 {
                 out.write_str("\n")?;
+            }
+            if !problem.file.is_empty() {
+                write!(out, "{}: ", problem.file)?;
             }
             write!(
                 out,
@@ -74,35 +79,17 @@ pub(crate) struct Complaint {
     pub(crate) remedy: Option<String>,
 }
 
-pub(crate) fn parse(text: &str, now: Timestamp, known_rules: Option<&[&str]>) -> Result<Policy, PolicyError> {
-    let policy: Policy = toml::from_str(text).map_err(|refusal| PolicyError {
-        problems: vec![place(
-            text,
-            refusal.span().map_or_else(Span::default, Span::from),
-            one_line(refusal.message()),
-            remedy_for(refusal.message()),
-        )],
-    })?;
-    let complaints = validate::validate(&policy, utc_date(now), known_rules);
-    if complaints.is_empty() {
-        return Ok(policy);
-    }
-    let document = DeTable::parse(text).ok();
-    let problems = complaints
-        .into_iter()
-        .map(|complaint| {
-            let span = document
-                .as_ref()
-                .map_or_else(Span::default, |root| find(root.get_ref(), &complaint.path));
-            place(text, span, complaint.message, complaint.remedy)
-        })
-        .collect();
-    Err(PolicyError { problems })
+/// What the TOML crate refused, in our words.
+pub(crate) fn refused(source: Source<'_>, refusal: &toml::de::Error) -> Problem {
+    let span = refusal.span().map_or_else(Span::default, Span::from);
+    let message = one_line(refusal.message());
+    problem(source, span, message, remedy_for(refusal.message()))
 }
 
-/// The span of the deepest part of `path` that the document has.
-fn find(root: &DeTable<'_>, path: &[Step]) -> Span {
+/// The span of the deepest part of `path` that the document has, and how deep that is.
+pub(crate) fn find(root: &DeTable<'_>, path: &[Step]) -> (Span, usize) {
     let mut span = Span::default();
+    let mut depth = 0;
     let mut table = Some(root);
     let mut value: Option<&DeValue<'_>> = None;
     for step in path {
@@ -113,22 +100,49 @@ fn find(root: &DeTable<'_>, path: &[Step]) -> Span {
         };
         let Some(found) = next else { break };
         span = found.span().into();
+        depth += 1;
         table = found.get_ref().as_table();
         value = Some(found.get_ref());
     }
-    span
+    (span, depth)
 }
 
-fn place(text: &str, span: Span, message: String, remedy: Option<String>) -> Problem {
-    let before = text.get(..span.start).unwrap_or(text);
+/// A problem at a place in a file.
+pub(crate) fn problem(source: Source<'_>, span: Span, message: String, remedy: Option<String>) -> Problem {
+    let before = source.text.get(..span.start).unwrap_or(source.text);
     let line_start = before.rfind('\n').map_or(0, |end| end + 1);
     Problem {
-        line: before.matches('\n').count() + 1,
+        file: source.name.to_owned(),
+        line: line(source.text, span),
         column: before[line_start..].chars().count() + 1,
         span,
         message,
         remedy,
     }
+}
+
+/// The 1-based line where a span begins.
+pub(crate) fn line(text: &str, span: Span) -> usize {
+    text.get(..span.start).unwrap_or(text).matches('\n').count() + 1
+}
+
+/// `waivers.2.rule` to steps.
+pub(crate) fn steps(path: &str) -> Vec<Step> {
+    path.split('.')
+        .map(|step| step.parse().map_or_else(|_| Step::Key(step.to_owned()), Step::Index))
+        .collect()
+}
+
+/// Steps to `waivers.2.rule`.
+pub(crate) fn words(path: &[Step]) -> String {
+    let words: Vec<String> = path
+        .iter()
+        .map(|step| match step {
+            Step::Key(key) => key.clone(),
+            Step::Index(index) => index.to_string(),
+        })
+        .collect();
+    words.join(".")
 }
 
 fn one_line(message: &str) -> String {
@@ -149,15 +163,17 @@ fn remedy_for(message: &str) -> Option<String> {
     Some(remedy.to_owned())
 }
 
-/// Reads a network; anything but "none" says why there is nothing else.
+/// Reads a network; anything else says why there is nothing else.
 pub(crate) fn network<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Network, D::Error> {
     let word = String::deserialize(deserializer)?;
-    if word == "none" {
-        return Ok(Network::None);
+    match word.as_str() {
+        "none" => Ok(Network::None),
+        "egress" => Ok(Network::Egress),
+        _ => Err(D::Error::custom(
+            "only \"none\" and \"egress\" are possible: a guest's container is never on a network, and reaches what \
+             [egress] allows through a proxy alone",
+        )),
     }
-    Err(D::Error::custom(
-        "only \"none\" is possible: the egress proxy that would make a network safe does not exist yet",
-    ))
 }
 
 /// Reads a day, quoted or bare.
@@ -199,14 +215,17 @@ pub(crate) mod days {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::Policy;
 
     fn now() -> Timestamp {
         "2026-11-23T12:00:00Z".parse().unwrap()
     }
 
     fn problem(text: &str) -> Problem {
-        let mut problems = Policy::parse_knowing(text, now(), &["ST003", "ST016"])
+        let mut problems = Policy::parse_knowing(text, now(), &crate::names::tests::known(&["ST003", "ST016"]))
             .unwrap_err()
             .problems;
         assert_eq!(problems.len(), 1, "{problems:#?}");
@@ -242,7 +261,7 @@ mod tests {
     fn a_network_is_refused_with_the_reason() {
         let problem = problem("version = 1\n[network]\nbuild = \"host\"\n");
         assert_eq!((problem.line, problem.column), (3, 9));
-        assert!(problem.message.contains("egress proxy"), "{problem:?}");
+        assert!(problem.message.contains("never on a network"), "{problem:?}");
     }
 
     #[test]

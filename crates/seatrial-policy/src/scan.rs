@@ -316,6 +316,7 @@ mod tests {
     fn waiver(rule: &str, matches: Option<&str>) -> Waiver {
         Waiver {
             rule: rule.to_owned(),
+            rules: Vec::new(),
             matches: matches.map(str::to_owned),
             reason: "known".to_owned(),
             owner: "ann".to_owned(),

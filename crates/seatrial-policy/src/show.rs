@@ -7,17 +7,36 @@ use crate::Policy;
 
 pub(crate) fn to_toml(policy: &Policy) -> String {
     // Every type here serialises to TOML; a failure would be a defect, and is told instead of hidden.
-    let mut value = match Value::try_from(policy) {
-        Ok(value) => value,
-        Err(why) => return format!("# the policy cannot be shown: {why}\n"),
-    };
+    let mut shown = to_value(policy)
+        .and_then(|value| toml::to_string(&value))
+        .unwrap_or_else(|why| format!("# the policy cannot be shown: {why}\n"));
+    for text in &policy.rego.texts {
+        // A name is a path, which may hold anything.
+        shown.push_str(&format!(
+            "# rego.files {}: {}\n",
+            text.name.escape_debug(),
+            text.digest()
+        ));
+    }
+    shown
+}
+
+/// The same as a value.
+pub(crate) fn to_value(policy: &Policy) -> Result<Value, toml::ser::Error> {
+    let mut value = Value::try_from(policy)?;
     exact_sizes(&mut value, policy);
-    toml::to_string(&value).unwrap_or_else(|why| format!("# the policy cannot be shown: {why}\n"))
+    Ok(value)
 }
 
 /// `bytesize` rounds what it prints: 1,500 bytes would come back as 1,536.
 fn exact_sizes(value: &mut Value, policy: &Policy) {
     let limits = &policy.limits;
+    if let Some(place) = value.get_mut("egress").and_then(|table| table.get_mut("bytes")) {
+        *place = Value::String(exact(policy.egress.bytes));
+    }
+    if let Some(place) = value.get_mut("rego").and_then(|table| table.get_mut("memory")) {
+        *place = Value::String(exact(policy.rego.memory));
+    }
     for (path, size) in [
         (&["dockerfile"][..], limits.dockerfile),
         (&["context"], limits.context),
@@ -42,7 +61,7 @@ fn exact_sizes(value: &mut Value, policy: &Policy) {
     }
 }
 
-fn exact(size: ByteSize) -> String {
+pub(crate) fn exact(size: ByteSize) -> String {
     let bytes = size.as_u64();
     for (unit, shift) in [("GiB", 30), ("MiB", 20), ("KiB", 10)] {
         if bytes > 0 && bytes.trailing_zeros() >= shift {
@@ -66,7 +85,7 @@ mod tests {
             Policy::parse(&Policy::default().to_toml(), now()).unwrap(),
             Policy::default()
         );
-        let text = "version = 1\n[limits]\nlog = 1500\n[limits.run]\ntime = \"90s\"\n[vulnerabilities]\nmax_database_age = \"36h\"\n[analysis.levels]\nST003 = \"off\"\n[[waivers]]\nrule = \"CVE-1-2\"\nreason = \"r\"\nowner = \"o\"\nexpires = 2027-01-01\n";
+        let text = "version = 1\n[network]\nbuild = \"egress\"\n[egress]\nallow = [\"pypi.org\"]\nbytes = 1500\n[limits]\nlog = 1500\n[limits.run]\ntime = \"90s\"\n[vulnerabilities]\nmax_database_age = \"36h\"\n[analysis.levels]\nST003 = \"off\"\n[[waivers]]\nrule = \"CVE-1-2\"\nreason = \"r\"\nowner = \"o\"\nexpires = 2027-01-01\n";
         let policy = Policy::parse(text, now()).unwrap();
         assert_eq!(Policy::parse(&policy.to_toml(), now()).unwrap(), policy);
     }

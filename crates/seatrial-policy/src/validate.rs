@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use jiff::{Span, ToSpan as _, civil::Date};
-use seatrial_core::limits::MAX_READ;
+use seatrial_core::{egress::MAX_REQUESTS, limits::MAX_READ};
 
 use crate::{
-    Policy, bases, is_fixed_rule,
-    parse::{Complaint, Step},
+    Network, Policy, Rego, bases, egress, expressions,
+    parse::{self, Complaint},
+    rego,
 };
 
 /// Most patterns, waivers and levels: a policy is read for each decision.
@@ -24,7 +25,7 @@ fn longest_waiver() -> Span {
     2.years()
 }
 
-pub(crate) fn validate(policy: &Policy, today: Date, known_rules: Option<&[&str]>) -> Vec<Complaint> {
+pub(crate) fn validate(policy: &Policy, today: Date) -> Vec<Complaint> {
     let mut complaints = Complaints(Vec::new());
     if policy.version != 1 {
         complaints.add(
@@ -33,9 +34,11 @@ pub(crate) fn validate(policy: &Policy, today: Date, known_rules: Option<&[&str]
             "write version = 1",
         );
     }
-    check_levels(policy, known_rules, &mut complaints);
-    check_waivers(policy, today, known_rules, &mut complaints);
+    check_waivers(policy, today, &mut complaints);
+    check_expressions(policy, &mut complaints);
+    check_rego(&policy.rego, &mut complaints);
     check_bases(policy, &mut complaints);
+    check_egress(policy, &mut complaints);
     check_user(policy, &mut complaints);
     if policy.vulnerabilities.max_database_age.is_zero() {
         complaints.add(
@@ -53,36 +56,14 @@ struct Complaints(Vec<Complaint>);
 impl Complaints {
     fn add(&mut self, path: &str, message: impl Into<String>, remedy: &str) {
         self.0.push(Complaint {
-            path: path
-                .split('.')
-                .map(|step| step.parse().map_or_else(|_| Step::Key(step.to_owned()), Step::Index))
-                .collect(),
+            path: parse::steps(path),
             message: message.into(),
             remedy: Some(remedy.to_owned()),
         });
     }
 }
 
-fn check_levels(policy: &Policy, known_rules: Option<&[&str]>, complaints: &mut Complaints) {
-    for (rule, level) in &policy.analysis.levels {
-        let path = format!("analysis.levels.{rule}");
-        if !is_rule(rule, known_rules) {
-            complaints.add(
-                &path,
-                format!("there is no rule {}", rule.escape_debug()),
-                "`seatrial rules` lists them",
-            );
-        } else if is_fixed_rule(rule) && *level != crate::RuleLevel::Error {
-            complaints.add(
-                &path,
-                format!("{rule} is always an error: what was not understood was not judged"),
-                "remove the line",
-            );
-        }
-    }
-}
-
-fn check_waivers(policy: &Policy, today: Date, known_rules: Option<&[&str]>, complaints: &mut Complaints) {
+fn check_waivers(policy: &Policy, today: Date, complaints: &mut Complaints) {
     if policy.waivers.len() > MAX_ENTRIES {
         complaints.add(
             "waivers",
@@ -91,24 +72,6 @@ fn check_waivers(policy: &Policy, today: Date, known_rules: Option<&[&str]>, com
         );
     }
     for (index, waiver) in policy.waivers.iter().enumerate() {
-        let path = format!("waivers.{index}.rule");
-        let rule = waiver.rule.as_str();
-        if is_fixed_rule(rule) {
-            complaints.add(
-                &path,
-                format!("{rule} cannot be waived: what was not understood was not judged"),
-                "have the Dockerfile changed instead",
-            );
-        } else if !is_rule(rule, known_rules) && !is_vulnerability(rule) && !is_secret(rule) {
-            complaints.add(
-                &path,
-                format!(
-                    "{} is neither a rule nor a vulnerability nor a secret",
-                    rule.escape_debug()
-                ),
-                "write it like ST016, CVE-2023-45853 or secret:aws-access-key-id",
-            );
-        }
         for (article, key, text) in [("a", "reason", &waiver.reason), ("an", "owner", &waiver.owner)] {
             if text.trim().is_empty() {
                 complaints.add(
@@ -138,28 +101,95 @@ fn check_waivers(policy: &Policy, today: Date, known_rules: Option<&[&str]>, com
     }
 }
 
-fn is_rule(id: &str, known_rules: Option<&[&str]>) -> bool {
-    match known_rules {
-        Some(known) => known.contains(&id),
-        None => id.len() == 5 && id.starts_with("ST") && id[2..].bytes().all(|byte| byte.is_ascii_digit()),
+fn check_expressions(policy: &Policy, complaints: &mut Complaints) {
+    for (index, expression) in policy.expressions.iter().enumerate() {
+        let earlier = &policy.expressions[..index];
+        if earlier.iter().any(|other| other.name == expression.name) {
+            complaints.add(
+                &format!("expressions.{index}.name"),
+                format!("there are two expressions {}", expression.name),
+                "give one of them another name",
+            );
+        }
+    }
+    for (index, waiver) in policy.waivers.iter().enumerate() {
+        if let Some(name) = waiver.rule.strip_prefix(expressions::PREFIX)
+            && !policy.expressions.iter().any(|expression| expression.name == name)
+        {
+            complaints.add(
+                &format!("waivers.{index}.rule"),
+                format!("there is no expression {}", name.escape_debug()),
+                "name one of [[expressions]], or remove the waiver",
+            );
+        }
+    }
+    let price = expressions::price(policy);
+    if price > expressions::MAX_COST {
+        complaints.add(
+            "expressions",
+            format!(
+                "the expressions may take {price} steps together, and {} are allowed",
+                expressions::MAX_COST
+            ),
+            "loop over fewer things at once",
+        );
+    }
+    if policy.expressions.len() > expressions::MAX_EXPRESSIONS {
+        complaints.add(
+            "expressions",
+            format!("there are more than {} expressions", expressions::MAX_EXPRESSIONS),
+            "join some with ||",
+        );
     }
 }
 
-/// `CVE-2023-1`, `GHSA-…`, `TEMP-…`: a word in capitals, a hyphen, the rest.
-fn is_vulnerability(id: &str) -> bool {
-    id.split_once('-').is_some_and(|(kind, rest)| {
-        !kind.is_empty()
-            && kind.bytes().all(|byte| byte.is_ascii_uppercase())
-            && !rest.is_empty()
-            && rest
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b':' | b'.' | b'_'))
-    })
-}
-
-fn is_secret(id: &str) -> bool {
-    id.strip_prefix("secret:")
-        .is_some_and(|rule| !rule.is_empty() && !rule.contains(char::is_whitespace))
+fn check_rego(rego: &Rego, complaints: &mut Complaints) {
+    for (key, count) in [("files", rego.files.len()), ("namespaces", rego.namespaces.len())] {
+        if count > rego::MAX_ENTRIES {
+            let most = rego::MAX_ENTRIES;
+            complaints.add(
+                &format!("rego.{key}"),
+                format!("there are more than {most} entries"),
+                "name folders",
+            );
+        }
+    }
+    let is_package = |name: &String| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.';
+        (1..=128).contains(&name.len()) && name.bytes().all(plain) && name != "data" && !name.starts_with("data.")
+    };
+    for (index, name) in rego.namespaces.iter().enumerate() {
+        if !is_package(name) {
+            complaints.add(
+                &format!("rego.namespaces.{index}"),
+                format!("'{}' is no package", name.escape_debug()),
+                "write it like main or user.dockerfile, without data.",
+            );
+        }
+    }
+    let bytes: usize = rego.texts.iter().map(|text| text.text.len()).sum();
+    if rego.texts.len() > rego::MAX_TEXTS || bytes > rego::MAX_BYTES {
+        complaints.add(
+            "rego.files",
+            format!(
+                "these are {} files with {bytes} bytes, and {} files with {} bytes are allowed",
+                rego.texts.len(),
+                rego::MAX_TEXTS,
+                rego::MAX_BYTES
+            ),
+            "name only what checks of Dockerfiles need",
+        );
+    }
+    if !(Duration::from_millis(100)..=Duration::from_secs(60)).contains(&rego.deadline) {
+        complaints.add("rego.deadline", "it must be between 100ms and 60s", "write it like 5s");
+    }
+    if !(64 << 20..=4 << 30).contains(&rego.memory.as_u64()) {
+        complaints.add(
+            "rego.memory",
+            "it must be between 64MiB and 4GiB",
+            "write it like 256MiB",
+        );
+    }
 }
 
 fn check_bases(policy: &Policy, complaints: &mut Complaints) {
@@ -178,6 +208,56 @@ fn check_bases(policy: &Policy, complaints: &mut Complaints) {
                 "write completed names like docker.io/library/* or registry.example:5000/team/**",
             );
         }
+    }
+}
+
+fn check_egress(policy: &Policy, complaints: &mut Complaints) {
+    let rules = &policy.egress;
+    for (key, network) in [("build", policy.network.build), ("run", policy.network.run)] {
+        if network == Network::Egress && rules.allow.is_empty() {
+            complaints.add(
+                &format!("network.{key}"),
+                "a way out to nobody: egress.allow is empty",
+                "list the hosts that may be reached in [egress] allow, or write \"none\"",
+            );
+        }
+    }
+    let entries = [("allow", &rules.allow), ("also", &rules.also)];
+    for (key, list) in entries {
+        if list.len() > egress::MAX_ENTRIES {
+            complaints.add(
+                &format!("egress.{key}"),
+                format!("there are more than {} entries", egress::MAX_ENTRIES),
+                "use *. for all names below one, and larger networks",
+            );
+        }
+        for (index, entry) in list.iter().enumerate() {
+            let (checked, remedy) = match key {
+                "allow" => (egress::check_host(entry), "write it like pypi.org or *.debian.org:80"),
+                _ => (egress::check_network(entry), "write it like 10.1.0.0/16 or 10.1.2.3"),
+            };
+            if let Err(why) = checked {
+                complaints.add(
+                    &format!("egress.{key}.{index}"),
+                    format!("'{}' {why}", entry.escape_debug()),
+                    remedy,
+                );
+            }
+        }
+    }
+    if rules.bytes.as_u64() == 0 || rules.bytes.as_u64() > MAX_SIZE {
+        complaints.add(
+            "egress.bytes",
+            "a size must be more than 0 and at most 1TiB",
+            "write a size like 256MiB, or network \"none\"",
+        );
+    }
+    if rules.requests == 0 || rules.requests > MAX_REQUESTS {
+        complaints.add(
+            "egress.requests",
+            format!("a stage may make from 1 to {MAX_REQUESTS} requests"),
+            "write a number, or network \"none\"",
+        );
     }
 }
 
@@ -306,14 +386,14 @@ fn sum(a: ByteSize, b: ByteSize) -> ByteSize {
 mod tests {
     use jiff::Timestamp;
 
-    use crate::Policy;
+    use crate::{Policy, names::tests::known};
 
     fn now() -> Timestamp {
         "2026-11-23T12:00:00Z".parse().unwrap()
     }
 
     fn refused(line: &str, says: &str) {
-        let refusal = Policy::parse_knowing(&format!("version = 1\n{line}\n"), now(), &["ST003", "ST040"])
+        let refusal = Policy::parse_knowing(&format!("version = 1\n{line}\n"), now(), &known(&["ST003", "ST040"]))
             .unwrap_err()
             .to_string();
         assert!(refusal.contains(says), "{line}: {refusal}");
@@ -333,7 +413,12 @@ mod tests {
         refused(&waiver("ST003", "r", ""), "needs an owner");
         for good in ["ST003", "CVE-2023-45853", "GHSA-abcd-ef12-34gh", "secret:github-pat"] {
             assert!(
-                Policy::parse_knowing(&format!("version = 1\n{}", waiver(good, "r", "o")), now(), &["ST003"]).is_ok()
+                Policy::parse_knowing(
+                    &format!("version = 1\n{}", waiver(good, "r", "o")),
+                    now(),
+                    &known(&["ST003"])
+                )
+                .is_ok()
             );
         }
     }
@@ -380,6 +465,27 @@ mod tests {
                 "{user}"
             );
         }
+    }
+
+    #[test]
+    fn a_way_out_leads_to_names_and_is_bounded() {
+        refused("[network]\nrun = \"egress\"", "egress.allow is empty");
+        refused(
+            "[egress]\nallow = [\"pypi.org\", \"10.0.0\"]",
+            "line 3, column 22: '10.0.0' is not the name",
+        );
+        refused("[egress]\nallow = [\"*.org\"]", "top-level domain");
+        refused("[egress]\nalso = [\"0.0.0.0/0\"]", "no network has");
+        refused("[egress]\nbytes = \"0B\"", "more than 0");
+        refused("[egress]\nrequests = 1001", "from 1 to 1000");
+        refused("[egress]\nhosts = []", "unknown field");
+        refused("[egress]\nresolver = \"10.1.0.53\"", "socket address");
+        let text = "version = 1\n[network]\nbuild = \"egress\"\n[egress]\nallow = [\"pypi.org\", \"*.debian.org:80\"]";
+        let policy = Policy::parse(text, now()).unwrap();
+        let seen = seatrial_core::egress::EgressLog::default();
+        let way = policy.way_out(policy.network.build, seen.clone()).unwrap();
+        assert_eq!((way.allow.len(), way.bytes, way.requests), (2, 256 << 20, 1000));
+        assert!(policy.way_out(policy.network.run, seen).is_none());
     }
 
     #[test]
