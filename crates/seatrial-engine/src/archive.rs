@@ -13,7 +13,7 @@ use seatrial_core::{
     digest::Digest,
     engine::EngineError,
     image::{BuiltImage, ImageConfig, SpooledLayer},
-    oci::{self, Content, LayoutFile},
+    oci::{self, Content, LayoutFile, StoredLayer},
 };
 use serde_json::json;
 
@@ -32,10 +32,15 @@ pub(crate) fn header(size: u64, mode: u32) -> tar::Header {
     header
 }
 
-/// The archive of a checked image under `tag`, without its base's layers.
-pub(crate) fn stream(image: &BuiltImage, tag: &str) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static + use<> {
+/// The archive of a checked image under `tag`, without its base's layers; `stored` is what containerd's store has for
+/// those, where it has them compressed.
+pub(crate) fn stream(
+    image: &BuiltImage,
+    tag: &str,
+    stored: Option<&[StoredLayer]>,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static + use<> {
     let mut parts: Vec<io::Result<Part>> = Vec::new();
-    for file in files(image, tag) {
+    for file in files(image, tag, stored) {
         push(&mut parts, &file);
     }
     parts.push(Ok(Part::Bytes(Bytes::from_static(&[0; 1024]))));
@@ -87,7 +92,7 @@ pub(crate) fn small(tag: &str, config: Vec<u8>, layer: Vec<u8>) -> Result<Vec<u8
         spool: Arc::new(spool),
     };
     let mut archive = tar::Builder::new(Vec::new());
-    for file in files(&image, tag) {
+    for file in files(&image, tag, None) {
         match &file.content {
             Content::Bytes(bytes) => {
                 archive.append_data(&mut header(file.content.len(), 0o644), &file.name, &bytes[..])
@@ -104,14 +109,14 @@ enum Part {
     Spooled(u64, u64),
 }
 
-fn files(image: &BuiltImage, tag: &str) -> Vec<LayoutFile> {
+fn files(image: &BuiltImage, tag: &str, stored: Option<&[StoredLayer]>) -> Vec<LayoutFile> {
     let blob = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
     let layers: Vec<String> = image.layers.iter().map(blob).collect();
     let manifest = json!([{"Config": blob(&image.id), "RepoTags": [tag], "Layers": layers}])
         .to_string()
         .into_bytes();
     // A full name: containerd's importer takes no other.
-    let mut files = oci::layout(image, Some(&format!("docker.io/{tag}")));
+    let mut files = oci::layout(image, Some(&format!("docker.io/{tag}")), stored);
     files.push(LayoutFile {
         name: "manifest.json".to_owned(),
         content: Content::Bytes(manifest.into()),
@@ -166,7 +171,7 @@ mod tests {
             }],
             spool: Arc::new(spool),
         };
-        let bytes: Vec<Bytes> = stream(&image, "seatrial/job-x:1").try_collect().await.unwrap();
+        let bytes: Vec<Bytes> = stream(&image, "seatrial/job-x:1", None).try_collect().await.unwrap();
         let mut archive = tar::Archive::new(io::Cursor::new(bytes.concat()));
         let mut names = Vec::new();
         for entry in archive.entries().unwrap() {

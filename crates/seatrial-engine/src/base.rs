@@ -23,6 +23,7 @@ use seatrial_core::{
     engine::{EngineError, ToolInput},
     image::BaseImage,
     log::BoundedLog,
+    oci::StoredLayer,
 };
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
@@ -55,6 +56,9 @@ struct Record {
     /// The Engine's id of the image (not always the digest of its config).
     engine_id: Digest,
     base: BaseImage,
+    /// Its layers as the Engine's store has them, where it has any of them compressed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stored: Option<Vec<StoredLayer>>,
 }
 
 const FORMAT: u32 = 1;
@@ -109,6 +113,19 @@ fn engine_name(inner: &Inner, base: &BaseImage) -> String {
     records(inner)
         .find(|record| record.base.id == base.id)
         .map_or_else(|| base.id.to_string(), |record| record.engine_id.to_string())
+}
+
+/// What the Engine's store has for the layers of a base, where it has them compressed: of a base that is still there.
+pub(crate) async fn stored(inner: &Inner, layers: &[Digest]) -> Result<Option<Vec<StoredLayer>>, EngineError> {
+    for record in records(inner).filter(|record| record.base.layers == layers) {
+        let Some(stored) = record.stored else {
+            continue;
+        };
+        if inner.client.image(&record.engine_id.to_string()).await?.is_some() {
+            return Ok(Some(stored));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether the record of some base names this store.
@@ -247,6 +264,7 @@ async fn fill(inner: &Inner, name: &str, found: &ImageInspect, engine_id: Digest
         format: FORMAT,
         engine_id,
         base: base.clone(),
+        stored: saved.stored,
     })
     .map_err(|error| EngineError::Broken(format!("a record cannot be written as JSON: {error}")))?;
     record::write(&record_path(inner, engine_id)?, &record)?;

@@ -6,12 +6,19 @@
 //! after the limit in any case. Whatever comes out is
 //! counted while it comes: bytes, files, headers.
 
-use std::{collections::HashMap, fs::File, io::Write, sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::Write,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use bollard::models::ContainerCreateBody;
 use seatrial_core::{
     BoxError,
     digest::Digest,
-    engine::{BuildEnd, BuildFailure, BuildRequest, EngineError, Usage},
+    engine::{BuildEnd, BuildFailure, BuildRequest, EngineError, EngineFacts, Usage},
     log::LogSink,
     walls::Place,
 };
@@ -20,14 +27,16 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     base,
     container::Container,
+    egress::{self, Wire},
     engine::Inner,
     frames::{self, Frames},
     layer::Bad,
     lower,
     names::Kind,
-    own,
+    own::{self, Own},
+    pool::{Member, Shape},
     report::{Filter, Nonce, Report},
-    stdio::{self, Input, Piece, Turn},
+    stdio::{self, Input, Piece, Stdio, Turn},
     steps::Steps,
     verify::{self, Blob, Expected, Output},
     walls,
@@ -49,27 +58,14 @@ pub(crate) async fn build(
 ) -> Result<BuildEnd, EngineError> {
     let began = Instant::now();
     let (own, image, facts) = tokio::try_join!(own::own(inner), own::builder_image(inner), inner.facts())?;
-    let life = request.limits.time + std::time::Duration::from_secs(lower::DEAD_MAN_S);
-    let labels = inner.identity().labels(Kind::Build, Some(request.attempt), life);
-    let parts = lower::Parts {
-        image,
-        tools: Some(&own.tools),
-        labels,
-        host_cpus: facts.cpus,
-        apparmor: facts.apparmor,
-    };
-    let name = inner.identity().name(Kind::Build, request.attempt);
-    let mut container = Container::arm(&inner.client, &inner.janitor, name);
-    let body = lower::builder(&parts, request);
-    let mut stdio = container.create(body.clone()).await?;
-    // What the evidence says of builders was met by a probe in one like this; here it is made sure that it is like it.
-    walls::standing(
-        &body,
-        inner.client.inspect(container.name()).await?,
-        &facts,
-        Place::Build,
-    )?;
-    container.start().await?;
+    let life = request.limits.time + Duration::from_secs(lower::DEAD_MAN_S);
+    let ((container, mut stdio, stood_ready), mut proxy) =
+        tokio::try_join!(stand(inner, request, own, image, &facts, life), async {
+            match &request.egress {
+                Some(egress) => egress::open(inner, request.attempt, egress, life).await.map(Some),
+                None => Ok(None),
+            }
+        })?;
 
     let nonce = Nonce::fresh();
     let steps = Steps::new(logs, step, &request.stage_steps);
@@ -78,25 +74,47 @@ pub(crate) async fn build(
     let mut spool = Spool::new(inner.spool_file()?, request.limits.layers.as_u64() + EXTRA);
     // Open until the builder's end: it ends by itself when this is dropped.
     let mut input = stdio.input();
+    let wire = Wire::default();
+    let online = proxy.is_some();
+    let talk = async {
+        feed(&mut input, request, &nonce).await?;
+        match &mut proxy {
+            Some(proxy) => proxy.carry(&wire, &mut input).await,
+            None => Ok(()),
+        }
+    };
     stdio
-        .converse(feed(&mut input, request, &nonce), |turn| {
-            match turn {
-                Turn::Said(Piece::Out(bytes)) => frames.take(&bytes, &mut spool)?,
-                Turn::Said(Piece::Err(bytes)) => filter.take(&bytes),
-                Turn::Quiet => filter.quiet(),
-            }
-            Ok(())
-        })
+        .converse_when(
+            || wire.room(),
+            talk,
+            |turn| {
+                match turn {
+                    Turn::Said(Piece::Out(bytes)) => {
+                        let output = if online { wire.take(&bytes)? } else { &bytes };
+                        frames.take(output, &mut spool)?;
+                    }
+                    Turn::Said(Piece::Err(bytes)) => filter.take(&bytes),
+                    Turn::Quiet => filter.quiet(),
+                }
+                Ok(())
+            },
+        )
         .await?;
+    if let Some(proxy) = proxy {
+        proxy.end().await;
+    }
     let report = filter.end();
     let hints = steps.hints();
     drop(steps);
 
     let mut usage = report.as_ref().map(Report::usage).unwrap_or_default();
     usage.wall_s = Some(began.elapsed().as_secs_f64());
-    usage
-        .sources
-        .insert("wall_s".into(), "from creating the builder to its end".to_owned());
+    let from = if stood_ready {
+        "from using a builder that stood ready to its end"
+    } else {
+        "from creating the builder to its end"
+    };
+    usage.sources.insert("wall_s".into(), from.to_owned());
     let Some(report) = report else {
         return ended_without_report(inner, &container, usage).await;
     };
@@ -106,7 +124,7 @@ pub(crate) async fn build(
     if report.flag("deadline") {
         return Err(EngineError::Slow {
             action: "be told to stop a build at its limit",
-            after: request.limits.time + std::time::Duration::from_secs(lower::BUILD_GRACE_S),
+            after: request.limits.time + Duration::from_secs(lower::BUILD_GRACE_S),
         });
     }
     if let Some(failure) = failure(request, &report, hints) {
@@ -117,6 +135,49 @@ pub(crate) async fn build(
     }
     drop(container);
     check(inner, request, spool.into_output(), usage).await
+}
+
+/// A builder that waits for its input: one that stood ready (then it says so), else a new one.
+async fn stand(
+    inner: &Inner,
+    request: &BuildRequest,
+    own: &Own,
+    image: &str,
+    facts: &EngineFacts,
+    life: Duration,
+) -> Result<(Container, Stdio, bool), EngineError> {
+    let parts = lower::Parts {
+        image,
+        tools: Some(&own.tools),
+        labels: HashMap::new(),
+        host_cpus: facts.cpus,
+        apparmor: facts.apparmor,
+    };
+    let shape = Shape {
+        kind: Kind::Build,
+        body: lower::builder(&parts, request),
+        data: None,
+    };
+    if let Some(Member::Waiting(container, stdio)) = inner.pool.take(&shape, facts) {
+        return Ok((*container, stdio, true));
+    }
+    let body = ContainerCreateBody {
+        labels: Some(inner.identity().labels(Kind::Build, Some(request.attempt), life)),
+        ..shape.body
+    };
+    let name = inner.identity().name(Kind::Build, request.attempt);
+    let mut container = Container::arm(&inner.client, &inner.janitor, name);
+    let stdio = container.create(body.clone()).await?;
+    // What the evidence says of builders was met by a probe in one like this; here it is made sure that it is like
+    // it.
+    walls::standing(
+        &body,
+        inner.client.inspect(container.name()).await?,
+        facts,
+        Place::Build,
+    )?;
+    container.start().await?;
+    Ok((container, stdio, false))
 }
 
 /// Everything that PID 1 of the builder is told.
@@ -191,10 +252,7 @@ fn blamed(failure: BuildFailure, code: Option<i32>) -> Result<BuildFailure, Engi
 
 /// PID 1 was ended by somebody else.
 async fn ended_without_report(inner: &Inner, container: &Container, usage: Usage) -> Result<BuildEnd, EngineError> {
-    let code = inner
-        .client
-        .wait(container.name(), std::time::Duration::from_secs(30))
-        .await?;
+    let code = inner.client.wait(container.name(), Duration::from_secs(30)).await?;
     let state = inner.client.state(container.name()).await?;
     if state.oom_killed == Some(true) {
         // The store is memory, and nobody gives it back when a process is killed.

@@ -39,6 +39,9 @@ use crate::{
 const QUICK: Duration = Duration::from_secs(30);
 /// For starting and removing containers, which wait for the kernel.
 const HEAVY: Duration = Duration::from_secs(60);
+/// For creating a container: with containerd's store and user namespaces an Engine copies all files of an image that
+/// it sees for the first time, to give them other owners.
+const CREATE: Duration = Duration::from_secs(3 * 60);
 /// For loading an image: gigabytes of layers at disk speed.
 const LOAD: Duration = Duration::from_secs(10 * 60);
 /// For a saved image, from its first byte to its last.
@@ -106,7 +109,7 @@ impl Client {
         let options = CreateContainerOptionsBuilder::new().name(name).build();
         let made = bounded(
             "create a container",
-            QUICK,
+            CREATE,
             self.docker.create_container(Some(options), body),
         )
         .await?;
@@ -370,7 +373,11 @@ async fn bounded<T>(
     after: Duration,
     call: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, EngineError> {
-    match points::around("engine", action, tokio::time::timeout(after, call)).await {
+    let asked = Instant::now();
+    let answer = points::around("engine", action, tokio::time::timeout(after, call)).await;
+    // Where a trial's time goes: RUST_LOG=seatrial_engine=trace.
+    tracing::trace!(action, ms = asked.elapsed().as_secs_f64() * 1e3, "answered");
+    match answer {
         Ok(answer) => answer.map_err(|error| mapped(action, error)),
         Err(_) => Err(EngineError::Slow { action, after }),
     }

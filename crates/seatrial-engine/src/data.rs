@@ -3,12 +3,16 @@
 //! The volume is mounted read-only in the holder, which has no network and no capability: whatever
 //! a guest puts there, the program that opens it can do nothing with it but send it to us.
 
-use std::collections::VecDeque;
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Weak,
+};
 
 use async_trait::async_trait;
+use bollard::models::ContainerCreateBody;
 use futures_util::StreamExt;
 use seatrial_core::{
-    engine::{DataListing, DataVolume, EngineError, ReadEnd},
+    engine::{DataListing, DataVolume, EngineError, EngineFacts, ReadEnd},
     id::AttemptId,
     limits::RunLimits,
 };
@@ -20,7 +24,8 @@ use crate::{
     frames::{self, Frames},
     lower,
     names::Kind,
-    own,
+    own::{self, Own},
+    pool::{self, Member, Shape},
     stdio::{Input, Piece, Stdio},
 };
 
@@ -36,44 +41,93 @@ const MAX_NAMES: usize = 1000;
 /// A listing of that many names of 255 bytes, each with its length.
 const MAX_LISTING: u64 = 1 << 20;
 
-struct Data {
+/// The volume, its holder, and what is said to it.
+pub(crate) struct Data {
     volume: String,
     talk: Mutex<Talk>,
     _container: Container,
+    _end: Option<JobEnd>,
 }
 
-/// Makes the volume and its holder.
+/// When a job is over, what it used is made ready for the next one.
+struct JobEnd(Weak<Inner>);
+
+impl Drop for JobEnd {
+    fn drop(&mut self) {
+        if let Some(inner) = self.0.upgrade() {
+            pool::refill(&inner);
+        }
+    }
+}
+
+/// A volume with its holder: one that stands ready, else a new one.
 pub(crate) async fn open(
     inner: &Inner,
     attempt: AttemptId,
     limits: &RunLimits,
 ) -> Result<Box<dyn DataVolume>, EngineError> {
-    let own = own::own(inner).await?;
-    let facts = inner.facts().await?;
-    let volume = inner.identity().name(Kind::Data, attempt);
-    let parts = lower::Parts {
-        image: &own.image,
-        tools: None,
-        labels: inner
-            .identity()
-            .labels(Kind::Data, Some(attempt), std::time::Duration::from_secs(LIFE_S)),
-        host_cpus: facts.cpus,
-        apparmor: facts.apparmor,
+    let (own, facts) = tokio::try_join!(own::own(inner), inner.facts())?;
+    let shape = Shape {
+        kind: Kind::Data,
+        body: body(own, &facts, "", HashMap::new(), limits),
+        data: Some(limits.clone()),
     };
+    let data = match inner.pool.take(&shape, &facts) {
+        Some(Member::Data(data)) => *data,
+        Some(Member::Waiting(..)) | None => make(inner, Some(attempt), limits).await?,
+    };
+    Ok(Box::new(Data {
+        _end: Some(JobEnd(inner.me())),
+        ..data
+    }))
+}
+
+/// Makes the volume and its holder, for an attempt or for whoever is next.
+pub(crate) async fn make(inner: &Inner, attempt: Option<AttemptId>, limits: &RunLimits) -> Result<Data, EngineError> {
+    let (own, facts) = tokio::try_join!(own::own(inner), inner.facts())?;
+    let who = inner.identity();
+    let volume = match attempt {
+        Some(attempt) => who.name(Kind::Data, attempt),
+        None => who.unique_name(Kind::Data),
+    };
+    let labels = who.labels(Kind::Data, attempt, std::time::Duration::from_secs(LIFE_S));
     let mut container = Container::arm(&inner.client, &inner.janitor, volume.clone()).with_volume(volume.clone());
-    let stdio = container
-        .launch(lower::data_holder(&parts, &volume, limits, LIFE_S))
-        .await?;
+    let stdio = container.launch(body(own, &facts, &volume, labels, limits)).await?;
     let mut talk = Talk::new(stdio);
     match talk.answer(64).await? {
         (b'H', _) => {}
         (tag, _) => return Err(broken(&format!("it began with {:?}", char::from(tag)))),
     }
-    Ok(Box::new(Data {
+    Ok(Data {
         volume,
         talk: Mutex::new(talk),
         _container: container,
-    }))
+        _end: None,
+    })
+}
+
+fn body(
+    own: &Own,
+    facts: &EngineFacts,
+    volume: &str,
+    labels: HashMap<String, String>,
+    limits: &RunLimits,
+) -> ContainerCreateBody {
+    let parts = lower::Parts {
+        image: &own.image,
+        tools: None,
+        labels,
+        host_cpus: facts.cpus,
+        apparmor: facts.apparmor,
+    };
+    lower::data_holder(&parts, volume, limits, LIFE_S)
+}
+
+impl Data {
+    /// It lives, as far as its streams tell.
+    pub(crate) fn is_silent(&mut self) -> bool {
+        self.talk.get_mut().stdio.is_silent()
+    }
 }
 
 #[async_trait]

@@ -3,8 +3,8 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
@@ -33,6 +33,7 @@ use crate::{
     janitor::Janitor,
     names::Identity,
     own::{self, Own},
+    pool::{self, Pool},
     probe, prove,
     reach::{Reach, Way},
     sweep, tool,
@@ -55,6 +56,8 @@ pub struct EngineSettings {
     pub scanner_pin: Option<String>,
     /// Fetch base images that the Engine does not have.
     pub pull: bool,
+    /// How many containers of a kind stand ready for the next jobs, at most; 0: none.
+    pub pool: usize,
 }
 
 /// A container Engine, here or elsewhere: no path of this host crosses to it. Cheap to clone.
@@ -76,6 +79,8 @@ pub(crate) struct Inner {
     pub(crate) bases: Mutex<HashMap<String, Arc<Prepared>>>,
     facts: Mutex<Option<Known<EngineFacts>>>,
     pub(crate) proving: prove::Proving,
+    pub(crate) pool: Pool,
+    me: Weak<Self>,
     instance: Instance,
 }
 
@@ -98,6 +103,11 @@ impl<T> Known<T> {
 }
 
 impl Inner {
+    /// This value itself, for what goes on in the background.
+    pub(crate) fn me(&self) -> Weak<Self> {
+        self.me.clone()
+    }
+
     pub(crate) fn identity(&self) -> &Identity {
         &self.instance.identity
     }
@@ -155,7 +165,9 @@ impl DockerEngine {
             source: problem.into(),
         })?;
         let client = Client::connect(way).await?;
-        let inner = Inner {
+        let inner = Arc::new_cyclic(|me| Inner {
+            pool: Pool::new(settings.pool),
+            me: me.clone(),
             settings,
             data_dir,
             janitor: Janitor::start(client.clone()),
@@ -167,12 +179,17 @@ impl DockerEngine {
             facts: Mutex::default(),
             proving: Walled::default(),
             instance,
-        };
-        Ok(Self { inner: Arc::new(inner) })
+        });
+        Ok(Self { inner })
     }
 
     pub(crate) fn inner(&self) -> &Inner {
         &self.inner
+    }
+
+    /// Hands over to the janitor all that stands ready for the next jobs; nothing more is made ready.
+    pub async fn end_pool(&self) {
+        pool::end(&self.inner).await;
     }
 
     /// How it is reached.
@@ -192,6 +209,16 @@ impl DockerEngine {
 impl Engine for DockerEngine {
     async fn probe(&self) -> Result<EngineFacts, EngineError> {
         Ok((*self.inner.facts().await?).clone())
+    }
+
+    fn free_disk(&self, facts: &EngineFacts) -> Option<u64> {
+        let of_the_engine = self.reach().is_local().then_some(Path::new(&facts.root_dir));
+        [Some(self.inner.data_dir.as_path()), of_the_engine]
+            .into_iter()
+            .flatten()
+            .filter_map(|place| rustix::fs::statvfs(place).ok())
+            .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+            .min()
     }
 
     async fn prove(&self, runtime: Option<&str>) -> Result<Walled<Walls>, EngineError> {
@@ -219,10 +246,9 @@ impl Engine for DockerEngine {
         &self,
         image: &BuiltImage,
         request: &RunRequest,
-        _data: &dyn DataVolume,
+        data: &dyn DataVolume,
     ) -> Result<Box<dyn Guest>, EngineError> {
-        // The volume is known by the attempt's name; the argument proves that its holder lives.
-        guest::load(&self.inner, image, request).await
+        guest::load(&self.inner, image, request, data.volume()).await
     }
 
     async fn open_data(&self, attempt: AttemptId, limits: &RunLimits) -> Result<Box<dyn DataVolume>, EngineError> {

@@ -14,9 +14,10 @@ use seatrial_core::{
 };
 
 use crate::{
-    archive,
+    archive, base,
     client::Client,
     container::Container,
+    egress::{self, Proxy, Wire},
     engine::Inner,
     janitor::Chore,
     lower,
@@ -27,10 +28,16 @@ use crate::{
     tool, walls,
 };
 
+/// After its limit a run in which the guest can stop process 1 is ended from outside.
+const STOPPED: Duration = Duration::from_secs(10);
+
 struct Loaded {
     client: Client,
     container: Container,
     stdio: Stdio,
+    proxy: Option<Proxy>,
+    /// Who is inside may open the streams of process 1, and end it: in gVisor it is a process like others of its user.
+    exposed: bool,
     time: Duration,
     walls: Walls,
 }
@@ -40,6 +47,7 @@ pub(crate) async fn load(
     inner: &Inner,
     image: &BuiltImage,
     request: &RunRequest,
+    data: &str,
 ) -> Result<Box<dyn Guest>, EngineError> {
     let (own, facts) = tokio::try_join!(own::own(inner), inner.facts())?;
     let who = inner.identity();
@@ -64,14 +72,19 @@ pub(crate) async fn load(
         host_cpus: facts.cpus,
         apparmor: facts.apparmor,
     };
-    let data = who.name(Kind::Data, request.attempt);
-    let body = lower::guest(&parts, request, &image.config, &data, inputs.as_deref());
+    let body = lower::guest(&parts, request, &image.config, data, inputs.as_deref());
     let stdio = container.create(body.clone()).await?;
     let walls = walls::standing(&body, inner.client.inspect(container.name()).await?, &facts, Place::Run)?;
+    let proxy = match &request.egress {
+        Some(egress) => Some(egress::open(inner, request.attempt, egress, life).await?),
+        None => None,
+    };
     Ok(Box::new(Loaded {
         client: inner.client.clone(),
         container,
         stdio,
+        proxy,
+        exposed: request.runtime.as_deref().is_some_and(lower::is_gvisor),
         time: request.limits.time,
         walls,
     }))
@@ -84,7 +97,14 @@ async fn load_image(
     tag: &str,
     containerd_store: bool,
 ) -> Result<String, EngineError> {
-    inner.client.load(archive::stream(image, tag)).await?;
+    let stored = match image.layers.get(..image.base_layers) {
+        Some(base @ [_, ..]) if containerd_store => base::stored(inner, base).await?,
+        _ => None,
+    };
+    inner
+        .client
+        .load(archive::stream(image, tag, stored.as_deref()))
+        .await?;
     let other = || EngineError::Broken("the engine loaded another image than the one that was checked".to_owned());
     let found = inner.client.image(tag).await?.ok_or_else(other)?;
     let layers = found.root_fs.and_then(|root| root.layers).unwrap_or_default();
@@ -164,23 +184,56 @@ impl Guest for Loaded {
         let nonce = Nonce::fresh();
         let mut filter = Filter::new(&nonce, logs);
         let mut input = self.stdio.input();
+        let wire = Wire::default();
+        let mut proxy = self.proxy.take();
+        let online = proxy.is_some();
+        let exposed = self.exposed;
         let feed = async {
             // Open until the guest's end: PID 1 ends it when this is dropped.
             input.write(&nonce.line()).await;
             input.flush().await;
-            Ok(())
-        };
-        let talk = self.stdio.converse(feed, |turn| {
-            match turn {
-                Turn::Said(Piece::Out(bytes)) => logs.write(&bytes),
-                Turn::Said(Piece::Err(bytes)) => filter.take(&bytes),
-                Turn::Quiet => filter.quiet(),
+            match &mut proxy {
+                Some(proxy) => match proxy.carry(&wire, &mut input).await {
+                    Err(_) if exposed && proxy.refused_frames().await => {
+                        closed(&wire, logs);
+                        Ok(())
+                    }
+                    other => other,
+                },
+                None => Ok(()),
             }
-            Ok(())
-        });
-        // PID 1 in the container keeps the limit; this is for one that cannot.
-        let bound = self.time + Duration::from_secs(lower::DEAD_MAN_S);
+        };
+        let talk = self.stdio.converse_when(
+            || wire.room(),
+            feed,
+            |turn| {
+                match turn {
+                    // With a way out the guest's own output is on the other stream, and this one has frames alone.
+                    Turn::Said(Piece::Out(bytes)) if online => match wire.take(&bytes) {
+                        Ok([]) => {}
+                        _ if exposed => closed(&wire, logs),
+                        Ok(_) => return Err(EngineError::Broken("a guest's frames ended before it did".to_owned())),
+                        Err(error) => return Err(error),
+                    },
+                    Turn::Said(Piece::Out(bytes)) => logs.write(&bytes),
+                    Turn::Said(Piece::Err(bytes)) => filter.take(&bytes),
+                    Turn::Quiet => filter.quiet(),
+                }
+                Ok(())
+            },
+        );
+        // PID 1 in the container keeps the limit; this is for one that cannot. Whoever waits for us gives up at 30 s,
+        // and calls it a fault of ours: a guest that stopped PID 1 must not get so far.
+        let bound = self.time
+            + if exposed {
+                STOPPED
+            } else {
+                Duration::from_secs(lower::DEAD_MAN_S)
+            };
         let in_time = tokio::time::timeout(bound, talk).await;
+        if let Some(proxy) = proxy {
+            proxy.end().await;
+        }
         let report = filter.end();
         let mut usage = report.as_ref().map(Report::usage).unwrap_or_default();
         if usage.wall_s.is_none() {
@@ -195,7 +248,7 @@ impl Guest for Loaded {
                 talked?;
                 match &report {
                     Some(report) => exit(report)?,
-                    None => exit_without_report(&self.client, self.container.name()).await?,
+                    None => exit_without_report(&self.client, self.container.name(), exposed).await?,
                 }
             }
             Err(_) => {
@@ -224,12 +277,24 @@ impl Loaded {
     }
 }
 
+/// What a guest forged is no fault of ours: it has lost its way out, and is told so.
+fn closed(wire: &Wire, logs: &dyn LogSink) {
+    if wire.shut() {
+        logs.write(b"seatrial: the way out is closed: something inside broke the rules of its frames\n");
+    }
+}
+
 /// PID 1 was ended by somebody else.
-async fn exit_without_report(client: &Client, name: &str) -> Result<RunExit, EngineError> {
+async fn exit_without_report(client: &Client, name: &str, exposed: bool) -> Result<RunExit, EngineError> {
     let code = client.wait(name, Duration::from_secs(lower::DEAD_MAN_S)).await?;
     let state = client.state(name).await?;
     if state.oom_killed == Some(true) {
         return Ok(RunExit::OutOfMemory);
+    }
+    // A signal ended it. Where a guest can send it one, it did: as a fault of ours it would be tried again, and each
+    // try would make the worker rest.
+    if exposed && code > 128 {
+        return Ok(RunExit::Code(code));
     }
     if stdio::is_cut_off(code) {
         return Err(stdio::cut_off());

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`engine`] (the seam's methods), [`lower`] (limits and walls as Engine settings),
 //! then one file per stage: [`base`], [`builder`] with [`verify`] and [`layer`], [`guest`] with
-//! [`walls`], [`data`], [`tool`]; what cleans up: [`container`], [`janitor`], [`sweep`], with [`instance`] and [`names`];
+//! [`walls`], [`egress`] (the way out of both), [`data`], [`tool`]; what stands ready for the next job: [`pool`]; what cleans up: [`container`], [`janitor`], [`sweep`], with [`instance`] and [`names`]
 //! and who looks at the Engine from outside: [`census`].
 //!
 //! Invariants: no type of the client library leaves this crate; every call is bounded in time;
@@ -16,6 +16,7 @@ mod census;
 mod client;
 mod container;
 mod data;
+mod egress;
 mod engine;
 mod frames;
 mod guest;
@@ -27,6 +28,7 @@ mod lock;
 mod lower;
 mod names;
 mod own;
+mod pool;
 mod probe;
 mod prove;
 mod reach;

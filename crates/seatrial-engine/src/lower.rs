@@ -13,6 +13,7 @@ use bollard::models::{
     MountVolumeOptions, MountVolumeOptionsDriverConfig, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 use seatrial_core::{
+    egress::EgressRequest,
     engine::{BuildRequest, RunRequest, ToolSpec},
     image::ImageConfig,
     limits::RunLimits,
@@ -20,6 +21,8 @@ use seatrial_core::{
 
 /// Where our static binary is in every container.
 pub(crate) const HOLDER: &str = "/.seatrial/holder";
+/// The proxy, in our image alone.
+pub(crate) const EGRESS: &str = "/.seatrial/egress";
 /// Seccomp profile of the builder: what buildah needs, which includes mounts in its own namespace.
 pub(crate) const SECCOMP_BUILDER: &str = include_str!("../seccomp/builder.json");
 /// Seccomp profile of the steps inside the builder: no namespaces, no mounts.
@@ -36,6 +39,17 @@ pub(crate) const DEAD_MAN_S: u64 = 30;
 /// Seconds after its limit at which a builder ends by itself, whoever is still there to see it: time for its worker
 /// to be the first.
 pub(crate) const BUILD_GRACE_S: u64 = 6;
+/// Where process 1 listens for programs that want out.
+const WAY_OUT_PORT: u16 = 3128;
+/// What its end of the tunnel holds of 32 connections, with their threads: 8 MiB and some.
+const TUNNEL_MEMORY: u64 = 16 << 20;
+/// Its threads: two for each connection, and the one that takes them.
+const TUNNEL_THREADS: u64 = 65;
+/// The proxy: what it holds of 32 connections, and names that it looked up.
+const PROXY_MEMORY: u64 = 96 << 20;
+/// Where processors are short, a container of ours gets an eighth of what others of the Engine have, 1024: an API and
+/// a ledger that run beside a crowd of jobs come first.
+const CPU_SHARES: i64 = 128;
 /// How many declared volumes an image may have.
 pub(crate) const MAX_VOLUMES: usize = 8;
 
@@ -60,6 +74,7 @@ pub(crate) fn builder(parts: &Parts<'_>, request: &BuildRequest) -> ContainerCre
     let store = limits.store.as_u64();
     let layers = limits.layers.as_u64();
     let deadline = limits.time.as_secs() + BUILD_GRACE_S;
+    let online = u64::from(request.egress.is_some());
     let mut mounts = vec![tools_mount(parts)];
     for (index, base) in request.bases.iter().enumerate() {
         mounts.push(volume(&base.store_volume, &format!("/base/{index}"), false));
@@ -70,12 +85,18 @@ pub(crate) fn builder(parts: &Parts<'_>, request: &BuildRequest) -> ContainerCre
         &deadline.to_string(),
         "--max-out",
         &(layers + OUTPUT_EXTRA).to_string(),
-        // The image's labels are the guest's alone: the judge compares them.
-        "--",
-        "--identity-label=false",
     ]
     .map(str::to_owned)
     .to_vec();
+    args.extend(tunnel(request.egress.is_some()));
+    args.extend(
+        [
+            // The image's labels are the guest's alone: the judge compares them.
+            "--",
+            "--identity-label=false",
+        ]
+        .map(str::to_owned),
+    );
     if request.stage_on_stage {
         // Without it buildah removes the image in between at the end, and fails: "layer not known",
         // for its layers are in a store that is read only. With it every step is a layer, which
@@ -84,9 +105,9 @@ pub(crate) fn builder(parts: &Parts<'_>, request: &BuildRequest) -> ContainerCre
     }
     let mut host = builder_walls(
         parts,
-        limits.memory.as_u64(),
+        limits.memory.as_u64() + online * TUNNEL_MEMORY,
         limits.cpus,
-        u64::from(limits.pids) + BUILDER_THREADS,
+        u64::from(limits.pids) + BUILDER_THREADS + online * TUNNEL_THREADS,
     );
     host.mounts = Some(mounts);
     host.tmpfs = Some(tmpfs(&[
@@ -137,12 +158,14 @@ pub(crate) fn guest(
     let limits = &request.limits;
     // Our init counts too: its main thread, the one of its limit, the one of its life line. gVisor counts
     // its own threads.
-    let mut pids = u64::from(limits.pids) + 3;
+    let online = u64::from(request.egress.is_some());
+    let mut pids = u64::from(limits.pids) + 3 + online * TUNNEL_THREADS;
     let gvisor = request.runtime.as_deref().is_some_and(is_gvisor);
     if gvisor {
         pids = pids.max(256);
     }
-    let mut host = walls(parts, limits.memory.as_u64(), limits.cpus, pids);
+    let memory = limits.memory.as_u64() + online * TUNNEL_MEMORY;
+    let mut host = walls(parts, memory, limits.cpus, pids);
     if gvisor {
         host.security_opt = Some(security(&for_gvisor(SECCOMP_GUEST)));
     }
@@ -177,13 +200,73 @@ pub(crate) fn guest(
         // Entered by our init in the container: the runtime never opens a path of the guest's.
         args.extend(["--workdir".to_owned(), config.working_dir.clone()]);
     }
+    args.extend(tunnel(request.egress.is_some()));
     args.push("--".to_owned());
     let mut body = body(parts, &request.user, args, host);
     body.working_dir = Some("/".to_owned());
     body.cmd = Some(command(config));
+    let mut environment = Vec::new();
     if !config.env.iter().any(|variable| variable.starts_with("HOME=")) {
-        body.env = Some(vec!["HOME=/tmp".to_owned()]);
+        environment.push("HOME=/tmp".to_owned());
     }
+    if request.egress.is_some() {
+        environment.extend(way_out());
+    }
+    body.env = (!environment.is_empty()).then_some(environment);
+    body
+}
+
+/// What tells process 1 to open the way out.
+fn tunnel(online: bool) -> impl Iterator<Item = String> {
+    let words = ["--egress".to_owned(), WAY_OUT_PORT.to_string()];
+    words.into_iter().filter(move |_| online)
+}
+
+/// What tells programs where it begins; a builder's process 1 tells them by itself.
+fn way_out() -> Vec<String> {
+    let proxy = format!("http://127.0.0.1:{WAY_OUT_PORT}");
+    let none = "localhost,127.0.0.1,::1";
+    [("http_proxy", &*proxy), ("https_proxy", &*proxy), ("no_proxy", none)]
+        .iter()
+        .flat_map(|(name, value)| {
+            [
+                format!("{name}={value}"),
+                format!("{}={value}", name.to_ascii_uppercase()),
+            ]
+        })
+        .collect()
+}
+
+/// The proxy of one stage: our image with a network, and nothing else.
+pub(crate) fn proxy(parts: &Parts<'_>, request: &EgressRequest, deadline_s: u64) -> ContainerCreateBody {
+    let mut host = walls(parts, PROXY_MEMORY, 1.0, 16);
+    host.network_mode = Some("bridge".to_owned());
+    let mut args: Vec<String> = Vec::new();
+    let numbers = [
+        ("--deadline-s", deadline_s),
+        ("--max-bytes", request.bytes),
+        ("--max-connections", 32),
+        ("--max-requests", request.requests.into()),
+    ];
+    args.extend(
+        numbers
+            .iter()
+            .flat_map(|(name, number)| [(*name).to_owned(), number.to_string()]),
+    );
+    for (name, list) in [("--allow", &request.allow), ("--also", &request.also)] {
+        args.extend(list.iter().flat_map(|entry| [name.to_owned(), entry.clone()]));
+    }
+    args.extend(
+        request
+            .resolver
+            .iter()
+            .flat_map(|address| ["--resolver".to_owned(), address.to_string()]),
+    );
+    let mut body = body(parts, NOBODY, args, host);
+    if let Some(program) = body.entrypoint.as_mut().and_then(|words| words.first_mut()) {
+        EGRESS.clone_into(program);
+    }
+    body.network_disabled = Some(false);
     body
 }
 
@@ -239,9 +322,26 @@ const SCRATCH: &str = "size=67108864,nr_inodes=16384,noexec,nosuid,nodev";
 /// Threads of the builder's own programs.
 const BUILDER_THREADS: u64 = 64;
 
+/// The same container for whoever is next: it waits for its first byte, and its limit counts from that.
+pub(crate) fn waiting(
+    mut body: ContainerCreateBody,
+    labels: HashMap<String, String>,
+    idle_s: u64,
+) -> ContainerCreateBody {
+    if let Some(words) = &mut body.entrypoint {
+        // Behind our binary and its role.
+        let at = words.len().min(2);
+        words.splice(at..at, ["--idle-s".to_owned(), idle_s.to_string()]);
+    }
+    body.labels = Some(labels);
+    body
+}
+
 /// Room for what a tar of ours unpacks to. An entry has a header of 512 bytes at least; a file of one
 /// byte takes 1 KiB there and a page here, and no other takes more for its length.
 fn context(tar: u64) -> String {
+    // In steps: a builder that stands ready has one size.
+    let tar = tar.max(1 << 20).next_power_of_two();
     let (size, inodes) = (4 * tar + (1 << 20), tar / 512 + 1024);
     format!("size={size},nr_inodes={inodes},mode=0755,noexec,nosuid,nodev")
 }
@@ -258,6 +358,7 @@ fn walls(parts: &Parts<'_>, memory: u64, cpus: f64, pids: u64) -> HostConfig {
         memory: Some(memory),
         memory_swap: Some(memory), // both together: no swap
         nano_cpus: Some((cpus * 1e9) as i64),
+        cpu_shares: Some(CPU_SHARES),
         pids_limit: Some(i64::try_from(pids).unwrap_or(i64::MAX)),
         ulimits: Some(vec![ulimit("core", 0), ulimit("nofile", 16384)]),
         network_mode: Some("none".to_owned()),

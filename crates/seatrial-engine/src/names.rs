@@ -55,6 +55,8 @@ pub(crate) enum Kind {
     Put,
     /// Meets the walls, and the volume that it has for `/data`.
     Probe,
+    /// The way out of a stage.
+    Egress,
     /// A trusted tool, by its role.
     Tool(&'static str),
 }
@@ -69,6 +71,7 @@ impl Kind {
             Self::Inputs => "in",
             Self::Put => "put",
             Self::Probe => "probe",
+            Self::Egress => "egress",
             Self::Tool(role) => role,
         }
     }
@@ -116,9 +119,9 @@ impl Identity {
     }
 }
 
-/// The image that has nothing but our static binary.
-pub(crate) fn holder_tag(binary: &Digest) -> String {
-    format!("seatrial/holder:{}", binary.short())
+/// The image that has nothing but our static binaries.
+pub(crate) fn holder_tag(binaries: &Digest) -> String {
+    format!("seatrial/holder:{}", binaries.short())
 }
 
 /// The volume that brings our static binary into images of others.

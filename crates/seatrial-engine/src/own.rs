@@ -1,5 +1,5 @@
-//! What is ours on the Engine: the image with nothing but our static binary, the volume that brings
-//! the binary into other images, and the configured tool images, checked against their pins.
+//! What is ours on the Engine: the image with nothing but our static binaries, the volume that brings
+//! the holder into other images, and the configured tool images, checked against their pins.
 
 use std::time::Duration;
 
@@ -24,6 +24,11 @@ use crate::{
 pub(crate) const BINARY: &[u8] = include_bytes!(env!("HOLDER_PATH"));
 const BINARY_SHA256: &str = env!("HOLDER_SHA256");
 
+/// The static binary of the proxy, built from `seatrial-egress` with this crate. It is in the image alone: the
+/// volume is seen by guests, and has only what they need.
+pub(crate) const EGRESS: &[u8] = include_bytes!(env!("EGRESS_PATH"));
+const EGRESS_SHA256: &str = env!("EGRESS_SHA256");
+
 /// What every container needs, made sure of once per process.
 #[derive(Clone, Debug)]
 pub(crate) struct Own {
@@ -40,12 +45,17 @@ pub(crate) fn binary_digest() -> Digest {
         .unwrap_or_else(|_| Digest::of(BINARY))
 }
 
+/// The digest of both, by which the image is named.
+pub(crate) fn binaries_digest() -> Digest {
+    Digest::of(format!("holder {BINARY_SHA256}\negress {EGRESS_SHA256}\n").as_bytes())
+}
+
 /// Our image and our volume, made if they are not there.
 pub(crate) async fn own(inner: &Inner) -> Result<&Own, EngineError> {
     inner
         .own
         .get_or_try_init(|| async {
-            let tag = names::holder_tag(&binary_digest());
+            let tag = names::holder_tag(&binaries_digest());
             let volume = names::tools_volume(&binary_digest());
             let (image, filled) = tokio::try_join!(inner.client.image(&tag), record::is_filled(inner, &volume))?;
             if let Some(image) = image.as_ref().and_then(is_our_image)
@@ -61,7 +71,7 @@ pub(crate) async fn own(inner: &Inner) -> Result<&Own, EngineError> {
 /// The id of our image, if it is exactly what we would have made.
 fn is_our_image(found: &ImageInspect) -> Option<String> {
     let layers = found.root_fs.as_ref()?.layers.as_ref()?;
-    let (_, layer) = holder_layer();
+    let layer = holder_layer();
     (layers == &[Digest::of(&layer).to_string()])
         .then(|| found.id.clone())
         .flatten()
@@ -142,8 +152,8 @@ async fn install(inner: &Inner, image: &str, volume: &str) -> Result<(), EngineE
     }
 }
 
-/// The name, and the tar of the only layer.
-fn holder_layer() -> (&'static str, Vec<u8>) {
+/// The tar of the only layer.
+fn holder_layer() -> Vec<u8> {
     let mut layer = tar::Builder::new(Vec::new());
     let mut folder = archive::header(0, 0o755);
     folder.set_entry_type(tar::EntryType::Directory);
@@ -151,13 +161,15 @@ fn holder_layer() -> (&'static str, Vec<u8>) {
     for name in [".seatrial/", "data/", "tmp/", "target/"] {
         let _ = layer.append_data(&mut folder.clone(), name, std::io::empty());
     }
-    let name = ".seatrial/holder";
-    let _ = layer.append_data(&mut archive::header(BINARY.len() as u64, 0o555), name, BINARY);
-    (name, layer.into_inner().unwrap_or_default())
+    for (path, binary) in [(lower::HOLDER, BINARY), (lower::EGRESS, EGRESS)] {
+        let mut header = archive::header(binary.len() as u64, 0o555);
+        let _ = layer.append_data(&mut header, path.trim_start_matches('/'), binary);
+    }
+    layer.into_inner().unwrap_or_default()
 }
 
 fn holder_archive(tag: &str) -> Result<Vec<u8>, EngineError> {
-    let (_, layer) = holder_layer();
+    let layer = holder_layer();
     let config = json!({
         "architecture": go_arch(),
         "os": "linux",
@@ -241,21 +253,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_embedded_binary_is_the_one_whose_digest_is_known() {
+    fn the_embedded_binaries_are_those_whose_digests_are_known() {
         assert_eq!(Digest::of(BINARY), binary_digest());
+        assert_eq!(Digest::of(EGRESS).to_string(), format!("sha256:{EGRESS_SHA256}"));
     }
 
     #[test]
-    fn the_embedded_binary_needs_no_loader() {
+    fn the_embedded_binaries_need_no_loader() {
         const PT_INTERP: u32 = 3;
-        assert!(BINARY.starts_with(b"\x7fELF\x02\x01"), "64 bits, little endian");
-        let half = |at: usize| usize::from(u16::from_le_bytes(BINARY[at..at + 2].try_into().unwrap()));
-        let headers = u64::from_le_bytes(BINARY[32..40].try_into().unwrap()) as usize;
-        let (size, count) = (half(54), half(56));
-        let kinds: Vec<u32> = (0..count)
-            .map(|index| headers + index * size)
-            .map(|at| u32::from_le_bytes(BINARY[at..at + 4].try_into().unwrap()))
-            .collect();
-        assert!(!kinds.is_empty() && !kinds.contains(&PT_INTERP), "{kinds:?}");
+        for binary in [BINARY, EGRESS] {
+            assert!(binary.starts_with(b"\x7fELF\x02\x01"), "64 bits, little endian");
+            let half = |at: usize| usize::from(u16::from_le_bytes(binary[at..at + 2].try_into().unwrap()));
+            let headers = u64::from_le_bytes(binary[32..40].try_into().unwrap()) as usize;
+            let (size, count) = (half(54), half(56));
+            let kinds: Vec<u32> = (0..count)
+                .map(|index| headers + index * size)
+                .map(|at| u32::from_le_bytes(binary[at..at + 4].try_into().unwrap()))
+                .collect();
+            assert!(!kinds.is_empty() && !kinds.contains(&PT_INTERP), "{kinds:?}");
+        }
     }
 }

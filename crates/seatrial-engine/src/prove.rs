@@ -316,6 +316,7 @@ fn guest(parts: &lower::Parts<'_>, data: &str, runtime: Option<&str>) -> (Contai
         user: lower::NOBODY.to_owned(),
         runtime: runtime.map(str::to_owned),
         inputs: BTreeMap::new(),
+        egress: None,
     };
     let mut body = lower::guest(parts, &request, &config, data, None);
     // A job's volume is made with its holder, which labels it; a sweep must know this one too.
@@ -348,6 +349,7 @@ fn builder(parts: &lower::Parts<'_>) -> (ContainerCreateBody, Bounds) {
         stage_steps: Vec::new(),
         stage_on_stage: false,
         limits,
+        egress: None,
     };
     let mut body = lower::builder(parts, &request);
     let bounds = Bounds::of(&body, folders);

@@ -7,7 +7,8 @@ use std::{
     io::{self, BufReader, Read},
 };
 
-use seatrial_core::{digest::Digest, engine::EngineError, image::ImageConfig};
+use flate2::read::MultiGzDecoder;
+use seatrial_core::{digest::Digest, engine::EngineError, image::ImageConfig, oci::StoredLayer};
 use serde::Deserialize;
 
 use crate::region::Region;
@@ -20,6 +21,8 @@ pub(crate) struct Saved {
     pub(crate) config: ImageConfig,
     /// diffIDs.
     pub(crate) layers: Vec<Digest>,
+    /// The layers as the Engine's store has them, where it has any of them compressed.
+    pub(crate) stored: Option<Vec<StoredLayer>>,
     /// `linux/amd64`.
     pub(crate) platform: String,
     /// Paths of symbolic links in any layer, sorted. A link that a later layer replaced counts still.
@@ -50,9 +53,12 @@ struct RootFs {
 }
 
 /// Engines with containerd's image store keep layers as their registry had them.
-const COMPRESSED: &str = "the engine exports a base image with compressed layers, whose digests are not those of \
-    their content: load it into the engine from an uncompressed archive (`docker save` of an engine with the \
-    overlay2 store), or use an engine with that store";
+const COMPRESSED: &str = "the engine exports a base image whose layers are compressed with zstd, or do not say their \
+    digest: load it into the engine from an uncompressed archive (`docker save` of an engine with the overlay2 \
+    store), or use an engine with that store";
+
+/// What the layers of a base may unpack to: a base is allowed by name, its layers may still be a bomb.
+const MAX_LAYER: u64 = 64 << 30;
 
 const MAX_DOCUMENT: u64 = 8 << 20;
 
@@ -76,17 +82,42 @@ pub(crate) fn read(file: &File) -> Result<Saved, EngineError> {
     let bytes = whole(file, &places, &manifest.config)?;
     let config: ConfigFile = serde_json::from_slice(&bytes).map_err(|error| broken(&error.to_string()))?;
     let mut links = BTreeSet::new();
-    for name in &manifest.layers {
+    if manifest.layers.len() != config.rootfs.diff_ids.len() {
+        return Err(broken("its manifest and its config do not agree on the layers"));
+    }
+    let mut stored = Vec::new();
+    for (name, diff_id) in manifest.layers.iter().zip(&config.rootfs.diff_ids) {
         let (offset, len) = find(&places, name)?;
-        if is_compressed(Region::new(file, offset, len)).map_err(local)? {
+        let layer = || Region::new(file, offset, len);
+        let packing = packing(layer()).map_err(local)?;
+        let digest = match packing {
+            Packing::None => Some(*diff_id),
+            Packing::Gzip => digest_of(name),
+            Packing::Zstd => None,
+        };
+        let Some(digest) = digest else {
             return Err(EngineError::Broken(COMPRESSED.to_owned()));
-        }
-        collect_links(Region::new(file, offset, len), &mut links).map_err(local)?;
+        };
+        let gzip = packing == Packing::Gzip;
+        let collected = if gzip {
+            let plain = MultiGzDecoder::new(BufReader::with_capacity(64 << 10, layer()));
+            collect_links(tar::Archive::new(plain.take(MAX_LAYER)).entries(), &mut links)
+        } else {
+            let plain = BufReader::with_capacity(64 << 10, layer());
+            collect_links(tar::Archive::new(plain).entries_with_seek(), &mut links)
+        };
+        collected.map_err(local)?;
+        stored.push(StoredLayer {
+            digest,
+            size: len,
+            gzip,
+        });
     }
     Ok(Saved {
         id: Digest::of(&bytes),
         config: config.config.unwrap_or_default(),
         layers: config.rootfs.diff_ids,
+        stored: stored.iter().any(|layer| layer.gzip).then_some(stored),
         platform: format!("{}/{}", config.os, config.architecture),
         links: links.into_iter().collect(),
     })
@@ -142,16 +173,35 @@ fn document<T: for<'de> Deserialize<'de>>(
     serde_json::from_slice(&whole(file, places, name)?).map_err(|error| broken(&error.to_string()))
 }
 
-/// By the first bytes: gzip or zstd.
-fn is_compressed(layer: Region<'_>) -> io::Result<bool> {
-    let mut magic = Vec::new();
-    layer.take(4).read_to_end(&mut magic)?;
-    Ok(magic.starts_with(b"\x1f\x8b") || magic == b"\x28\xb5\x2f\xfd")
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Packing {
+    None,
+    Gzip,
+    Zstd,
 }
 
-fn collect_links(layer: Region<'_>, links: &mut BTreeSet<Vec<u8>>) -> io::Result<()> {
-    let mut archive = tar::Archive::new(BufReader::with_capacity(64 << 10, layer));
-    for entry in archive.entries_with_seek()? {
+/// By the first bytes.
+fn packing(layer: Region<'_>) -> io::Result<Packing> {
+    let mut magic = Vec::new();
+    layer.take(4).read_to_end(&mut magic)?;
+    Ok(match &magic[..] {
+        [0x1f, 0x8b, ..] => Packing::Gzip,
+        b"\x28\xb5\x2f\xfd" => Packing::Zstd,
+        _ => Packing::None,
+    })
+}
+
+/// Engines since 25 name a layer in the archive by its digest in their store.
+fn digest_of(name: &str) -> Option<Digest> {
+    let hex = name.strip_prefix("blobs/sha256/")?;
+    format!("sha256:{hex}").parse().ok()
+}
+
+fn collect_links<'a, R: Read + 'a>(
+    entries: io::Result<tar::Entries<'a, R>>,
+    links: &mut BTreeSet<Vec<u8>>,
+) -> io::Result<()> {
+    for entry in entries? {
         let entry = entry?;
         let kind = entry.header().entry_type();
         let is_link = match kind {
@@ -205,9 +255,16 @@ mod tests {
         file
     }
 
+    fn config(layer: &[u8]) -> Vec<u8> {
+        let diff_id = Digest::of(layer);
+        json!({"os": "linux", "architecture": "amd64", "config": {"Cmd": ["bash"]}, "rootfs": {"type": "layers", "diff_ids": [diff_id, diff_id]}})
+            .to_string()
+            .into_bytes()
+    }
+
     #[test]
-    fn compressed_layers_are_told_with_what_to_do() {
-        let config = br#"{"rootfs": {"diff_ids": []}}"#;
+    fn layers_that_the_store_cannot_be_asked_for_are_told_with_what_to_do() {
+        let config = &config(b"");
         for layer in [&b"\x1f\x8b\x08\0rest"[..], b"\x28\xb5\x2f\xfdrest"] {
             let refusal = read(&archive(config, layer)).unwrap_err();
             assert!(matches!(refusal, EngineError::Broken(_)), "{refusal:?}");
@@ -228,14 +285,49 @@ mod tests {
         hard.set_size(0);
         layer.append_link(&mut hard, "lib32", "lib64").unwrap();
         let layer = layer.into_inner().unwrap();
-        let config = json!({"os": "linux", "architecture": "amd64", "config": {"Cmd": ["bash"]}, "rootfs": {"type": "layers", "diff_ids": [Digest::of(&layer)]}})
-            .to_string()
-            .into_bytes();
+        let config = config(&layer);
         let saved = read(&archive(&config, &layer)).unwrap();
+        assert_eq!(saved.stored, None);
         assert_eq!(saved.id, Digest::of(&config));
         assert_eq!(saved.config.cmd, ["bash"]);
-        assert_eq!(saved.layers, [Digest::of(&layer)]);
+        assert_eq!(saved.layers, [Digest::of(&layer); 2]);
         assert_eq!(saved.platform, "linux/amd64");
         assert_eq!(saved.links, [b"lib32".to_vec(), b"lib64".to_vec()]);
+    }
+
+    #[test]
+    fn a_layer_that_is_stored_as_gzip_is_read_and_known_by_the_digest_of_that() {
+        let mut layer = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        layer.append_link(&mut header, "./lib64", "usr/lib64").unwrap();
+        let layer = layer.into_inner().unwrap();
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(&layer).unwrap();
+        let packed = packed.finish().unwrap();
+        let name = format!("blobs/sha256/{}", Digest::of(&packed).hex());
+        let diff_id = Digest::of(&layer);
+        let config = json!({"rootfs": {"type": "layers", "diff_ids": [diff_id]}}).to_string();
+        let manifest = json!([{"Config": "c.json", "RepoTags": null, "Layers": [name]}]).to_string();
+        let mut outer = tar::Builder::new(tempfile::tempfile().unwrap());
+        for (name, bytes) in [
+            (name.as_str(), &packed[..]),
+            ("c.json", config.as_bytes()),
+            ("manifest.json", manifest.as_bytes()),
+        ] {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(bytes.len() as u64);
+            outer.append_data(&mut header, name, bytes).unwrap();
+        }
+        let saved = read(&outer.into_inner().unwrap()).unwrap();
+        assert_eq!(saved.layers, [diff_id]);
+        assert_eq!(saved.links, [b"lib64".to_vec()]);
+        let stored = StoredLayer {
+            digest: Digest::of(&packed),
+            size: packed.len() as u64,
+            gzip: true,
+        };
+        assert_eq!(saved.stored, Some(vec![stored]));
     }
 }

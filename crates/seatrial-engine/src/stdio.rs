@@ -3,7 +3,7 @@
 use std::{io, pin::Pin, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use seatrial_core::{BoxError, engine::EngineError};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
@@ -79,6 +79,11 @@ fn gone(result: io::Result<()>) -> bool {
 }
 
 impl Stdio {
+    /// Nothing was said and nothing ended, as far as is known by now. What was said is lost.
+    pub(crate) fn is_silent(&mut self) -> bool {
+        self.output.next().now_or_never().is_none()
+    }
+
     /// Takes the writing half; the second time it is one that nobody reads.
     pub(crate) fn input(&mut self) -> Input {
         Input {
@@ -91,6 +96,17 @@ impl Stdio {
     pub(crate) async fn converse(
         &mut self,
         feed: impl Future<Output = Result<(), BoxError>>,
+        take: impl FnMut(Turn) -> Result<(), EngineError>,
+    ) -> Result<(), Interrupted> {
+        let feed = async { feed.await.map_err(Interrupted::Input) };
+        self.converse_when(|| std::future::ready(()), feed, take).await
+    }
+
+    /// The same, and waits for `ready` before each piece of output is read.
+    pub(crate) async fn converse_when<R: Future<Output = ()>>(
+        &mut self,
+        ready: impl Fn() -> R,
+        feed: impl Future<Output = Result<(), Interrupted>>,
         mut take: impl FnMut(Turn) -> Result<(), EngineError>,
     ) -> Result<(), Interrupted> {
         let mut feed = std::pin::pin!(feed);
@@ -98,11 +114,14 @@ impl Stdio {
         loop {
             let turn = tokio::select! {
                 result = &mut feed, if !fed => {
-                    result.map_err(Interrupted::Input)?;
+                    result?;
                     fed = true;
                     continue;
                 }
-                piece = tokio::time::timeout(QUIET, self.output.next()) => piece,
+                piece = async {
+                    ready().await;
+                    tokio::time::timeout(QUIET, self.output.next()).await
+                } => piece,
             };
             let turn = match turn {
                 Ok(Some(piece)) => Turn::Said(piece.map_err(Interrupted::Engine)?),
@@ -132,6 +151,12 @@ pub(crate) enum Interrupted {
     Input(BoxError),
     /// The Engine failed, or we gave up.
     Engine(EngineError),
+}
+
+impl From<BoxError> for Interrupted {
+    fn from(source: BoxError) -> Self {
+        Self::Input(source)
+    }
 }
 
 impl From<Interrupted> for EngineError {

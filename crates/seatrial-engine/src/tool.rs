@@ -1,10 +1,12 @@
 //! Trusted containers of ours that do one thing and end.
 
 use std::{
+    collections::HashMap,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
+use bollard::models::ContainerCreateBody;
 use seatrial_core::engine::{EngineError, ToolEnd, ToolImage, ToolInput, ToolSpec};
 use tokio::{sync::Notify, time::sleep};
 
@@ -14,6 +16,7 @@ use crate::{
     lower,
     names::Kind,
     own,
+    pool::{Member, Shape},
     stdio::{Piece, Turn},
 };
 
@@ -32,17 +35,37 @@ pub(crate) async fn run(
     let parts = lower::Parts {
         image: &image,
         tools: (spec.image != ToolImage::Holder).then_some(own.tools.as_str()),
-        labels: inner.identity().labels(
-            Kind::Tool(spec.role),
-            spec.attempt,
-            spec.time + Duration::from_secs(3600),
-        ),
+        labels: HashMap::new(),
         host_cpus: facts.cpus,
         apparmor: facts.apparmor,
     };
-    let name = inner.identity().unique_name(Kind::Tool(spec.role));
-    let mut container = Container::arm(&inner.client, &inner.janitor, name);
-    let mut stdio = container.launch(lower::tool(&parts, spec)).await?;
+    let kind = Kind::Tool(spec.role);
+    let shape = Shape {
+        kind,
+        body: lower::tool(&parts, spec),
+        data: None,
+    };
+    // Each job scans; what else there is, is seldom done or wants its input at once.
+    let pooled = match (spec.attempt, spec.image) {
+        (Some(_), ToolImage::Scanner) => inner.pool.take(&shape, &facts),
+        _ => None,
+    };
+    let (container, mut stdio) = match pooled {
+        Some(Member::Waiting(container, stdio)) => (*container, stdio),
+        Some(Member::Data(_)) | None => {
+            let labels = inner
+                .identity()
+                .labels(kind, spec.attempt, spec.time + Duration::from_secs(3600));
+            let name = inner.identity().unique_name(kind);
+            let mut container = Container::arm(&inner.client, &inner.janitor, name);
+            let body = ContainerCreateBody {
+                labels: Some(labels),
+                ..shape.body
+            };
+            let stdio = container.launch(body).await?;
+            (container, stdio)
+        }
+    };
 
     let max_output = usize::try_from(spec.max_output).unwrap_or(usize::MAX);
     let mut stdout = Vec::new();

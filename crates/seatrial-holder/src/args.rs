@@ -77,6 +77,12 @@ impl Args {
             .ok_or_else(|| Broken::Usage("--deadline-s is missing".to_owned()))
     }
 
+    /// `--idle-s`, when it is given.
+    pub(crate) fn idle(&self) -> Result<Option<Duration>, Broken> {
+        let seconds = self.number("--idle-s", MAX_DEADLINE_S)?;
+        Ok(seconds.map(Duration::from_secs))
+    }
+
     /// At most one operand, a directory.
     pub(crate) fn directory(&self) -> Result<Option<PathBuf>, Broken> {
         match self.operands.as_slice() {

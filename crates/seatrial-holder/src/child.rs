@@ -40,7 +40,7 @@ pub(crate) struct End {
     /// Why it could not be started.
     pub(crate) start_error: Option<String>,
     pub(crate) wall_us: u128,
-    /// Processes that were reaped after it.
+    /// Processes that were reaped after it, or after the deadline.
     pub(crate) killed: u64,
     /// The deadline had passed when it ended.
     pub(crate) late: bool,
@@ -90,10 +90,14 @@ pub(crate) fn run(job: Job<'_>, deadline: &Deadline) -> Result<End, Broken> {
     // A child that was killed before it could tell left nothing.
     let _ = failure.take(MAX_TOLD).read_to_string(&mut told);
     let start_error = Some(told).filter(|told| !told.is_empty());
-    let (code, signal) = wait_for(pid)?;
+    let Waited {
+        code,
+        signal,
+        late_others,
+    } = wait_for(pid, deadline)?;
     let wall_us = began.elapsed().as_micros();
     let (late, orphaned) = (deadline.passed(), deadline.orphaned());
-    let killed = end_others(Some(pid));
+    let killed = late_others + end_others(Some(pid));
     deadline.unwatch();
     Ok(End {
         code,
@@ -106,18 +110,31 @@ pub(crate) fn run(job: Job<'_>, deadline: &Deadline) -> Result<End, Broken> {
     })
 }
 
+/// How the child ended.
+struct Waited {
+    code: i32,
+    signal: i32,
+    /// Others that were reaped before it, when the deadline had passed: all are killed at once then,
+    /// and the child is not always the first to be gone.
+    late_others: u64,
+}
+
 /// Reaps whatever falls to us until it is `child`.
-fn wait_for(child: Pid) -> Result<(i32, i32), Broken> {
+fn wait_for(child: Pid, deadline: &Deadline) -> Result<Waited, Broken> {
+    let mut late_others = 0;
     loop {
         match rustix::process::wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) if pid == child => {
-                if let Some(signal) = status.terminating_signal() {
-                    return Ok((128 + signal, signal));
-                }
-                if let Some(code) = status.exit_status() {
-                    return Ok((code, 0));
+                let signal = status.terminating_signal();
+                if let Some(code) = signal.map(|signal| 128 + signal).or(status.exit_status()) {
+                    return Ok(Waited {
+                        code,
+                        signal: signal.unwrap_or(0),
+                        late_others,
+                    });
                 }
             }
+            Ok(Some(_)) if deadline.passed() => late_others += 1,
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(surroundings("wait for the child")(error.into())),
         }

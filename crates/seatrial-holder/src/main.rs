@@ -19,6 +19,7 @@ mod wire;
 mod beneath;
 mod child;
 mod deadline;
+mod egress;
 mod life;
 mod measure;
 mod report;

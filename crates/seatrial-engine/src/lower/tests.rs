@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use seatrial_core::{
     digest::Digest,
+    egress::EgressLog,
     engine::{ToolImage, ToolMount},
     id::{AttemptId, JobId},
     image::BaseImage,
@@ -37,6 +38,7 @@ fn run_request() -> RunRequest {
         user: NOBODY.to_owned(),
         runtime: None,
         inputs: BTreeMap::new(),
+        egress: None,
     }
 }
 
@@ -68,6 +70,7 @@ fn build_request() -> BuildRequest {
         stage_steps: vec![1],
         stage_on_stage: false,
         limits: BuildLimits::default(),
+        egress: None,
     }
 }
 
@@ -261,4 +264,88 @@ fn gvisor_gets_the_guests_profile_with_clone3_allowed_and_nothing_else_changed()
     assert_eq!((plain.len(), changed.len()), (gvisor.len(), 1));
     assert_eq!(changed[0].1["names"], json!(["clone3"]));
     assert_eq!(changed[0].1["action"], "SCMP_ACT_ALLOW");
+}
+
+fn way() -> EgressRequest {
+    EgressRequest {
+        allow: vec!["pypi.org".to_owned(), "*.debian.org:80".to_owned()],
+        also: vec!["10.1.0.0/16".to_owned()],
+        bytes: 1000,
+        requests: 7,
+        resolver: Some("10.1.0.53:53".parse().unwrap()),
+        seen: EgressLog::default(),
+    }
+}
+
+#[test]
+fn a_way_out_gives_a_builder_a_tunnel_and_no_network() {
+    let offline = build_request();
+    let online = BuildRequest {
+        egress: Some(way()),
+        ..offline.clone()
+    };
+    let mut differs = shown(&builder(&parts(), &offline));
+    let at = differs["Entrypoint"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .position(|word| word == "--");
+    let words = differs["Entrypoint"].as_array_mut().unwrap();
+    for word in ["3128", "--egress"] {
+        words.insert(at.unwrap(), json!(word));
+    }
+    for (key, more) in [
+        ("Memory", TUNNEL_MEMORY),
+        ("MemorySwap", TUNNEL_MEMORY),
+        ("PidsLimit", TUNNEL_THREADS),
+    ] {
+        let value = &mut differs["HostConfig"][key];
+        *value = json!(value.as_u64().unwrap() + more);
+    }
+    assert_eq!(shown(&builder(&parts(), &online)), differs);
+    assert_eq!(differs["HostConfig"]["NetworkMode"], "none");
+}
+
+#[test]
+fn a_way_out_gives_a_guest_a_tunnel_and_no_network() {
+    let online = RunRequest {
+        egress: Some(way()),
+        ..run_request()
+    };
+    let mut differs = shown(&guest(&parts(), &run_request(), &image(&[]), "st-data-x", None));
+    let at = differs["Entrypoint"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .position(|word| word == "--");
+    let words = differs["Entrypoint"].as_array_mut().unwrap();
+    for word in ["3128", "--egress"] {
+        words.insert(at.unwrap(), json!(word));
+    }
+    for (key, more) in [
+        ("Memory", TUNNEL_MEMORY),
+        ("MemorySwap", TUNNEL_MEMORY),
+        ("PidsLimit", TUNNEL_THREADS),
+    ] {
+        let value = &mut differs["HostConfig"][key];
+        *value = json!(value.as_u64().unwrap() + more);
+    }
+    differs["Env"] = json!([
+        "HOME=/tmp",
+        "http_proxy=http://127.0.0.1:3128",
+        "HTTP_PROXY=http://127.0.0.1:3128",
+        "https_proxy=http://127.0.0.1:3128",
+        "HTTPS_PROXY=http://127.0.0.1:3128",
+        "no_proxy=localhost,127.0.0.1,::1",
+        "NO_PROXY=localhost,127.0.0.1,::1",
+    ]);
+    let body = guest(&parts(), &online, &image(&[]), "st-data-x", None);
+    assert_eq!(shown(&body), differs);
+    assert_eq!(differs["HostConfig"]["NetworkMode"], "none");
+}
+
+#[test]
+fn the_walls_of_a_proxy() {
+    let parts = Parts { tools: None, ..parts() };
+    insta::assert_json_snapshot!(shown(&proxy(&parts, &way(), 960)));
 }

@@ -20,6 +20,7 @@ use crate::{
     args::Args,
     child::{self, DEFAULT_PATH, Job},
     deadline::Deadline,
+    egress::{self, Tunnel},
     life,
     report::Report,
     spool,
@@ -29,7 +30,14 @@ use crate::{
 mod output;
 mod space;
 
-pub(super) const OPTIONS: &[&str] = &["--deadline-s", "--max-out", "--under", "--buildah"];
+pub(super) const OPTIONS: &[&str] = &[
+    "--deadline-s",
+    "--idle-s",
+    "--max-out",
+    "--under",
+    "--buildah",
+    "--egress",
+];
 
 const MAX_DOCKERFILE: u64 = 4 << 20;
 const MAX_PROFILE: u64 = 1 << 20;
@@ -71,7 +79,9 @@ impl Places {
 }
 
 pub(super) fn run(args: &Args) -> Result<i32, Broken> {
-    let deadline = Deadline::start(args.required_deadline()?, std::time::Duration::ZERO);
+    let after = args.required_deadline()?;
+    life::wait_for_job(args.idle()?)?;
+    let deadline = Deadline::start(after, std::time::Duration::ZERO);
     walk(args, &deadline).map_err(|broken| match deadline.passed() {
         true => Broken::Deadline,
         false => broken,
@@ -89,9 +99,10 @@ fn walk(args: &Args, deadline: &Deadline) -> Result<i32, Broken> {
     let nonce = nonce(&mut input)?;
     let placeholders = receive(&mut input, &places)?;
     drop(input);
-    life::hold(deadline)?;
+    let (tunnel, port) = Tunnel::asked(args)?.unzip();
+    life::hold(deadline, tunnel.as_ref())?;
     let watch = space::Watch::start(&places.store, &places.output_volume);
-    let end = build(&command, &places, deadline)?;
+    let end = build(&command, &places, port, deadline)?;
     let lowest = watch.stop();
     remove(&placeholders)?;
 
@@ -100,6 +111,9 @@ fn walk(args: &Args, deadline: &Deadline) -> Result<i32, Broken> {
     if end.late {
         report.send()?;
         return Ok(EXIT_DEADLINE);
+    }
+    if let Some(tunnel) = tunnel {
+        tunnel.close();
     }
     let listed = output::list(&places.output, max_out)?;
     if end.code == 0 && !listed.too_large {
@@ -229,14 +243,17 @@ fn unpack(input: &mut impl BufRead, target: &Path, size: u64) -> Result<(), Brok
     }
 }
 
-fn build(command: &[OsString], places: &Places, deadline: &Deadline) -> Result<child::End, Broken> {
+fn build(command: &[OsString], places: &Places, port: Option<u16>, deadline: &Deadline) -> Result<child::End, Broken> {
     let (reader, writer) = io::pipe().map_err(surroundings("make a pipe"))?;
     let twin = writer.try_clone().map_err(surroundings("make a pipe"))?;
     let forward = thread::spawn(move || forward(reader));
+    let mut environment = environment(&places.storage_conf(), &places.store.join("tmp"));
+    // buildah hands these on to each RUN, and puts them into no image.
+    environment.extend(port.into_iter().flat_map(egress::variables));
     let job = Job {
         command,
         directory: None,
-        environment: Some(environment(&places.storage_conf(), &places.store.join("tmp"))),
+        environment: Some(environment),
         stdout: Some(writer.into()),
         stderr: Some(twin.into()),
     };

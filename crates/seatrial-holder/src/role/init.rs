@@ -1,21 +1,23 @@
 //! `init`: process 1 of a guest.
 //!
 //! The guest writes to the container's own streams, without us in between. What it cannot write is
-//! our report: the nonce never leaves our memory while it lives.
+//! our report: the nonce never leaves our memory while it lives. With a tunnel it has standard error for
+//! both of its streams, and standard output is ours.
 
-use std::time::Duration;
+use std::{os::fd::AsFd, time::Duration};
 
 use crate::{
     EXIT_DEADLINE,
     args::Args,
     child::{self, Job},
     deadline::Deadline,
+    egress::Tunnel,
     life,
     report::Report,
-    wire::{Broken, nonce},
+    wire::{Broken, nonce, surroundings},
 };
 
-pub(super) const OPTIONS: &[&str] = &["--deadline-s", "--grace-s", "--workdir"];
+pub(super) const OPTIONS: &[&str] = &["--deadline-s", "--grace-s", "--workdir", "--egress"];
 
 pub(super) fn run(args: &Args) -> Result<i32, Broken> {
     if args.operands.is_empty() {
@@ -24,12 +26,23 @@ pub(super) fn run(args: &Args) -> Result<i32, Broken> {
     let grace = Duration::from_secs(args.number("--grace-s", 60)?.unwrap_or(2));
     let deadline = Deadline::start(args.required_deadline()?, grace);
     let nonce = nonce(&mut std::io::stdin().lock())?;
-    life::hold(&deadline)?;
+    let tunnel = Tunnel::asked(args)?.map(|(tunnel, _)| tunnel);
+    life::hold(&deadline, tunnel.as_ref())?;
+    // Frames go where the guest cannot write.
+    let stdout = match tunnel {
+        Some(_) => Some(
+            std::io::stderr()
+                .as_fd()
+                .try_clone_to_owned()
+                .map_err(surroundings("keep standard error"))?,
+        ),
+        None => None,
+    };
     let job = Job {
         command: &args.operands,
         directory: args.text("--workdir"),
         environment: None,
-        stdout: None,
+        stdout: stdout.map(Into::into),
         stderr: None,
     };
     let end = child::run(job, &deadline)?;

@@ -17,16 +17,26 @@ use crate::{
     beneath,
     child::{self, DEFAULT_PATH, Job},
     deadline::Deadline,
-    spool,
+    life, spool,
     wire::{Broken, Name, header, length, protocol, surroundings, word},
 };
 
-pub(super) const OPTIONS: &[&str] = &["--deadline-s", "--cache", "--db", "--base-fill", "--program", "--tmp"];
+pub(super) const OPTIONS: &[&str] = &[
+    "--deadline-s",
+    "--idle-s",
+    "--cache",
+    "--db",
+    "--base-fill",
+    "--program",
+    "--tmp",
+];
 
 const MAX_COMMANDS: usize = 8;
 
 pub(super) fn run(args: &Args) -> Result<i32, Broken> {
-    let deadline = Deadline::start(args.required_deadline()?, std::time::Duration::ZERO);
+    let after = args.required_deadline()?;
+    life::wait_for_job(args.idle()?)?;
+    let deadline = Deadline::start(after, std::time::Duration::ZERO);
     walk(args, &deadline).map_err(|broken| match deadline.passed() {
         true => Broken::Deadline,
         false => broken,

@@ -181,6 +181,42 @@ fn a_build_that_kills_everything_leaves_a_report() {
 }
 
 #[test]
+fn a_build_with_a_tunnel_sends_frames_and_then_its_layout() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port().to_string();
+    drop(free);
+    let builder = Builder::new("env | grep -i proxy | sort >&2; printf '[]' >$OUT/index.json");
+    let options = ["--deadline-s", "60", "--max-out", "100", "--egress", &port];
+    let ran = builder.build(&options, &plain());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(
+        ran.stdout.starts_with(b"E\0\0\0\0\0\0\0\0F 30 oci-layout\n"),
+        "{}",
+        ran.stdout_text()
+    );
+    assert!(ran.stdout.ends_with(b"\n[].\n"), "{}", ran.stdout_text());
+    let proxy = format!("http://127.0.0.1:{port}");
+    for line in [
+        format!("http_proxy={proxy}\n"),
+        format!("HTTPS_PROXY={proxy}\n"),
+        "no_proxy=localhost,".to_owned(),
+    ] {
+        assert!(ran.stderr.contains(&line), "{}", ran.stderr);
+    }
+    let failed = Builder::new("exit 3").build(&options, &plain());
+    assert_eq!(
+        (failed.stdout.as_slice(), failed.report("code")),
+        (&b"E\0\0\0\0\0\0\0\0"[..], "3".into())
+    );
+    assert!(
+        !Builder::new("env >&2")
+            .build(&OPTIONS, &plain())
+            .stderr
+            .contains("proxy")
+    );
+}
+
+#[test]
 fn an_incomplete_order_is_refused() {
     let builder = Builder::new("exit 0");
     for bad in [

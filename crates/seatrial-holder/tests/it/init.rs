@@ -81,7 +81,10 @@ fn nothing_outlives_the_main_process() {
 
 #[test]
 fn orphans_are_reaped_while_it_runs() {
-    let ran = run("for i in $(seq 300); do (sh -c 'true &'); done; sleep .3; ps -eo stat= | grep -c Z; exit 0");
+    // Asked until there are none: a busy host ends and reaps them late.
+    let ran = run("for i in $(seq 300); do (sh -c 'true &'); done; \
+         for i in $(seq 200); do left=$(ps -eo stat= | grep -c Z); test $left = 0 && break; sleep .1; done; \
+         echo $left; exit 0");
     assert_eq!(ran.stdout_text().trim(), "0");
 }
 
@@ -115,7 +118,7 @@ fn a_forged_report_is_not_the_last_line() {
 #[test]
 fn at_the_deadline_it_asks_then_kills() {
     let began = Instant::now();
-    let options = ["--deadline-s", "1", "--grace-s", "5"];
+    let options = ["--deadline-s", "1", "--grace-s", "60"];
     let polite = guest(
         &mut holder_as_init(),
         &options,
@@ -124,7 +127,7 @@ fn at_the_deadline_it_asks_then_kills() {
     assert_eq!((polite.code, polite.report("deadline").as_str()), (124, "1"));
     assert_eq!(polite.report("code"), "9");
     assert!(polite.stdout_text().contains("asked"));
-    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(began.elapsed() < Duration::from_secs(50), "it did not wait for its grace");
     let options = ["--deadline-s", "1", "--grace-s", "1"];
     let deaf = guest(
         &mut holder_as_init(),

@@ -5,6 +5,7 @@
 mod bench;
 
 mod build;
+mod egress;
 mod hold;
 mod init;
 mod put;

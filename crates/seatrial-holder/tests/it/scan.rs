@@ -1,6 +1,6 @@
 //! The scanner's frame, with a script in Trivy's place.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, io::Write as _, os::unix::fs::PermissionsExt, path::Path, process::Stdio, thread, time::Duration};
 
 use tempfile::TempDir;
 
@@ -108,4 +108,35 @@ fn a_broken_input_is_refused() {
     let scanner = Scanner::new("exit 0");
     assert_eq!(scanner.scan(&[], &[], b".\n").code, 2);
     assert_eq!(scanner.scan(&[], &["a", "--next"], b".\n").code, 2);
+}
+
+#[test]
+fn who_stands_ready_has_no_limit_of_a_job_before_its_first_byte_and_does_not_wait_for_ever() {
+    let scanner = Scanner::new("echo done");
+    let standing = |idle: &str, root: &str| {
+        fs::create_dir(scanner.path(root)).unwrap();
+        holder()
+            .args(["scan", "--deadline-s", "1", "--idle-s", idle, "--program"])
+            .arg(scanner.path("trivy"))
+            .arg("--tmp")
+            .arg(scanner.path(root))
+            .args(["--", "image"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let (mut used, mut unused) = (standing("60", "used"), standing("1", "unused"));
+    // That this time passes is what is tried.
+    thread::sleep(Duration::from_millis(1500));
+    used.stdin.take().unwrap().write_all(b".\n").unwrap();
+    let used = Ran::of(used.wait_with_output().unwrap());
+    assert_eq!((used.code, used.stderr.as_str()), (0, ""));
+    let open = unused.stdin.take(); // a wait would close it
+    assert_eq!(unused.wait().unwrap().code(), Some(124));
+    drop(open);
+    let mut orphan = standing("60", "orphan");
+    drop(orphan.stdin.take());
+    assert_eq!(orphan.wait().unwrap().code(), Some(96));
 }
