@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     BoxError,
     digest::Digest,
+    egress::EgressRequest,
     id::AttemptId,
     image::{BaseImage, BuiltImage},
     limits::{BuildLimits, RunLimits},
@@ -72,6 +73,14 @@ pub enum EngineError {
     /// A limit cannot be enforced on this Engine.
     #[error("the container engine cannot enforce a wall: {0}")]
     WallMissing(String),
+    /// The disk under the Engine or our spools is too full for a trial.
+    #[error("the disk has {} MiB left for trials, and this one may fill {} MiB", .left >> 20, .need >> 20)]
+    DiskFull {
+        /// Bytes that are free and not promised.
+        left: u64,
+        /// Bytes that the trial may fill.
+        need: u64,
+    },
     /// A part of ours broke the protocol.
     #[error("{0}")]
     Broken(String),
@@ -93,7 +102,11 @@ impl EngineError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Slow { .. } | Self::Registry { .. } | Self::Stumbled(_) => true,
+            Self::Unreachable(_)
+            | Self::Slow { .. }
+            | Self::Registry { .. }
+            | Self::Stumbled(_)
+            | Self::DiskFull { .. } => true,
             // Another worker's disk is another one, a full disk is emptied, and an image that somebody removed
             // meanwhile is brought again. The Engine tells it in words.
             Self::Refused { source, .. } => {
@@ -176,6 +189,8 @@ pub struct BuildRequest {
     pub stage_on_stage: bool,
     /// Bounds.
     pub limits: BuildLimits,
+    /// What its steps may reach; `None` for nothing.
+    pub egress: Option<EgressRequest>,
 }
 
 /// How a build ended.
@@ -238,6 +253,8 @@ pub struct RunRequest {
     pub runtime: Option<String>,
     /// Files for `/inputs`: name to bytes.
     pub inputs: BTreeMap<String, std::sync::Arc<[u8]>>,
+    /// What the guest may reach; `None` for nothing.
+    pub egress: Option<EgressRequest>,
 }
 
 /// How a run ended.
@@ -349,7 +366,7 @@ pub struct ToolSpec {
     pub pids: u32,
     /// Wall time, from the moment all input was given.
     pub time: Duration,
-    /// The only tool with network is the database updater.
+    /// The only tool with a network is the database updater.
     pub network: bool,
     /// Standard output is cut off, and the tool killed, beyond this many bytes.
     pub max_output: u64,
@@ -439,6 +456,10 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// A container of that kind cannot be started, or the Engine does not keep to what it was asked for.
     async fn prove(&self, runtime: Option<&str>) -> Result<Walled<Walls>, EngineError>;
+
+    /// Bytes free on the disk that trials fill, the least where there are several; `None` where none of them is seen
+    /// from here.
+    fn free_disk(&self, facts: &EngineFacts) -> Option<u64>;
 
     /// Finds `name` on the Engine or pulls it, and fills its read-only store once. `name` was
     /// allowed by the policy.

@@ -52,6 +52,7 @@ impl<'de> Deserialize<'de> for Span {
 
 /// How much a finding weighs under the policy in force.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Style; never blocks.
@@ -124,10 +125,23 @@ pub struct Rule {
     pub concerns: &'static [&'static str],
     /// The same rule in other tools: `hadolint:DL3026`.
     pub aliases: &'static [&'static str],
+    /// A Dockerfile that it finds.
+    pub bad: &'static str,
+    /// The same done well: the rule is silent.
+    pub good: &'static str,
+}
+
+impl Rule {
+    /// Where the rule is explained, with its examples: a file that is made of the same words.
+    #[must_use]
+    pub fn page(&self) -> String {
+        format!("{}/blob/main/docs/rules/{}.md", env!("CARGO_PKG_REPOSITORY"), self.id)
+    }
 }
 
 /// One rule at one place.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Finding {
     /// The rule's id.
     pub rule: Cow<'static, str>,
@@ -138,11 +152,51 @@ pub struct Finding {
     /// 1-based column of `span.start`, in characters.
     pub column: usize,
     /// Where, in bytes of the original text.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::span"))]
     pub span: Span,
     /// What was seen, here. Holds guest bytes: escape before printing.
     pub message: String,
     /// What to do about it.
     pub remedy: Cow<'static, str>,
+    /// The correction, where it is mechanical.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fix: Option<Box<Fix>>,
+}
+
+impl Finding {
+    /// 1-based line and column (in characters) just behind its place. `text` is what was judged.
+    #[must_use]
+    pub fn end(&self, text: &[u8]) -> (usize, usize) {
+        let within = text
+            .get(self.span.start.min(text.len())..self.span.end.min(text.len()))
+            .unwrap_or_default();
+        let within = String::from_utf8_lossy(within);
+        match within.rsplit_once('\n') {
+            None => (self.line, self.column + within.chars().count()),
+            Some((before, last)) => (self.line + before.matches('\n').count() + 1, last.chars().count() + 1),
+        }
+    }
+}
+
+/// A correction that keeps what the author meant.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Fix {
+    /// What it does, in the imperative.
+    pub title: String,
+    /// In ascending order, and apart from each other.
+    pub edits: Vec<Edit>,
+}
+
+/// Text that takes the place of a range.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Edit {
+    /// What is replaced, in bytes of the original text; empty to insert.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::span"))]
+    pub span: Span,
+    /// What comes in its place.
+    pub text: String,
 }
 
 /// Replaces control characters, bidirectional overrides and invisible characters by `\u{..}`,

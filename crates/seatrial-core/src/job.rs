@@ -267,6 +267,8 @@ pub enum Reason {
     EngineGone,
     /// The Engine refused what we asked.
     EngineRefused,
+    /// The disk of the host has no room for a trial.
+    DiskFull,
     /// The walls are weaker than the policy asks.
     WallsTooWeak,
     /// There is no vulnerability database.

@@ -236,7 +236,10 @@ pub struct WorkerCard {
     pub draining: bool,
     /// Why it does not claim; `None` when it does.
     pub unfit: Option<String>,
-    /// Walls that it tested.
+    /// Walls that it tested, around a build.
+    #[serde(default)]
+    pub build_walls: Option<Walls>,
+    /// The same around a run.
     pub walls: Option<Walls>,
     /// When its vulnerability database was made.
     pub database_updated_at: Option<Timestamp>,

@@ -7,10 +7,11 @@
 //!
 //! Reading order: [`id`], [`digest`], [`finding`], [`limits`], [`job`] (the state machine), [`record`]
 //! (what a ledger holds of a job, and its one mover), [`view`] (what users see), then the seams
-//! [`engine`], [`scanner`], [`ledger`], [`vault`], [`dispatch`], [`trace`].
+//! [`engine`] (with [`egress`], the way out), [`scanner`], [`ledger`], [`vault`], [`dispatch`], [`trace`].
 
 pub mod digest;
 pub mod dispatch;
+pub mod egress;
 pub mod engine;
 pub mod finding;
 pub mod id;
@@ -24,6 +25,8 @@ pub mod points;
 pub mod progress;
 pub mod record;
 pub mod scanner;
+#[cfg(feature = "schema")]
+pub mod schema;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod trace;

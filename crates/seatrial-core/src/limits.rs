@@ -10,13 +10,17 @@ pub const MAX_READ: u64 = 64 << 20;
 
 /// Every bound of a job. The defaults are the "starting limits" of the API description.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Largest Dockerfile, in bytes.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::size"))]
     pub dockerfile: ByteSize,
     /// Largest build context, in bytes of its tar.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::size"))]
     pub context: ByteSize,
     /// Largest sum of all input files, in bytes.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::size"))]
     pub inputs: ByteSize,
     /// The build.
     pub build: BuildLimits,
@@ -25,40 +29,50 @@ pub struct Limits {
     /// The run.
     pub run: RunLimits,
     /// Kept log of one stage, in bytes: the first and the last half of it.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::size"))]
     pub log: ByteSize,
     /// Largest result file, in bytes.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::size"))]
     pub result: ByteSize,
 }
 
 /// Bounds of a build.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct BuildLimits {
     /// Wall time.
     #[serde(with = "human_duration")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::time"))]
     pub time: Duration,
     /// Processors, 1.0 is one core.
     pub cpus: f64,
     /// Memory and swap together; the store on tmpfs lives inside it.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::size"))]
     pub memory: ByteSize,
     /// Processes and threads.
     pub pids: u32,
     /// The writable store of the builder (a tmpfs, so part of `memory`).
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::size"))]
     pub store: ByteSize,
     /// Sum of the new layers, in bytes.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::size"))]
     pub layers: ByteSize,
 }
 
 /// Bounds of a scan.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ScanLimits {
     /// Wall time.
     #[serde(with = "human_duration")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::time"))]
     pub time: Duration,
     /// Processors.
     pub cpus: f64,
     /// Memory and swap together.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::size"))]
     pub memory: ByteSize,
     /// Processes and threads.
     pub pids: u32,
@@ -66,20 +80,25 @@ pub struct ScanLimits {
 
 /// Bounds of a run.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct RunLimits {
     /// Wall time.
     #[serde(with = "human_duration")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::time"))]
     pub time: Duration,
     /// Processors.
     pub cpus: f64,
     /// Memory, without any swap; tmpfs of `/tmp`, `/data` and image volumes count in it.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::size"))]
     pub memory: ByteSize,
     /// Processes and threads.
     pub pids: u32,
     /// Size of `/tmp`.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::size"))]
     pub tmp: ByteSize,
     /// Size of `/data`.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::size"))]
     pub data: ByteSize,
     /// Files and directories in `/data`.
     pub data_files: u32,

@@ -7,6 +7,7 @@
 use std::{os::unix::fs::FileExt, sync::Arc};
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{BoxError, digest::Digest, engine::ToolInput, image::BuiltImage};
@@ -49,18 +50,50 @@ impl Content {
     }
 }
 
-/// The OCI manifest of an image, its digest, and the index that names it as `tag`.
+/// A layer of a base as an Engine's store has it: containerd's keeps it as the registry had it, often compressed,
+/// and knows it by the digest of that.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StoredLayer {
+    /// Of the bytes as they are stored.
+    pub digest: Digest,
+    /// How many they are.
+    pub size: u64,
+    /// They are a gzip stream, not a plain tar.
+    pub gzip: bool,
+}
+
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// The OCI manifest of an image, its digest, and the index that names it as `tag`. `stored` is what the reader's
+/// store has for the base's layers; without it they are plain tars.
 #[must_use]
-pub fn manifest_and_index(image: &BuiltImage, tag: Option<&str>) -> (Vec<u8>, Digest, Vec<u8>) {
-    const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+pub fn manifest_and_index(
+    image: &BuiltImage,
+    tag: Option<&str>,
+    stored: Option<&[StoredLayer]>,
+) -> (Vec<u8>, Digest, Vec<u8>) {
     const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
     // The size of an absent base layer is not known here and nobody reads it: 1 is not 0, so no
     // reader may take the layer for an empty one.
-    let base = image
-        .layers
-        .iter()
-        .take(image.base_layers)
-        .map(|digest| json!({"mediaType": LAYER, "digest": digest, "size": 1}));
+    let base: Vec<_> = match stored {
+        None => image
+            .layers
+            .iter()
+            .take(image.base_layers)
+            .map(|digest| json!({"mediaType": LAYER, "digest": digest, "size": 1}))
+            .collect(),
+        Some(stored) => stored
+            .iter()
+            .map(|layer| {
+                let kind = if layer.gzip {
+                    format!("{LAYER}+gzip")
+                } else {
+                    LAYER.to_owned()
+                };
+                json!({"mediaType": kind, "digest": layer.digest, "size": layer.size})
+            })
+            .collect(),
+    };
     let new = image
         .new_layers
         .iter()
@@ -69,7 +102,7 @@ pub fn manifest_and_index(image: &BuiltImage, tag: Option<&str>) -> (Vec<u8>, Di
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": image.id, "size": image.config_bytes.len()},
-        "layers": base.chain(new).collect::<Vec<_>>(),
+        "layers": base.into_iter().chain(new).collect::<Vec<_>>(),
     })
     .to_string()
     .into_bytes();
@@ -85,10 +118,10 @@ pub fn manifest_and_index(image: &BuiltImage, tag: Option<&str>) -> (Vec<u8>, Di
     (manifest, digest, index)
 }
 
-/// All files of the layout, the small ones first.
+/// All files of the layout, the small ones first; `stored` as for [`manifest_and_index`].
 #[must_use]
-pub fn layout(image: &BuiltImage, tag: Option<&str>) -> Vec<LayoutFile> {
-    let (manifest, digest, index) = manifest_and_index(image, tag);
+pub fn layout(image: &BuiltImage, tag: Option<&str>, stored: Option<&[StoredLayer]>) -> Vec<LayoutFile> {
+    let (manifest, digest, index) = manifest_and_index(image, tag, stored);
     let file = |name: String, bytes: Arc<[u8]>| LayoutFile {
         name,
         content: Content::Bytes(bytes),
@@ -129,7 +162,7 @@ impl LayoutFrames {
     /// Frames of the whole layout.
     #[must_use]
     pub fn new(image: BuiltImage) -> Self {
-        let files = layout(&image, None).into_iter();
+        let files = layout(&image, None, None).into_iter();
         Self {
             image,
             files,
@@ -201,7 +234,7 @@ mod tests {
 
     #[test]
     fn the_layout_names_the_base_layer_and_does_not_hold_it() {
-        let files = layout(&image(), Some("t:1"));
+        let files = layout(&image(), Some("t:1"), None);
         let base = Digest::of(b"base");
         assert!(files.iter().all(|file| !file.name.contains(&base.hex())));
         let Content::Bytes(manifest) = &files[2].content else {
@@ -209,6 +242,22 @@ mod tests {
         };
         assert!(String::from_utf8_lossy(manifest).contains(&base.hex()));
         assert_eq!(files[2].name, format!("blobs/sha256/{}", Digest::of(manifest).hex()));
+    }
+
+    #[test]
+    fn a_stored_layer_of_the_base_is_named_as_the_store_has_it() {
+        let stored = StoredLayer {
+            digest: Digest::of(b"base.gz"),
+            size: 7,
+            gzip: true,
+        };
+        let (manifest, ..) = manifest_and_index(&image(), None, Some(&[stored]));
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+        assert_eq!(
+            manifest["layers"][0],
+            json!({"mediaType": format!("{LAYER}+gzip"), "digest": Digest::of(b"base.gz"), "size": 7})
+        );
+        assert_eq!(manifest["layers"][1]["digest"], json!(Digest::of(b"new layer")));
     }
 
     #[test]

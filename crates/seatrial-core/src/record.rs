@@ -298,8 +298,11 @@ impl JobRecord {
                     next.turn(Event::Released)?;
                 }
             }
-            Move::HandBack { token } => {
+            Move::HandBack { token, after } => {
                 next.held(token)?;
+                if !after.is_zero() {
+                    next.record.not_before = later(now, after);
+                }
                 next.tell(NewsBody::HandedBack {
                     worker: self.worker.clone().unwrap_or_default(),
                 });

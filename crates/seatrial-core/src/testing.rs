@@ -41,6 +41,8 @@ pub struct Script {
     pub pretenders: Vec<String>,
     /// Errors that the next proofs of a named runtime give, in order; then they succeed.
     pub prove_errors: VecDeque<EngineError>,
+    /// Bytes free on its disk, if it tells.
+    pub free_disk: Option<u64>,
     /// Errors that the next builds give, in order; then they succeed.
     pub build_errors: VecDeque<EngineError>,
     /// How the build ends; `None` builds an image.
@@ -65,6 +67,8 @@ pub struct Script {
     pub names: Vec<Vec<u8>>,
     /// ONBUILD triggers of the base.
     pub on_build: Vec<String>,
+    /// `USER` of the base.
+    pub base_user: String,
     /// The scanner fails with this clause.
     pub scan_failure: Option<String>,
     /// The scanner cannot read the image.
@@ -147,6 +151,10 @@ impl Engine for Fake {
         })
     }
 
+    fn free_disk(&self, _: &EngineFacts) -> Option<u64> {
+        self.script().free_disk
+    }
+
     async fn prove(&self, runtime: Option<&str>) -> Result<Walled<Walls>, EngineError> {
         let mut script = self.script();
         if runtime.is_some()
@@ -182,10 +190,13 @@ impl Engine for Fake {
 
     async fn prepare_base(&self, name: &str) -> Result<BaseImage, EngineError> {
         self.note(format!("prepare_base {name}"));
+        let script = self.script();
         let config = ImageConfig {
-            on_build: self.script().on_build.clone(),
+            on_build: script.on_build.clone(),
+            user: script.base_user.clone(),
             ..ImageConfig::default()
         };
+        drop(script);
         Ok(BaseImage {
             name: name.to_owned(),
             repo_digest: None,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     digest::Digest,
+    egress::EgressView,
     engine::Usage,
     finding::{Finding, Level, Severity},
     id::{CorrelationId, JobId},
@@ -86,6 +87,9 @@ pub struct JobView {
     pub build_walls: Option<Walls>,
     /// Walls that stood around the run; `None` when nothing ran.
     pub walls: Option<Walls>,
+    /// What was asked of the egress proxy, by stage; nothing for stages without one.
+    #[serde(default)]
+    pub egress: BTreeMap<Stage, EgressView>,
     /// The result, parsed when it is JSON.
     pub result: Option<ResultView>,
     /// Other files of `/data`.
@@ -116,6 +120,9 @@ pub struct Report {
     pub build_walls: Option<Walls>,
     /// Walls that stood around the run; `None` when nothing ran.
     pub walls: Option<Walls>,
+    /// What was asked of the egress proxy, by stage; nothing for stages without one.
+    #[serde(default)]
+    pub egress: BTreeMap<Stage, EgressView>,
     /// The result, parsed when it is JSON.
     pub result: Option<ResultView>,
     /// Other files of `/data`.
@@ -149,13 +156,23 @@ pub struct AnalysisView {
     pub blocking: Vec<Cow<'static, str>>,
     /// Waived findings, with the waiver's words.
     pub waived: Vec<WaivedView>,
+    /// Waivers that would have covered a finding and have run out, each once; `rule` as the operator wrote it.
+    #[serde(default)]
+    pub expired_waivers: Vec<WaivedView>,
 }
 
-/// A finding that a waiver of the operator lets pass.
+/// What a waiver of the operator lets pass, or would have.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WaivedView {
-    /// The rule.
+    /// The rule of the finding, the vulnerability's id, or `secret:` and its rule.
     pub rule: String,
+    /// 1-based line of the finding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// The vulnerable package, or the secret's path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
     /// Why.
     pub reason: String,
     /// Who answers for it.
@@ -173,6 +190,12 @@ pub struct ScanView {
     pub blocking: Vec<Vulnerability>,
     /// Secrets found; each blocks unless the policy says otherwise.
     pub secrets: Vec<Secret>,
+    /// Vulnerabilities and secrets that would block but for a waiver, with its words.
+    #[serde(default)]
+    pub waived: Vec<WaivedView>,
+    /// Waivers that would have covered one and have run out, each once; `rule` as the operator wrote it.
+    #[serde(default)]
+    pub expired_waivers: Vec<WaivedView>,
     /// All vulnerabilities.
     pub vulnerabilities: Vec<Vulnerability>,
     /// What the scanner says of the Dockerfile: informs only.
@@ -206,6 +229,9 @@ pub struct ImageView {
     pub new_layers: usize,
     /// Bytes of the new layers, uncompressed.
     pub new_bytes: u64,
+    /// The user that it names: by the last `USER`, or by its base. The run has one of its own all the same.
+    #[serde(default)]
+    pub user: String,
     /// Bases, by completed name and id.
     pub bases: Vec<BaseView>,
 }
@@ -219,6 +245,9 @@ pub struct BaseView {
     pub id: Digest,
     /// Registry digest, when it came from one.
     pub repo_digest: Option<String>,
+    /// The user that it names; empty is root.
+    #[serde(default)]
+    pub user: String,
 }
 
 /// The result.

@@ -1,6 +1,10 @@
 //! Text -> admitted, or settled at once as rejected. Needs no Engine and no network.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use seatrial_core::{
@@ -9,8 +13,8 @@ use seatrial_core::{
     job::{Blame, Outcome, Reason},
     view::{AnalysisView, WaivedView},
 };
-use seatrial_dockerfile::{Parsed, rules};
-use seatrial_policy::{self as policy, Judgement, Policy};
+use seatrial_dockerfile::{Parsed, ast::Keyword, rules};
+use seatrial_policy::{self as policy, Checked, Facts, Judgement, Policy, Rego, Waiver};
 
 use crate::case::Case;
 
@@ -39,9 +43,36 @@ pub enum Verdict {
     Deny(Box<Outcome>),
 }
 
-/// Judges a text.
+/// Works the operator's checks in Rego out, or says who does. Blocks until it knows.
+pub trait Checks: Send + Sync {
+    /// What the checks of a policy say of a file that can be read.
+    fn check(&self, rego: &Rego, parsed: &Parsed) -> Checked;
+}
+
+/// Leaves the checks to the worker, which judges each job once more before it builds anything: who takes submissions
+/// starts no process for them.
+#[derive(Clone, Copy, Debug)]
+pub struct LeftToTheWorker;
+
+impl Checks for LeftToTheWorker {
+    fn check(&self, _: &Rego, _: &Parsed) -> Checked {
+        Checked::Left
+    }
+}
+
+/// Works nothing out: a policy with checks denies.
+#[derive(Clone, Copy, Debug)]
+pub struct NoChecks;
+
+impl Checks for NoChecks {
+    fn check(&self, _: &Rego, _: &Parsed) -> Checked {
+        Checked::Not
+    }
+}
+
+/// Judges a text. With checks in the policy this may take as long as its `rego.deadline` says.
 #[must_use]
-pub fn admit(policy: &Policy, text: &[u8], now: Timestamp) -> Admitted {
+pub fn admit(policy: &Policy, text: &[u8], now: Timestamp, checks: &dyn Checks) -> Admitted {
     let digest = Digest::of(text);
     let bytes = text.len();
     let max = policy.limits.dockerfile.as_u64();
@@ -63,10 +94,9 @@ pub fn admit(policy: &Policy, text: &[u8], now: Timestamp) -> Admitted {
         };
     }
     let parsed = seatrial_dockerfile::parse(text);
-    let allowed = |name: &str| policy.base_allowed(name);
-    let findings = rules::analyze(text, &parsed, &rules::Context { allowed: &allowed });
+    let (findings, facts) = look(policy, text, &parsed, checks);
     let unparsable = !parsed.errors.is_empty();
-    let judgement = policy::judge(policy, &findings, now);
+    let judgement = policy::judge_with(policy, &findings, Some(&facts), now);
     let analysis = view(&judgement);
     let verdict = match judgement.verdict {
         policy::Verdict::Pass if !unparsable => Verdict::Pass(Box::new(parsed)),
@@ -79,6 +109,66 @@ pub fn admit(policy: &Policy, text: &[u8], now: Timestamp) -> Admitted {
         analysis,
         verdict,
     }
+}
+
+/// The same, now, for whoever has others waiting on its thread: checks wait on another one for their process.
+pub async fn admit_aside(policy: &Policy, text: &[u8], checks: Arc<dyn Checks>) -> Admitted {
+    let now = Timestamp::now();
+    if !policy.rego.is_on() {
+        return admit(policy, text, now, &*checks);
+    }
+    let (policy, text) = (policy.clone(), text.to_vec());
+    match tokio::task::spawn_blocking(move || admit(&policy, &text, now, &*checks)).await {
+        Ok(admitted) => admitted,
+        Err(broken) => match broken.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime ends, and we with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+/// What the rules find, what the operator's expressions look at, and what came of the checks.
+#[must_use]
+pub fn look(policy: &Policy, text: &[u8], parsed: &Parsed, checks: &dyn Checks) -> (Vec<Finding>, Facts) {
+    // The rules ask about each base by its completed name, with variables put in.
+    let bases = RefCell::new(BTreeSet::new());
+    let allowed = |name: &str| {
+        bases.borrow_mut().insert(name.to_owned());
+        policy.base_allowed(name)
+    };
+    let findings = rules::analyze(text, parsed, &rules::Context { allowed: &allowed });
+    let mut facts = Facts {
+        bytes: text.len() as u64,
+        bases: bases.into_inner().into_iter().collect(),
+        ..Facts::default()
+    };
+    if policy.rego.is_on() {
+        facts.checked = match parsed.errors.is_empty() {
+            true => checks.check(&policy.rego, parsed),
+            // It is denied in any case, and what could be read of it is no file.
+            false => Checked::Found(Vec::new()),
+        };
+    }
+    if policy.expressions.is_empty() {
+        return (findings, facts);
+    }
+    for instruction in &parsed.dockerfile.instructions {
+        *facts
+            .counts
+            .entry(instruction.keyword.as_str().to_ascii_lowercase())
+            .or_default() += 1;
+        if instruction.keyword == Keyword::Label {
+            for pair in instruction.pairs() {
+                let value = pair
+                    .value
+                    .as_ref()
+                    .map_or_else(String::new, |value| value.value.clone());
+                facts.labels.insert(pair.name.value.clone(), value);
+            }
+        }
+    }
+    (findings, facts)
 }
 
 /// Judges findings that only the resolve stage could make, and adds them to the evidence.
@@ -183,11 +273,26 @@ pub fn view(judgement: &Judgement) -> AnalysisView {
             .waived
             .iter()
             .map(|(finding, waiver)| WaivedView {
-                rule: finding.rule.to_string(),
-                reason: waiver.reason.clone(),
-                owner: waiver.owner.clone(),
-                expires: waiver.expires.to_string(),
+                line: Some(finding.line),
+                ..of_waiver(&finding.rule, waiver)
             })
             .collect(),
+        expired_waivers: judgement
+            .expired_waivers
+            .iter()
+            .map(|waiver| of_waiver(&waiver.rule, waiver))
+            .collect(),
+    }
+}
+
+/// A waiver's words.
+pub(crate) fn of_waiver(rule: &str, waiver: &Waiver) -> WaivedView {
+    WaivedView {
+        rule: rule.to_owned(),
+        line: None,
+        at: None,
+        reason: waiver.reason.clone(),
+        owner: waiver.owner.clone(),
+        expires: waiver.expires.to_string(),
     }
 }

@@ -8,6 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use seatrial_core::{
+    egress::{EgressLog, EgressRequest},
     engine::{Engine, Usage},
     finding::Finding,
     id::{AttemptId, CorrelationId, JobId},
@@ -20,9 +21,9 @@ use seatrial_core::{
     view::{ArtifactView, ImageView, ResultView, ScanView},
     walls::{Asked, Walls},
 };
-use seatrial_policy::Policy;
+use seatrial_policy::{Network, Policy};
 
-use crate::admission::Admitted;
+use crate::{admission::Admitted, room::Room};
 
 /// The outside world, as the walk sees it.
 #[derive(Clone)]
@@ -33,6 +34,8 @@ pub struct Ports {
     pub scanner: Arc<dyn Scanner>,
     /// Is told what happens.
     pub watch: Arc<dyn Watch>,
+    /// Disk that the process's trials were promised.
+    pub room: Room,
 }
 
 /// What the operator set.
@@ -174,6 +177,8 @@ pub struct Evidence {
     pub artifact_bytes: BTreeMap<String, Vec<u8>>,
     /// Findings of the resolve stage.
     pub late_findings: Vec<Finding>,
+    /// What was asked of the egress proxy.
+    pub egress: BTreeMap<Stage, EgressLog>,
     /// Kept logs.
     pub logs: BTreeMap<Stage, Arc<BoundedLog>>,
 }
@@ -301,6 +306,16 @@ impl Walk<'_> {
                 budget: limit,
             }),
         }
+    }
+
+    /// The way out of a stage, if the policy gives it one; what is asked of it is kept as evidence
+    /// whatever happens.
+    #[must_use]
+    pub fn way_out(&self, stage: Stage, network: Network) -> Option<EgressRequest> {
+        let seen = EgressLog::default();
+        let way = self.case.settings.policy.way_out(network, seen.clone())?;
+        self.case.evidence().egress.insert(stage, seen);
+        Some(way)
     }
 
     /// Tells a note.

@@ -84,6 +84,8 @@ fn engine_outcome(error: &EngineError) -> Outcome {
         EngineError::ToolImage { .. } => Outcome::errored(Reason::ToolImage, message).with_remedy(
             "Set images.builder and images.scanner to images that the Engine holds; `seatrial doctor` lists them.",
         ),
+        EngineError::DiskFull { .. } => Outcome::errored(Reason::DiskFull, message)
+            .with_remedy("Free disk where the Engine and the data directory lie, run fewer jobs at a time, or lower limits.build.layers."),
         EngineError::WallMissing(_) => Outcome::errored(Reason::WallsTooWeak, message)
             .with_remedy("Use an Engine that can enforce it; `seatrial doctor` says how to switch it on."),
         EngineError::Broken(_) | EngineError::Stumbled(_) | EngineError::Local { .. } => {

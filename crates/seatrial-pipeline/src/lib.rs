@@ -8,6 +8,7 @@ pub mod case;
 pub mod fault;
 pub mod query;
 pub mod result;
+pub mod room;
 pub mod service;
 pub mod stage;
 pub mod worker;

@@ -46,6 +46,11 @@ pub fn report(case: &Case, outcome: &Outcome) -> Report {
         timings_ms: evidence.timings_ms.clone(),
         build_walls: evidence.build_walls.clone(),
         walls: evidence.walls.clone(),
+        egress: evidence
+            .egress
+            .iter()
+            .map(|(stage, seen)| (*stage, seen.view()))
+            .collect(),
         result: evidence.result.clone(),
         artifacts: evidence.artifacts.clone(),
         artifact_blobs: std::collections::BTreeMap::new(),
@@ -85,6 +90,7 @@ pub fn view(case: &Case, outcome: &Outcome) -> JobView {
         timings_ms: report.timings_ms,
         build_walls: report.build_walls,
         walls: report.walls,
+        egress: report.egress,
         result: report.result,
         artifacts: report.artifacts,
         log_tail: report.log_tail,
@@ -152,6 +158,7 @@ pub fn stored_view(record: &JobRecord, documents: Documents, queue_position: Opt
         timings_ms: report.timings_ms,
         build_walls: report.build_walls,
         walls: report.walls,
+        egress: report.egress,
         result: report.result,
         artifacts: report.artifacts,
         log_tail: report.log_tail,

@@ -12,7 +12,7 @@ use seatrial_core::{
 };
 use seatrial_dockerfile::Parsed;
 use tokio::{
-    sync::oneshot,
+    sync::{oneshot, watch},
     time::{Instant, sleep, timeout_at},
 };
 
@@ -140,12 +140,20 @@ pub(crate) fn late() -> Outcome {
     .with_remedy("Look at the Engine's load and log; submit the job again.")
 }
 
-/// The walk itself: it reads as a sentence. Builder, scanner and data volume start side by side;
+/// The walk itself: it reads as a sentence. While the builder works, scanner and data volume are started;
 /// loading goes on while the scan runs; nothing is started that was not cleared.
 async fn walk_through(walk: &Walk<'_>, parsed: &Parsed) -> Result<(), Stop> {
     let resolved = walk.stage(Stage::Resolve, resolve::resolve(walk, parsed)).await?;
     let (image_out, image_in) = oneshot::channel();
+    let (begun, begins) = watch::channel(false);
+    // The builder is waited for by all else, so its start has the machine for itself; the others have time enough
+    // while its steps run. A build that ends before its first step drops the other end.
+    let builder_works = || {
+        let mut begins = begins.clone();
+        async move { drop(begins.wait_for(|begun| *begun).await) }
+    };
     let opening = async {
+        builder_works().await;
         Ok(walk
             .ports
             .engine
@@ -153,13 +161,13 @@ async fn walk_through(walk: &Walk<'_>, parsed: &Parsed) -> Result<(), Stop> {
             .await?)
     };
     let loading = async {
-        let building = walk.stage(Stage::Build, build::build(walk, &resolved, image_out));
+        let building = walk.stage(Stage::Build, build::build(walk, &resolved, image_out, begun));
         let (built, data) = tokio::try_join!(building, opening)?;
         walk.enter(Stage::Scan);
         let loaded = run::load(walk, &resolved, &built, &*data).await?;
         Ok::<_, Stop>((loaded, data))
     };
-    let scanning = scan::scan(walk, &resolved, image_in);
+    let scanning = scan::scan(walk, &resolved, image_in, builder_works());
     let begun = std::time::Instant::now();
     let ((loaded, data), scanned) = tokio::try_join!(loading, scanning)?;
     let cleared = clear::clear(walk, scanned)?;

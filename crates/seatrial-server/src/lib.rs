@@ -24,7 +24,7 @@ mod params;
 pub mod probe;
 pub mod problem;
 mod routes;
-mod sarif;
+pub mod sarif;
 mod serve;
 mod state;
 mod stream;

@@ -12,7 +12,7 @@ use axum::{
 };
 use seatrial_core::{
     BoxError,
-    finding::{Finding, Level, Span, escape_untrusted},
+    finding::{Finding, Level, Rule, Span, escape_untrusted},
     job::{JobState, Reason},
 };
 use seatrial_pipeline::service::{ServiceError, read::Absent};
@@ -102,6 +102,10 @@ pub struct ProblemError {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+    /// The page about the rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = "uri")]
+    pub page: Option<String>,
 }
 
 impl ProblemError {
@@ -133,6 +137,7 @@ impl ProblemError {
             column: Some(finding.column),
             span: Some(finding.span),
             remedy: (finding.level > Level::Info).then(|| escape_untrusted(&finding.remedy)),
+            page: seatrial_dockerfile::rules::find(&finding.rule).map(Rule::page),
         }
     }
 }

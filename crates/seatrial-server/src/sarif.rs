@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use axum::{http::StatusCode, response::Response};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use seatrial_core::{
-    finding::{Finding, Level, Rule, Severity, escape_untrusted},
+    digest::Digest,
+    finding::{Finding, Level, Severity, escape_untrusted},
     scanner::{Secret, Vulnerability},
     view::{AnalysisView, Report, ScanView, WaivedView},
 };
@@ -15,23 +17,61 @@ use crate::{answer, problem::Problem};
 /// Media type of SARIF.
 pub(crate) const MEDIA_TYPE: &str = "application/sarif+json";
 
+/// A submitted text has no other name.
+const DOCKERFILE: &str = "Dockerfile";
+
+/// What stays as it is in the path of a URI.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
 /// A SARIF log as an answer.
 pub(crate) fn response(log: &Value) -> Result<Response, Problem> {
     let bytes = serde_json::to_vec(log).map_err(Problem::internal)?;
     Ok(answer::bytes_of(StatusCode::OK, MEDIA_TYPE, bytes.into()))
 }
 
+/// What the judge said of one file.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged<'a> {
+    /// Its path from the root of the repository, with `/`.
+    pub path: &'a str,
+    /// Its text; without it the ends of places stay untold.
+    pub text: Option<&'a [u8]>,
+    /// What was found.
+    pub analysis: &'a AnalysisView,
+}
+
+/// What the judge said of files.
+#[must_use]
+pub fn of_files<'a>(files: impl IntoIterator<Item = Judged<'a>>) -> Value {
+    let mut run = Run::default();
+    for file in files {
+        run.add_analysis(file);
+    }
+    run.log()
+}
+
 /// What the judge said.
 pub(crate) fn of_analysis(analysis: &AnalysisView) -> Value {
-    let mut run = Run::default();
-    run.add_analysis(analysis);
-    run.log()
+    of_files([Judged {
+        path: DOCKERFILE,
+        text: None,
+        analysis,
+    }])
 }
 
 /// What the judge and the scanner said.
 pub(crate) fn of_report(report: &Report) -> Value {
     let mut run = Run::default();
-    run.add_analysis(&report.analysis);
+    run.add_analysis(Judged {
+        path: DOCKERFILE,
+        text: None,
+        analysis: &report.analysis,
+    });
     if let Some(scan) = &report.scan {
         run.add_scan(scan);
     }
@@ -47,14 +87,17 @@ struct Run {
 }
 
 impl Run {
-    fn add_analysis(&mut self, analysis: &AnalysisView) {
-        for finding in &analysis.findings {
+    fn add_analysis(&mut self, file: Judged<'_>) {
+        let mut alike: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        for finding in &file.analysis.findings {
             let index = self.rule(&finding.rule, || of_ours(&finding.rule));
-            self.results.push(of_finding(finding, index));
+            let nth = alike.entry((&finding.rule, &finding.message)).or_default();
+            self.results.push(of_finding(file, finding, index, *nth));
+            *nth += 1;
         }
-        for waived in &analysis.waived {
+        for waived in &file.analysis.waived {
             let index = self.rule(&waived.rule, || of_ours(&waived.rule));
-            self.results.push(of_waived(waived, index));
+            self.results.push(of_waived(file, waived, index));
         }
     }
 
@@ -129,7 +172,7 @@ fn security_severity(severity: Severity) -> &'static str {
 }
 
 fn of_ours(id: &str) -> Value {
-    let Some(rule) = known(id) else {
+    let Some(rule) = seatrial_dockerfile::rules::find(id) else {
         return json!({"id": id});
     };
     json!({
@@ -137,6 +180,7 @@ fn of_ours(id: &str) -> Value {
         "shortDescription": {"text": rule.title},
         "fullDescription": {"text": rule.reason},
         "help": {"text": rule.remedy},
+        "helpUri": rule.page(),
         "defaultConfiguration": {"level": level(rule.level)},
         "properties": {
             "security-severity": security_severity(rule.severity),
@@ -145,37 +189,72 @@ fn of_ours(id: &str) -> Value {
     })
 }
 
-fn known(id: &str) -> Option<&'static Rule> {
-    seatrial_dockerfile::rules::rules().find(|rule| rule.id == id)
+fn uri(file: Judged<'_>) -> String {
+    utf8_percent_encode(file.path, PATH).to_string()
 }
 
-fn of_finding(finding: &Finding, index: usize) -> Value {
-    json!({
+/// `nth` of those in this file that say the same.
+fn of_finding(file: Judged<'_>, finding: &Finding, index: usize, nth: usize) -> Value {
+    let uri = uri(file);
+    let mut region = json!({
+        "startLine": finding.line,
+        "startColumn": finding.column,
+        "byteOffset": finding.span.start,
+        "byteLength": finding.span.end.saturating_sub(finding.span.start),
+    });
+    if let Some((line, column)) = file.text.map(|text| finding.end(text)) {
+        region["endLine"] = line.into();
+        region["endColumn"] = column.into();
+    }
+    let mut result = json!({
         "ruleId": finding.rule,
         "ruleIndex": index,
         "level": level(finding.level),
         "message": {"text": escape_untrusted(&finding.message)},
-        "locations": [{"physicalLocation": {
-            "artifactLocation": {"uri": "Dockerfile"},
-            "region": {
-                "startLine": finding.line,
-                "startColumn": finding.column,
-                "byteOffset": finding.span.start,
-                "byteLength": finding.span.end.saturating_sub(finding.span.start),
-            },
-        }}],
+        "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri}, "region": region}}],
+        "partialFingerprints": {"seatrialFinding/v1": fingerprint(finding, nth)},
         "properties": {"remedy": escape_untrusted(&finding.remedy)},
-    })
+    });
+    if let Some(fix) = &finding.fix {
+        let replacements: Vec<Value> = fix
+            .edits
+            .iter()
+            .map(|edit| {
+                json!({
+                    "deletedRegion": {
+                        "byteOffset": edit.span.start,
+                        "byteLength": edit.span.end.saturating_sub(edit.span.start),
+                    },
+                    "insertedContent": {"text": edit.text},
+                })
+            })
+            .collect();
+        result["fixes"] = json!([{
+            "description": {"text": escape_untrusted(&fix.title)},
+            "artifactChanges": [{"artifactLocation": {"uri": uri}, "replacements": replacements}],
+        }]);
+    }
+    result
 }
 
-/// A waiver does not keep the place.
-fn of_waived(waived: &WaivedView, index: usize) -> Value {
+/// The same for a finding that only moved, so that code scanning knows it again.
+#[must_use]
+pub fn fingerprint(finding: &Finding, nth: usize) -> String {
+    let said = format!("{}\0{}\0{nth}", finding.rule, finding.message);
+    Digest::of(said.as_bytes()).hex()[..32].to_owned()
+}
+
+fn of_waived(file: Judged<'_>, waived: &WaivedView, index: usize) -> Value {
     json!({
         "ruleId": waived.rule,
         "ruleIndex": index,
         "level": "none",
         "kind": "informational",
         "message": {"text": format!("Waived by {} until {}.", waived.owner, waived.expires)},
+        "locations": [{"physicalLocation": {
+            "artifactLocation": {"uri": uri(file)},
+            "region": {"startLine": waived.line.unwrap_or(1)},
+        }}],
         "suppressions": [{"kind": "external", "status": "accepted", "justification": waived.reason}],
     })
 }

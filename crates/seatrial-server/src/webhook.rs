@@ -36,7 +36,6 @@ use crate::{
     metrics::Metrics,
 };
 
-mod address;
 mod event;
 mod sign;
 mod target;

@@ -56,10 +56,12 @@ pub enum Move {
         /// What is kept of the try: its output until the next one, all else if this ends the job.
         kept: Kept,
     },
-    /// The worker drains and gives it back untried.
+    /// The worker drains, or lacks what the job asks for, and gives it back untried.
     HandBack {
         /// Its right.
         token: Token,
+        /// How long nobody may take it.
+        after: Duration,
     },
     /// Somebody asks for its end: at once when it waits, by its worker when it runs.
     Cancel,

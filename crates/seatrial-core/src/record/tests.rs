@@ -160,7 +160,16 @@ fn a_fault_of_ours_is_tried_again_after_its_back_off_until_the_budget_is_used_up
 #[test]
 fn handing_back_uses_up_no_attempt() {
     let record = claimed(&queued(), 1);
-    let record = record.on(Move::HandBack { token: record.token }, at(2)).unwrap().record;
+    let record = record
+        .on(
+            Move::HandBack {
+                token: record.token,
+                after: Duration::ZERO,
+            },
+            at(2),
+        )
+        .unwrap()
+        .record;
     assert_eq!(record.state, JobState::Queued { attempt: 1 });
     assert_eq!((record.losses, record.failures), (0, 0));
 }

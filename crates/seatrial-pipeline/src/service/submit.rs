@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Service, ServiceError};
 use crate::{
-    admission::{self, Admitted, UNPARSABLE, Verdict},
+    admission::{self, Admitted, LeftToTheWorker, UNPARSABLE, Verdict},
     case::{ResultPath, Submission},
     query::Documents,
 };
@@ -82,7 +82,12 @@ pub async fn submit_and_tell(
     submission: Submission,
     request: Request,
 ) -> Result<(Submitted, Option<Documents>), ServiceError> {
-    let admitted = admission::admit(&service.settings.policy, &submission.dockerfile, Timestamp::now());
+    let admitted = admission::admit(
+        &service.settings.policy,
+        &submission.dockerfile,
+        Timestamp::now(),
+        &LeftToTheWorker,
+    );
     if let Verdict::Deny(outcome) = &admitted.verdict
         && outcome.reason == Reason::Unparsable
     {

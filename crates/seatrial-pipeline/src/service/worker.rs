@@ -350,6 +350,7 @@ fn card(
         busy,
         draining,
         unfit: fitness.unfit.clone(),
+        build_walls: fitness.build_walls.clone(),
         walls: fitness.walls.clone(),
         database_updated_at: fitness.database_updated_at,
         started_at,

@@ -8,7 +8,10 @@ use seatrial_core::{
     view::ImageView,
 };
 use seatrial_dockerfile::lower::Plan;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::{oneshot, watch},
+    time::timeout,
+};
 
 use super::resolve::Resolved;
 use crate::{case::Walk, fault::Stop};
@@ -19,11 +22,17 @@ pub struct Built {
     pub image: BuiltImage,
 }
 
-/// Builds. `waiting` gets the image the moment it is there: the scanner stands ready already.
+/// Builds. `waiting` gets the image the moment it is there: the scanner stands ready already. `begun` is told when the
+/// first step begins.
 ///
 /// # Errors
 /// The guest's failure as an outcome, or the host's.
-pub async fn build(walk: &Walk<'_>, resolved: &Resolved, waiting: oneshot::Sender<BuiltImage>) -> Result<Built, Stop> {
+pub async fn build(
+    walk: &Walk<'_>,
+    resolved: &Resolved,
+    waiting: oneshot::Sender<BuiltImage>,
+    begun: watch::Sender<bool>,
+) -> Result<Built, Stop> {
     let limits = &walk.case.settings.policy.limits.build;
     let log = walk.log(Stage::Build);
     let steps = &resolved.plan.steps;
@@ -36,8 +45,10 @@ pub async fn build(walk: &Walk<'_>, resolved: &Resolved, waiting: oneshot::Sende
         stage_steps: resolved.plan.stage_steps.clone(),
         stage_on_stage: resolved.plan.stage_on_stage,
         limits: limits.clone(),
+        egress: walk.way_out(Stage::Build, walk.case.settings.policy.network.build),
     };
     let tell_step = |step: usize| {
+        begun.send_replace(true);
         if let Some(planned) = steps.get(step.saturating_sub(1)) {
             walk.ports.watch.tell(Progress::BuildStep {
                 step,
@@ -78,7 +89,8 @@ pub async fn build(walk: &Walk<'_>, resolved: &Resolved, waiting: oneshot::Sende
         }
         BuildEnd::Failed(failure, usage) => {
             walk.case.evidence().usage.insert(Stage::Build, usage);
-            Err(failure_outcome(&resolved.plan, &failure, limits).into())
+            let online = request.egress.is_some();
+            Err(failure_outcome(&resolved.plan, &failure, limits, online).into())
         }
     }
 }
@@ -89,11 +101,17 @@ fn note_image(walk: &Walk<'_>, resolved: &Resolved, image: &BuiltImage) {
         base_layers: image.base_layers,
         new_layers: image.new_layers.len(),
         new_bytes: image.new_layers.iter().map(|layer| layer.len).sum(),
+        user: resolved.plan.config.user.clone(),
         bases: resolved.bases.iter().map(super::resolve::view).collect(),
     });
 }
 
-fn failure_outcome(plan: &Plan, failure: &BuildFailure, limits: &seatrial_core::limits::BuildLimits) -> Outcome {
+fn failure_outcome(
+    plan: &Plan,
+    failure: &BuildFailure,
+    limits: &seatrial_core::limits::BuildLimits,
+    online: bool,
+) -> Outcome {
     match failure {
         BuildFailure::Step { step, exit_code } => {
             let code = exit_code
@@ -110,7 +128,11 @@ fn failure_outcome(plan: &Plan, failure: &BuildFailure, limits: &seatrial_core::
                 None => format!("The build failed{code} before its first step."),
             };
             Outcome::failed(Reason::BuildFailed, message)
-                .with_remedy("The last lines of the build's log say why. There is no network while building.")
+                .with_remedy(if online {
+                    "The last lines of the build's log say why. What it asked of the network, and what was refused, is in the job's egress."
+                } else {
+                    "The last lines of the build's log say why. There is no network while building."
+                })
         }
         BuildFailure::OutOfMemory => Outcome::failed(
             Reason::OutOfMemory,

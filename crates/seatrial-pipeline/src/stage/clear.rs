@@ -3,12 +3,12 @@
 use seatrial_core::{
     digest::Digest,
     job::{Outcome, Reason},
-    view::ScanView,
+    view::{ScanView, WaivedView},
 };
 use seatrial_policy as policy;
 
 use super::scan::Scanned;
-use crate::{case::Walk, fault::Stop};
+use crate::{admission::of_waiver, case::Walk, fault::Stop};
 
 /// An image which passed policy. [`super::run::run`] takes nothing else, and only [`clear`] makes one.
 pub struct Cleared {
@@ -44,6 +44,10 @@ pub fn clear(walk: &Walk<'_>, scanned: Scanned) -> Result<Cleared, Stop> {
         counts: report.counts(),
         blocking: judgement.blocking.clone(),
         secrets: report.secrets.clone(),
+        waived: waived(&judgement),
+        expired_waivers: (judgement.expired_waivers.iter())
+            .map(|waiver| of_waiver(&waiver.rule, waiver))
+            .collect(),
         misconfigurations,
         os: report.os.clone(),
         packages: report.packages,
@@ -66,4 +70,16 @@ pub fn clear(walk: &Walk<'_>, scanned: Scanned) -> Result<Cleared, Stop> {
             .with_remedy(judgement.what_would_change_it)
             .into()),
     }
+}
+
+fn waived(judgement: &policy::ScanJudgement) -> Vec<WaivedView> {
+    let vulnerabilities = judgement.waived.iter().map(|(found, waiver)| WaivedView {
+        at: Some(found.package.clone()),
+        ..of_waiver(&found.id, waiver)
+    });
+    let secrets = judgement.waived_secrets.iter().map(|(found, waiver)| WaivedView {
+        at: Some(found.path.clone()),
+        ..of_waiver(&format!("secret:{}", found.rule), waiver)
+    });
+    vulnerabilities.chain(secrets).collect()
 }

@@ -23,6 +23,7 @@ use crate::{
     admission,
     case::{RESOLVE_TIME, Settings, Walk},
     fault::Stop,
+    room::{self, Promise, Room},
 };
 
 /// What will be built, on what, and with which walls and database.
@@ -37,6 +38,8 @@ pub struct Resolved {
     pub database: Database,
     /// The walls of the trial.
     pub chosen: walls::Chosen,
+    /// The disk that it may fill; `None` where the disk is not seen from here.
+    pub room: Option<Promise>,
 }
 
 impl Resolved {
@@ -78,6 +81,10 @@ async fn resolve_within(walk: &Walk<'_>, parsed: &Parsed) -> Result<Resolved, St
         &walk.case.submission.walls,
     )
     .await?;
+    let room = match ports.engine.free_disk(&facts) {
+        Some(free) => Some(ports.room.promise(room::need(rules), free).map_err(Stop::from)?),
+        None => None,
+    };
 
     let wanted = lower::base_references(parsed).map_err(|findings| rejected(walk, findings))?;
     let mut bases: Vec<BaseImage> = Vec::new();
@@ -151,6 +158,7 @@ async fn resolve_within(walk: &Walk<'_>, parsed: &Parsed) -> Result<Resolved, St
         final_base,
         database,
         chosen,
+        room,
     })
 }
 
@@ -171,6 +179,9 @@ pub async fn fit(
     asked: &Asked,
 ) -> Result<walls::Chosen, Stop> {
     database_suffices(settings, database)?;
+    if let Some(free) = engine.free_disk(facts) {
+        Room::default().promise(room::need(&settings.policy), free)?;
+    }
     walls::choose(engine, settings, facts, asked).await
 }
 
@@ -195,5 +206,6 @@ pub fn view(base: &BaseImage) -> BaseView {
         name: base.name.clone(),
         id: base.id,
         repo_digest: base.repo_digest.clone(),
+        user: base.config.user.clone(),
     }
 }

@@ -8,6 +8,7 @@ use seatrial_core::{
     job::{Blame, Outcome, Reason, Stage},
     walls::{Place, Walls},
 };
+use seatrial_policy::Network;
 use tokio::time::timeout;
 
 use super::{build::Built, clear::Cleared, resolve::Resolved, walls};
@@ -45,6 +46,7 @@ pub async fn load(walk: &Walk<'_>, resolved: &Resolved, built: &Built, data: &dy
         user: settings.policy.run.user.clone(),
         runtime: chosen.runtime.clone(),
         inputs: walk.case.submission.inputs.clone(),
+        egress: walk.way_out(Stage::Run, settings.policy.network.run),
     };
     // The Engine has bounds of its own for each call; this one is for the sum.
     let guest = timeout(LOAD_TIME, walk.ports.engine.load(&built.image, &request, data))
@@ -150,9 +152,11 @@ pub async fn run(walk: &Walk<'_>, cleared: Cleared, loaded: Loaded) -> Result<Ra
                 Reason::ExitCode,
                 format!("The run ended with exit code {code}{}.{memory}", signal_words(code)),
             )
-            .with_remedy(
-                "The last lines of the run's log say why. There is no network, and only /data and /tmp can be written.",
-            )
+            .with_remedy(if walk.case.settings.policy.network.run == Network::None {
+                "The last lines of the run's log say why. There is no network, and only /data and /tmp can be written."
+            } else {
+                "The last lines of the run's log say why. What it asked of the network is in the job's egress, and only /data and /tmp can be written."
+            })
             .into())
         }
     }

@@ -1,4 +1,4 @@
-//! `Built` -> `Scanned`: the scanner starts with the build and waits for its image.
+//! `Built` -> `Scanned`: the scanner starts while the build goes on, and waits for its image.
 
 use async_trait::async_trait;
 use seatrial_core::{
@@ -19,11 +19,16 @@ pub struct Scanned {
     pub misconfigurations: Vec<Misconfiguration>,
 }
 
-/// Scans the image that `image` will bring.
+/// Scans the image that `image` will bring; the scanner is started after `begin`.
 ///
 /// # Errors
 /// An image that cannot be read is the guest's doing; all else is ours.
-pub async fn scan(walk: &Walk<'_>, resolved: &Resolved, image: oneshot::Receiver<BuiltImage>) -> Result<Scanned, Stop> {
+pub async fn scan(
+    walk: &Walk<'_>,
+    resolved: &Resolved,
+    image: oneshot::Receiver<BuiltImage>,
+    begin: impl Future<Output = ()>,
+) -> Result<Scanned, Stop> {
     let settings = &walk.case.settings;
     let request = ScanRequest {
         attempt: walk.attempt,
@@ -33,7 +38,10 @@ pub async fn scan(walk: &Walk<'_>, resolved: &Resolved, image: oneshot::Receiver
         database: resolved.database.clone(),
         sbom: settings.sbom,
     };
-    let scanning = walk.ports.scanner.scan(&request, Box::new(Handoff(Some(image))));
+    let scanning = async {
+        begin.await;
+        walk.ports.scanner.scan(&request, Box::new(Handoff(Some(image)))).await
+    };
     let (end, misconfigurations) = tokio::join!(scanning, config_checks(walk));
     match end? {
         ScanEnd::Report(report) => Ok(Scanned {

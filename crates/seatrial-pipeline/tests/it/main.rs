@@ -3,6 +3,8 @@
 
 mod away;
 mod deliver;
+mod hand_back;
+mod rego;
 mod service;
 mod slots;
 mod telemetry;

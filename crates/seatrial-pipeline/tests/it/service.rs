@@ -21,6 +21,7 @@ use seatrial_core::{
 use seatrial_pipeline::{
     case::{Settings, Submission},
     query::stored_view,
+    room::Room,
     service::{
         QueueLimits, Service, end, read,
         submit::{Request, Submitted, submit, submit_and_tell},
@@ -41,7 +42,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::away::Away;
 
-const DOCKERFILE: &str = "FROM debian:bookworm-slim\nRUN echo unmistakable-marker\nCMD [\"true\"]\n";
+pub(crate) const DOCKERFILE: &str = "FROM debian:bookworm-slim\nRUN echo unmistakable-marker\nCMD [\"true\"]\n";
 const LEASE: Duration = Duration::from_secs(30);
 
 /// A vault that takes its time to give bytes, and takes none while it is away.
@@ -148,11 +149,13 @@ impl House {
             engine: Arc::new(self.fake.clone()),
             scanner: Arc::new(self.fake.clone()),
             settings: self.service.settings.clone(),
+            room: Room::default(),
+            checks: Arc::new(seatrial_pipeline::admission::NoChecks),
         };
         self.works(name, Arc::new(walker))
     }
 
-    fn works(&self, name: &str, executor: Arc<dyn Executor>) -> (JoinHandle<()>, watch::Sender<Phase>) {
+    pub(crate) fn works(&self, name: &str, executor: Arc<dyn Executor>) -> (JoinHandle<()>, watch::Sender<Phase>) {
         let (phase, asked) = watch::channel(Phase::Work);
         let settings = WorkerSettings {
             name: name.to_owned(),

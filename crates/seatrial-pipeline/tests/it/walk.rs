@@ -19,7 +19,9 @@ use seatrial_core::{
 use seatrial_pipeline::{
     admission,
     case::{Case, Ports, Settings, Submission},
-    query, worker,
+    query,
+    room::Room,
+    worker,
 };
 use seatrial_policy::Policy;
 
@@ -48,7 +50,12 @@ fn case(text: &str) -> Case {
         artifacts: true,
         ..Submission::default()
     };
-    let admitted = admission::admit(&settings.policy, text.as_bytes(), Timestamp::now());
+    let admitted = admission::admit(
+        &settings.policy,
+        text.as_bytes(),
+        Timestamp::now(),
+        &admission::NoChecks,
+    );
     Case::new(
         JobId::fresh(),
         CorrelationId::accept_or_fresh("test"),
@@ -70,6 +77,7 @@ fn ports(fake: &Fake) -> Ports {
         engine: Arc::new(fake.clone()),
         scanner: Arc::new(fake.clone()),
         watch: Arc::new(Heard::default()),
+        room: Room::default(),
     }
 }
 
@@ -82,6 +90,20 @@ pub(crate) fn fake() -> Fake {
         ..ImageConfig::default()
     });
     fake
+}
+
+#[tokio::test]
+async fn a_disk_without_room_for_a_trial_is_our_fault_and_nothing_is_built() {
+    let fake = fake();
+    fake.script().free_disk = Some(seatrial_pipeline::room::KEPT);
+    let (outcome, _) = trial(&fake, DOCKERFILE).await;
+    assert_eq!(
+        (outcome.ending, outcome.reason),
+        (Ending::Errored, Reason::DiskFull),
+        "{outcome:?}"
+    );
+    assert!(outcome.remedy.is_some_and(|remedy| remedy.contains("fewer jobs")));
+    assert!(fake.script().asked.iter().all(|asked| !asked.starts_with("build")));
 }
 
 #[tokio::test]
@@ -137,6 +159,19 @@ async fn a_base_with_triggers_is_refused_after_its_config_was_read() {
 }
 
 #[tokio::test]
+async fn the_user_of_base_and_image_is_read_and_told() {
+    for (text, of_image) in [(DOCKERFILE.to_owned(), "model"), (format!("{DOCKERFILE}USER 7\n"), "7")] {
+        let fake = fake();
+        fake.script().base_user = "model".into();
+        fake.script().built_config.as_mut().unwrap().user = of_image.into();
+        let (outcome, view) = trial(&fake, &text).await;
+        assert_eq!(outcome.ending, Ending::Succeeded, "{}", outcome.message);
+        let image = view.image.unwrap();
+        assert_eq!((&*image.user, &*image.bases[0].user), (of_image, "model"));
+    }
+}
+
+#[tokio::test]
 async fn a_failed_step_names_the_line_of_the_original() {
     let fake = fake();
     fake.script().build_failure = Some(BuildFailure::Step {
@@ -185,10 +220,8 @@ async fn an_image_that_hides_its_packages_is_not_clean() {
     assert!(!fake.was_asked("start"));
 }
 
-#[tokio::test]
-async fn a_blocking_vulnerability_is_named_and_the_image_never_started() {
-    let fake = fake();
-    fake.script().vulnerabilities = vec![Vulnerability {
+fn critical() -> Vulnerability {
+    Vulnerability {
         id: "CVE-2024-1".into(),
         package: "py".into(),
         installed: "1".into(),
@@ -197,7 +230,35 @@ async fn a_blocking_vulnerability_is_named_and_the_image_never_started() {
         title: "bad".into(),
         target: "py".into(),
         kept_from_base: false,
-    }];
+    }
+}
+
+#[tokio::test]
+async fn a_vulnerability_that_a_waiver_lets_pass_is_told_with_its_words() {
+    let fake = fake();
+    fake.script().vulnerabilities = vec![critical()];
+    let mut case = case(DOCKERFILE);
+    let waiver =
+        "version = 1\n[[waivers]]\nrule = \"CVE-2024-1\"\nreason = \"not reached\"\nowner = \"ann\"\nexpires = ";
+    let now = Timestamp::now();
+    let soon = now + jiff::SignedDuration::from_hours(48);
+    case.settings.policy = Policy::parse(&format!("{waiver}{}", &soon.to_string()[..10]), now).unwrap();
+    let outcome = worker::work(&ports(&fake), &case, pending()).await;
+    assert_eq!(outcome.ending, Ending::Succeeded, "{}", outcome.message);
+    let scan = query::view(&case, &outcome).scan.unwrap();
+    let [waived] = &scan.waived[..] else {
+        panic!("{:?}", scan.waived)
+    };
+    assert_eq!(
+        (&*waived.rule, waived.at.as_deref(), &*waived.reason, &*waived.owner),
+        ("CVE-2024-1", Some("py"), "not reached", "ann")
+    );
+}
+
+#[tokio::test]
+async fn a_blocking_vulnerability_is_named_and_the_image_never_started() {
+    let fake = fake();
+    fake.script().vulnerabilities = vec![critical()];
     let (outcome, view) = trial(&fake, DOCKERFILE).await;
     assert_eq!(
         (outcome.ending, outcome.reason),

@@ -15,6 +15,17 @@ fn end(stdout: &[u8]) -> ToolEnd {
     }
 }
 
+const VERSION_SAID: &str = "Version: 0.76.0\n";
+
+/// What commands that ended well printed.
+fn said(outputs: &[&str]) -> ToolEnd {
+    let frames: Vec<String> = outputs
+        .iter()
+        .map(|output| format!("ST1 O {}\n{output}ST1 X 0\n", output.len()))
+        .collect();
+    end(frames.concat().as_bytes())
+}
+
 fn base() -> BaseImage {
     BaseImage {
         name: "docker.io/library/debian:12".into(),
@@ -34,11 +45,7 @@ async fn trivy(fake: &Fake, data_dir: &std::path::Path, report: &serde_json::Val
     let metadata = r#"{"Version": 2, "UpdatedAt": "2026-11-23T00:00:00Z"}"#;
     fs::write(folder.path().join("metadata.json"), metadata).unwrap();
     let report = report.to_string();
-    fake.script().tool_ends = [
-        end(b"ok 2"),
-        end(format!("ST1 O {}\n{report}ST1 X 0\n", report.len()).as_bytes()),
-    ]
-    .into();
+    fake.script().tool_ends = [end(b"ok 2"), said(&[&report, VERSION_SAID])].into();
     database::import(fake, data_dir, folder.path(), DatabaseKind::Fixture)
         .await
         .unwrap();
@@ -99,13 +106,8 @@ async fn scan_of(os: &str, packages: serde_json::Value, found: serde_json::Value
         spool: Arc::new(fs::File::open("/dev/null").unwrap()),
     };
     let report = os_report(image.id, &image.layers, os, packages, found).to_string();
-    let version = "Version: 0.76.0\n";
-    let said = format!(
-        "ST1 O {}\n{report}ST1 X 0\nST1 O {}\n{version}ST1 X 0\n",
-        report.len(),
-        version.len()
-    );
-    fake.script().tool_ends.push_back(end(said.as_bytes()));
+    // Which scanner it is was said when it scanned the base, and is not asked again.
+    fake.script().tool_ends.push_back(said(&[&report]));
     let request = ScanRequest {
         attempt: AttemptId {
             job: seatrial_core::id::JobId::fresh(),
@@ -117,7 +119,11 @@ async fn scan_of(os: &str, packages: serde_json::Value, found: serde_json::Value
         database,
         sbom: false,
     };
-    trivy.scan(&request, Box::new(There(Some(image)))).await.unwrap()
+    let end = trivy.scan(&request, Box::new(There(Some(image)))).await.unwrap();
+    if let ScanEnd::Report(report) = &end {
+        assert_eq!(report.scanner, "trivy 0.76.0");
+    }
+    end
 }
 
 fn holes(end: &ScanEnd) -> Vec<(&str, bool)> {

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 use seatrial_core::limits::human_duration;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{BadConfig, Network};
+use super::{BadConfig, network};
 use crate::webhook::Targets;
 
 /// The branch `server.webhooks` of the configuration.
@@ -106,7 +106,7 @@ pub(crate) fn checked(config: &WebhookConfig) -> Result<Targets, BadConfig> {
     const LONGEST_PAUSE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
     let mut allow = Vec::new();
     for text in &config.allow {
-        allow.push(Network::named("webhooks.allow", text)?);
+        allow.push(network("webhooks.allow", text)?);
     }
     if config.max_tries == 0 || config.max_tries > 4096 {
         return Err(BadConfig::new("webhooks.max_tries", "it must be 1 to 4096"));

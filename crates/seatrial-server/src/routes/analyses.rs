@@ -7,7 +7,7 @@ use axum::{
 };
 use jiff::Timestamp;
 use seatrial_core::finding::escape_untrusted;
-use seatrial_pipeline::admission::{self, Verdict};
+use seatrial_pipeline::admission::{self, LeftToTheWorker, Verdict};
 
 use crate::{
     accept, answer,
@@ -52,7 +52,12 @@ pub(crate) async fn create(State(state): State<AppState>, _: Caller, request: Re
     let (parts, body) = request.into_parts();
     let form = accept::pick(&parts.headers, &[JSON, sarif::MEDIA_TYPE, TEXT])?;
     let text = submission::read_text(&state, &parts.headers, body).await?;
-    let admitted = admission::admit(&state.service().settings.policy, &text, Timestamp::now());
+    let admitted = admission::admit(
+        &state.service().settings.policy,
+        &text,
+        Timestamp::now(),
+        &LeftToTheWorker,
+    );
     let outcome = match admitted.verdict {
         Verdict::Pass(_) => None,
         Verdict::Deny(outcome) => Some(outcome),

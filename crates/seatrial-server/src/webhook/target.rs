@@ -2,10 +2,8 @@
 
 use std::net::IpAddr;
 
+use seatrial_address::Network;
 use url::{Host, Url};
-
-use super::address;
-use crate::config::Network;
 
 /// Longest address of a call-back, in bytes.
 const LONGEST: usize = 2048;
@@ -77,7 +75,7 @@ impl Targets {
 
     /// Why an address is not called, as what it belongs to.
     pub(crate) fn refusal(&self, address: IpAddr) -> Option<&'static str> {
-        address::refusal(address, &self.allow)
+        seatrial_address::refusal(address, &self.allow)
     }
 }
 

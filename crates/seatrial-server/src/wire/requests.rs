@@ -146,8 +146,8 @@ fn walls() -> Schema {
     let walls = ObjectBuilder::new()
         .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
         .description(Some(
-            "Walls that it must have, by stage, beyond the operator's: levels or single walls. A job whose worker \
-             cannot prove them ends as `errored`.",
+            "Walls that it must have, by stage, beyond the operator's: levels or single walls. A worker that \
+             cannot prove them leaves the job to one that can; where none is, it ends as `errored`.",
         ))
         .property("build", words())
         .property("run", words())

@@ -37,6 +37,8 @@ pub struct Analysis {
     pub blocking: Vec<String>,
     /// Waived findings, with the waiver's words.
     pub waived: Vec<Waived>,
+    /// Waivers that would have covered a finding and have run out, each once.
+    pub expired_waivers: Vec<Waived>,
 }
 
 /// What the judge says of a text.
@@ -58,6 +60,8 @@ pub struct AnalysisDocument {
     pub blocking: Vec<String>,
     /// Waived findings, with the waiver's words.
     pub waived: Vec<Waived>,
+    /// Waivers that would have covered a finding and have run out, each once.
+    pub expired_waivers: Vec<Waived>,
     /// Why it is denied, in a sentence; null when it passes.
     #[schema(required = true)]
     pub message: Option<String>,
@@ -88,14 +92,42 @@ pub struct Finding {
     pub message: String,
     /// What to do about it.
     pub remedy: String,
+    /// The correction, where it is mechanical.
+    #[schema(required = false, nullable = false)]
+    pub fix: Option<Fix>,
 }
 
-/// A finding that a waiver of the operator lets pass.
+/// A correction that keeps what the author meant.
+#[derive(ToSchema)]
+#[schema(as = Fix)]
+pub struct Fix {
+    /// What it does.
+    pub title: String,
+    /// In ascending order, and apart from each other.
+    pub edits: Vec<Edit>,
+}
+
+/// Text that takes the place of a range.
+#[derive(ToSchema)]
+#[schema(as = Edit)]
+pub struct Edit {
+    /// From and to, in bytes of the text.
+    #[schema(min_items = 2, max_items = 2)]
+    pub span: Vec<u64>,
+    /// What comes in its place.
+    pub text: String,
+}
+
+/// A finding that a waiver of the operator lets pass, or would have.
 #[derive(ToSchema)]
 #[schema(as = Waived)]
 pub struct Waived {
-    /// The rule.
+    /// The rule of the finding, the vulnerability's id, or `secret:` and its rule.
     pub rule: String,
+    /// 1-based line of the finding.
+    pub line: Option<u64>,
+    /// The vulnerable package, or the secret's path.
+    pub at: Option<String>,
     /// Why.
     pub reason: String,
     /// Who answers for it.
@@ -114,6 +146,10 @@ pub struct Scan {
     pub blocking: Vec<Vulnerability>,
     /// Secrets found.
     pub secrets: Vec<Secret>,
+    /// Vulnerabilities and secrets that would block but for a waiver.
+    pub waived: Vec<Waived>,
+    /// Waivers that would have covered one and have run out.
+    pub expired_waivers: Vec<Waived>,
     /// All vulnerabilities.
     pub vulnerabilities: Vec<Vulnerability>,
     /// What the scanner says of the Dockerfile: informs only.
@@ -204,6 +240,8 @@ pub struct Image {
     pub new_layers: u64,
     /// Bytes of the new layers, uncompressed.
     pub new_bytes: u64,
+    /// The user that it names: by the last `USER`, or by its base. The run has one of its own all the same.
+    pub user: String,
     /// Bases.
     pub bases: Vec<Base>,
 }
@@ -219,6 +257,8 @@ pub struct Base {
     /// Registry digest, when it came from one.
     #[schema(required = true)]
     pub repo_digest: Option<String>,
+    /// The user that it names; empty is root.
+    pub user: String,
 }
 
 /// What was used. What could not be measured is null, never 0.
@@ -281,6 +321,44 @@ pub struct Walls {
     pub level: Option<String>,
     /// The walls that stand, by name: `seen` by a probe inside, or only `told` by the Engine.
     pub proven: BTreeMap<String, String>,
+}
+
+/// What a stage asked of the egress proxy.
+#[derive(ToSchema)]
+#[schema(as = Egress)]
+pub struct Egress {
+    /// In the order in which they ended, at most 1,000.
+    pub requests: Vec<EgressRequest>,
+    /// How many more there were.
+    pub more: u64,
+}
+
+/// One request. Texts are the guest's.
+#[derive(ToSchema)]
+#[schema(as = EgressRequest)]
+pub struct EgressRequest {
+    /// Which host was asked for, by name.
+    pub host: String,
+    /// At which port.
+    pub port: u16,
+    /// `GET`, `CONNECT` and so on.
+    pub method: String,
+    /// Bytes that were sent to it.
+    pub bytes_up: u64,
+    /// Bytes that came from it.
+    pub bytes_down: u64,
+    /// SHA-256 of a body that came in plain text; null where nobody could see it.
+    #[schema(required = true, pattern = "^sha256:[0-9a-f]{64}$")]
+    pub sha256: Option<String>,
+    /// `allowed`, `refused`, or `failed` when it was allowed and broke off.
+    #[schema(pattern = "^(allowed|refused|failed)$")]
+    pub verdict: String,
+    /// Why, when it was refused or broke off.
+    #[schema(required = true)]
+    pub reason: Option<String>,
+    /// Status of the answer.
+    #[schema(required = true)]
+    pub status: Option<u16>,
 }
 
 /// The result.
@@ -363,7 +441,10 @@ pub struct Worker {
     /// Why it does not claim; null when it does.
     #[schema(required = true)]
     pub unfit: Option<String>,
-    /// Walls that it tested.
+    /// Walls that it tested, around a build.
+    #[schema(required = true)]
+    pub build_walls: Option<Walls>,
+    /// The same around a run.
     #[schema(required = true)]
     pub walls: Option<Walls>,
     /// When its vulnerability database was made.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use jiff::Timestamp;
 use seatrial_core::{
     digest::Digest,
+    egress::{EgressRow, EgressVerdict, EgressView},
     engine::Usage,
     finding::{Finding, Level, Severity, Span},
     id::{CorrelationId, JobId},
@@ -85,17 +86,37 @@ fn report() -> Report {
                 span: Span::new(0, 1),
                 message: "m".to_owned(),
                 remedy: "r".into(),
+                fix: None,
             }],
             counts: BTreeMap::from([(Level::Warn, 1)]),
             blocking: vec!["ST003".into()],
             waived: vec![WaivedView {
                 rule: "ST016".to_owned(),
+                line: Some(1),
+                at: Some("p".to_owned()),
                 reason: "r".to_owned(),
                 owner: "o".to_owned(),
                 expires: "2999-01-01".to_owned(),
             }],
+            expired_waivers: vec![WaivedView {
+                rule: "DL3022".to_owned(),
+                line: None,
+                at: None,
+                reason: "r".to_owned(),
+                owner: "o".to_owned(),
+                expires: "2020-01-01".to_owned(),
+            }],
         },
         scan: Some(ScanView {
+            waived: vec![WaivedView {
+                rule: "CVE-1-1".to_owned(),
+                line: None,
+                at: Some("zlib1g".to_owned()),
+                reason: "r".to_owned(),
+                owner: "o".to_owned(),
+                expires: "2999-01-01".to_owned(),
+            }],
+            expired_waivers: Vec::new(),
             counts: BTreeMap::from([(Severity::Critical, 1)]),
             blocking: vec![vulnerability.clone()],
             secrets: vec![Secret {
@@ -125,10 +146,12 @@ fn report() -> Report {
             base_layers: 1,
             new_layers: 1,
             new_bytes: 1,
+            user: "u".to_owned(),
             bases: vec![BaseView {
                 name: "n".to_owned(),
                 id: digest(),
                 repo_digest: Some("sha256:0".to_owned()),
+                user: String::new(),
             }],
         }),
         usage: BTreeMap::from([(
@@ -146,6 +169,23 @@ fn report() -> Report {
         timings_ms: BTreeMap::from([(Stage::Build, 7)]),
         build_walls: Some(standing()),
         walls: Some(standing()),
+        egress: BTreeMap::from([(
+            Stage::Build,
+            EgressView {
+                requests: vec![EgressRow {
+                    host: "pypi.org".to_owned(),
+                    port: 443,
+                    method: "GET".to_owned(),
+                    bytes_up: 1,
+                    bytes_down: 2,
+                    sha256: Some(digest()),
+                    verdict: EgressVerdict::Refused,
+                    reason: Some("r".to_owned()),
+                    status: Some(403),
+                }],
+                more: 1,
+            },
+        )]),
         result: Some(ResultView {
             path: "/data/perf.json".to_owned(),
             value: json!({"perf": [1, null]}),
@@ -191,6 +231,7 @@ fn view(report: Report) -> JobView {
         timings_ms: report.timings_ms,
         build_walls: report.build_walls,
         walls: report.walls,
+        egress: report.egress,
         result: report.result,
         artifacts: report.artifacts,
         log_tail: report.log_tail,
@@ -239,6 +280,7 @@ fn a_full_worker_is_described() {
         busy: 0,
         draining: false,
         unfit: Some("u".to_owned()),
+        build_walls: Some(standing()),
         walls: Some(standing()),
         database_updated_at: Some(Timestamp::UNIX_EPOCH),
         started_at: Timestamp::UNIX_EPOCH,

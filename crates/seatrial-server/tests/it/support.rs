@@ -19,6 +19,7 @@ use seatrial_core::{
 };
 use seatrial_pipeline::{
     case::Settings,
+    room::Room,
     service::{
         QueueLimits, Service,
         telemetry::Telemetry,
@@ -141,6 +142,8 @@ impl House {
             engine: Arc::new(self.fake.clone()),
             scanner: Arc::new(self.fake.clone()),
             settings: self.service.settings.clone(),
+            room: Room::default(),
+            checks: Arc::new(seatrial_pipeline::admission::NoChecks),
         });
         let settings = WorkerSettings {
             name: name.to_owned(),

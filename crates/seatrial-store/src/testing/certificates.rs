@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// A certificate authority of our own and a certificate for `localhost` and 127.0.0.1 that it signed.
+/// A certificate authority of our own and a certificate for `localhost`, `mirror.test` and 127.0.0.1 that it signed.
 pub struct Certificates {
     /// The authority's certificate, PEM.
     pub ca: PathBuf,
@@ -31,7 +31,7 @@ impl Certificates {
         let (ca_key, request, extension) = (folder.join("ca.key"), folder.join("req.pem"), folder.join("san.cnf"));
         std::fs::write(
             &extension,
-            "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n",
+            "subjectAltName=DNS:localhost,DNS:mirror.test,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n",
         )?;
         let text = |path: &PathBuf| path.display().to_string();
         let fresh = [

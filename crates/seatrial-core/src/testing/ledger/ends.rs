@@ -42,9 +42,16 @@ pub async fn a_running_job_is_asked_to_end(rig: &dyn Rig) {
         lease: rig.unit(),
     };
     assert!(apply(&*ledger, held.id, renewed).await.unwrap().cancel);
-    let handed_back = apply(&*ledger, held.id, Move::HandBack { token: held.token })
-        .await
-        .unwrap();
+    let handed_back = apply(
+        &*ledger,
+        held.id,
+        Move::HandBack {
+            token: held.token,
+            after: std::time::Duration::ZERO,
+        },
+    )
+    .await
+    .unwrap();
     assert_eq!(handed_back.outcome().unwrap().ending, Ending::Cancelled);
 }
 
@@ -237,7 +244,10 @@ pub async fn an_unknown_job_is_unknown_everywhere(rig: &dyn Rig) {
     assert!(!ledger.erase(id).await.unwrap());
     for what in [
         Move::Cancel,
-        Move::HandBack { token: Token(1) },
+        Move::HandBack {
+            token: Token(1),
+            after: std::time::Duration::ZERO,
+        },
         Move::Reap(BUDGETS),
         Move::Claim {
             worker: "ann".into(),

@@ -65,7 +65,10 @@ pub async fn late_writes_are_fenced(rig: &dyn Rig) {
         entering(&late, Stage::Build),
         settlement(&late),
         fault(&late, 9, Duration::ZERO),
-        Move::HandBack { token: late.token },
+        Move::HandBack {
+            token: late.token,
+            after: Duration::ZERO,
+        },
         renewal(&late, LONG),
     ];
     let waiting = read(&*ledger, late.id).await;
@@ -103,9 +106,16 @@ pub async fn a_job_handed_back_goes_first_and_keeps_its_attempt(rig: &dyn Rig) {
     }
     let held = claim_one(&*ledger).await;
     made(&*ledger, new_job("b")).await;
-    apply(&*ledger, held.id, Move::HandBack { token: held.token })
-        .await
-        .unwrap();
+    apply(
+        &*ledger,
+        held.id,
+        Move::HandBack {
+            token: held.token,
+            after: Duration::ZERO,
+        },
+    )
+    .await
+    .unwrap();
     assert_eq!(ledger.position(held.id).await.unwrap(), Some(0));
     let again = claim_one(&*ledger).await;
     assert_eq!(again.id, held.id);
@@ -115,6 +125,14 @@ pub async fn a_job_handed_back_goes_first_and_keeps_its_attempt(rig: &dyn Rig) {
     };
     assert_eq!(attempt, 1);
     assert_eq!(claim(&*ledger, 9).await.len(), 3);
+    // By a worker that will not do: others have time to be the first.
+    let (token, after) = (again.token, rig.unit() * 2);
+    apply(&*ledger, again.id, Move::HandBack { token, after })
+        .await
+        .unwrap();
+    assert!(claim(&*ledger, 1).await.is_empty());
+    rig.pass(rig.unit() * 3).await;
+    assert_eq!(claim_one(&*ledger).await.id, again.id);
 }
 
 /// A fault of ours is tried again after its back-off, until the budget is used up.

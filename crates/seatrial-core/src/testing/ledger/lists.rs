@@ -267,9 +267,16 @@ pub async fn the_queue_is_counted(rig: &dyn Rig) {
     assert_eq!(stats.running, 3);
     assert!(!stats.oldest_s.contains_key(&Priority::High));
     settle(&*ledger, &held[0]).await.unwrap();
-    apply(&*ledger, held[1].id, Move::HandBack { token: held[1].token })
-        .await
-        .unwrap();
+    apply(
+        &*ledger,
+        held[1].id,
+        Move::HandBack {
+            token: held[1].token,
+            after: std::time::Duration::ZERO,
+        },
+    )
+    .await
+    .unwrap();
     let stats = ledger.stats().await.unwrap();
     assert_eq!((count(&stats, Priority::High), stats.running), (1, 1));
 }
@@ -285,6 +292,7 @@ pub async fn workers_are_seen_and_forgotten(rig: &dyn Rig) {
         busy: 1,
         draining: false,
         unfit: None,
+        build_walls: None,
         walls: None,
         database_updated_at: None,
         started_at: jiff::Timestamp::UNIX_EPOCH,

@@ -18,6 +18,8 @@ use crate::{
 
 /// Waits end by themselves after at least this: what is quicker was woken.
 const PROMPT: Duration = Duration::from_millis(700);
+/// One wait of so many must be as quick: any of them can meet a host that is busy.
+const TIMES: usize = 20;
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -39,7 +41,7 @@ pub async fn work_wakes_a_waiting_worker(rig: &dyn Rig) {
     let ledger = rig.ledger();
     for through in [rig.ledger(), rig.other().await] {
         let mut best = PATIENCE;
-        for _ in 0..3 {
+        for _ in 0..TIMES {
             while !claim(&*ledger, 9).await.is_empty() {}
             // What came before is answered by returning at once; a wait that lasts has seen all of it.
             while timeout(Duration::from_millis(200), ledger.work_may_wait())
@@ -51,6 +53,9 @@ pub async fn work_wakes_a_waiting_worker(rig: &dyn Rig) {
             };
             best = best.min(woken(|| ledger.work_may_wait(), create).await);
             assert_eq!(claim(&*ledger, 9).await.len(), 1);
+            if best < PROMPT {
+                break;
+            }
         }
         assert!(best < PROMPT, "woken after {best:?}");
     }
@@ -61,13 +66,16 @@ pub async fn a_move_wakes_who_watches_the_job(rig: &dyn Rig) {
     let ledger = rig.ledger();
     for through in [rig.ledger(), rig.other().await] {
         let mut best = PATIENCE;
-        for _ in 0..3 {
+        for _ in 0..TIMES {
             let id = made(&*ledger, new_job("a")).await.id;
             let cancel = async {
                 apply(&*through, id, Move::Cancel).await.unwrap();
             };
             best = best.min(woken(|| ledger.moved(id), cancel).await);
             assert!(read(&*ledger, id).await.outcome().is_some());
+            if best < PROMPT {
+                break;
+            }
         }
         assert!(best < PROMPT, "woken after {best:?}");
     }
@@ -77,7 +85,7 @@ pub async fn a_move_wakes_who_watches_the_job(rig: &dyn Rig) {
 pub async fn work_that_came_before_the_wait_is_not_missed(rig: &dyn Rig) {
     let ledger = rig.ledger();
     let mut best = PATIENCE;
-    for _ in 0..3 {
+    for _ in 0..TIMES {
         while timeout(Duration::from_millis(200), ledger.work_may_wait())
             .await
             .is_ok()
@@ -86,6 +94,9 @@ pub async fn work_that_came_before_the_wait_is_not_missed(rig: &dyn Rig) {
         let asked = Instant::now();
         timeout(PATIENCE, ledger.work_may_wait()).await.unwrap();
         best = best.min(asked.elapsed());
+        if best < PROMPT {
+            break;
+        }
     }
     assert!(best < PROMPT, "woken after {best:?}");
 }

@@ -13,8 +13,10 @@ use seatrial_core::{
 };
 
 use crate::{
+    admission::{Checks, NoChecks},
     case::{Case, Ports, Settings},
     fault::{HostFault, Stop},
+    room::Room,
     stage::resolve,
     worker::attempt,
 };
@@ -24,7 +26,9 @@ use crate::{
 pub struct Fitness {
     /// Why not.
     pub unfit: Option<String>,
-    /// The walls around a run here, when they suffice.
+    /// The walls around a build here, when they suffice.
+    pub build_walls: Option<Walls>,
+    /// The same around a run.
     pub walls: Option<Walls>,
     /// When the vulnerability database was made.
     pub database_updated_at: Option<Timestamp>,
@@ -42,6 +46,10 @@ pub trait Executor: Send + Sync {
     async fn fitness(&self) -> Fitness;
     /// Waits until what dropped tries had started is gone, at most `patience`.
     async fn tidy(&self, patience: Duration);
+    /// Who works the operator's checks out; without anybody a policy with checks denies.
+    fn checks(&self) -> Arc<dyn Checks> {
+        Arc::new(NoChecks)
+    }
 }
 
 /// The walk.
@@ -52,6 +60,10 @@ pub struct Walker {
     pub scanner: Arc<dyn Scanner>,
     /// What the operator set.
     pub settings: Arc<Settings>,
+    /// Disk that its trials were promised.
+    pub room: Room,
+    /// Works the operator's checks out.
+    pub checks: Arc<dyn Checks>,
 }
 
 #[async_trait]
@@ -61,6 +73,7 @@ impl Executor for Walker {
             engine: self.engine.clone(),
             scanner: self.scanner.clone(),
             watch,
+            room: self.room.clone(),
         };
         // The token names the objects of this try: another worker's try of the same job has another one.
         attempt(&ports, case, u32::try_from(token.0).unwrap_or(u32::MAX), token).await
@@ -82,19 +95,28 @@ impl Executor for Walker {
         };
         let asked = Asked::default();
         let chosen = match resolve::fit(&self.settings, &*self.engine, &engine, &database, &asked).await {
-            Ok(chosen) => Ok(chosen.walls.run),
+            Ok(chosen) => Ok(chosen.walls),
             Err(Stop::Settled(outcome)) => Err(outcome.message),
             Err(Stop::Host(fault)) => Err(fault.outcome().message),
         };
+        let (unfit, (build_walls, walls)) = match chosen {
+            Ok(walls) => (None, (Some(walls.build), Some(walls.run))),
+            Err(why) => (Some(why), (None, None)),
+        };
         Fitness {
-            unfit: chosen.as_ref().err().cloned(),
-            walls: chosen.ok(),
+            unfit,
+            build_walls,
+            walls,
             database_updated_at: Some(database.updated_at),
         }
     }
 
     async fn tidy(&self, patience: Duration) {
         self.engine.tidy(patience).await;
+    }
+
+    fn checks(&self) -> Arc<dyn Checks> {
+        self.checks.clone()
     }
 }
 

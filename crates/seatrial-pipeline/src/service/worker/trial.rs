@@ -7,12 +7,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use seatrial_core::{
     job::{Blame, Ending, Outcome, Reason},
     record::{JobRecord, Kept, Move, Refusal},
     trace::{Fact, SpanKind, TraceParent},
     vault::VaultError,
+    walls::Walled,
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, watch},
@@ -26,6 +26,7 @@ use crate::{
     case::Case,
     fault::{Stop, sentence},
     service::{ServiceError, metrics::Left, submit},
+    stage::walls,
     worker::{late, succeeded},
 };
 
@@ -37,6 +38,8 @@ pub(super) const OFFER: Duration = Duration::from_secs(10 * 60);
 const BEAT: Duration = Duration::from_secs(1);
 /// Longest wait for the last news of a try that is over.
 const LAST_NEWS: Duration = Duration::from_secs(2);
+/// Shortest and longest time that a job which is for another worker is left to others.
+const WAY_CLEAR: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Failures that a job may have while the workers that tried it turn out to be unfit, or cannot reach or read
 /// the vault: with back-off, more than three minutes in which a fit worker can take it. Not without end: the job
 /// may be what breaks them.
@@ -145,7 +148,7 @@ impl Trial {
             End::Done(Err(error)) => return (self.give_up(&error).await, Parting::Fault),
             End::Lost => return well(lost(Left::Lost)),
             End::Fenced => return well(lost(Left::Fenced)),
-            End::HandBack => return well(self.hand_back().await),
+            End::HandBack => return well(self.hand_back(Duration::ZERO).await),
             End::Cancelled => return well(self.settle_unread(Outcome::cancelled()).await),
             End::Broke => return well(self.settle_unread(broken()).await),
             End::Late => return well(self.settle_unread(late()).await),
@@ -176,13 +179,24 @@ impl Trial {
             End::Fenced => return well(lost(Left::Fenced)),
             End::HandBack => {
                 self.flush(&recorder).await;
-                return well(self.hand_back().await);
+                return well(self.hand_back(Duration::ZERO).await);
             }
             End::Cancelled => Outcome::cancelled(),
             End::Late => late(),
             End::Broke => broken(),
             End::Done(Ok(())) => succeeded(),
+            End::Done(Err(Stop::Settled(outcome))) if self.is_for_another(&case, &outcome).await => {
+                tracing::info!(missing = %outcome.message, "another worker has the walls that the job asks for");
+                self.flush(&recorder).await;
+                return well(self.hand_back(self.way_clear()).await);
+            }
             End::Done(Err(Stop::Settled(outcome))) => *outcome,
+            // Room comes back when another trial ends, here or on another disk: no reason to use up a try.
+            End::Done(Err(Stop::Host(fault))) if fault.outcome().reason == Reason::DiskFull => {
+                tracing::warn!(%fault, "the disk has no room for the trial");
+                self.flush(&recorder).await;
+                return (self.hand_back(self.way_clear()).await, Parting::Fault);
+            }
             End::Done(Err(Stop::Host(fault))) => {
                 let outcome = fault.outcome();
                 tracing::warn!(
@@ -225,11 +239,11 @@ impl Trial {
 
     /// Reads the submission back and judges it once more: this worker's policy counts too.
     fn case(&self) -> impl Future<Output = Result<Case, ServiceError>> + Send + 'static {
-        let (service, record) = (self.service.clone(), self.record.clone());
+        let (service, record, checks) = (self.service.clone(), self.record.clone(), self.executor.checks());
         async move {
             let submission = submit::load(&service, &record).await?;
             let settings = (*service.settings).clone();
-            let admitted = admission::admit(&settings.policy, &submission.dockerfile, Timestamp::now());
+            let admitted = admission::admit_aside(&settings.policy, &submission.dockerfile, checks).await;
             Ok(Case::stored(&record, submission, admitted, settings))
         }
     }
@@ -240,9 +254,33 @@ impl Trial {
         if unfit { attempts.max(UNFIT_BUDGET) } else { attempts }
     }
 
-    async fn hand_back(&self) -> Leave {
+    /// Whether the try ended for want of walls that another worker offers.
+    async fn is_for_another(&self, case: &Case, outcome: &Outcome) -> bool {
+        if outcome.reason != Reason::WallsTooWeak {
+            return false;
+        }
+        // A ledger that is away knows of nobody: the job ends, and says why.
+        let workers = self.service.ledger.workers().await.unwrap_or_default();
+        workers
+            .into_iter()
+            .filter(|card| card.name != self.settings.name && card.is_fit())
+            .filter_map(|card| card.build_walls.zip(card.walls))
+            .any(|(build, run)| {
+                let walls = Walled { build, run };
+                walls::missing(&case.settings.policy, &case.submission.walls, &walls).is_empty()
+            })
+    }
+
+    /// How long we leave a job to others that is not for us: longer with each claim, for all of them may be busy.
+    fn way_clear(&self) -> Duration {
+        let doubled =
+            WAY_CLEAR.0 * 2_u32.saturating_pow(u32::try_from(self.record.token.0).unwrap_or(16).clamp(1, 16) - 1);
+        doubled.min(WAY_CLEAR.1)
+    }
+
+    async fn hand_back(&self, after: Duration) -> Leave {
         let token = self.record.token;
-        self.offer(Move::HandBack { token }).await.into()
+        self.offer(Move::HandBack { token, after }).await.into()
     }
 
     /// Ends a job of which nothing was read: there is nothing to keep.

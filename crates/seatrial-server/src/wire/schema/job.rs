@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 use super::{
-    Analysis, ArtifactView, Blame, Dockerfile, Image, JobResult, Priority, Reason, Scan, Stage, State, Usage, Walls,
+    Analysis, ArtifactView, Blame, Dockerfile, Egress, Image, JobResult, Priority, Reason, Scan, Stage, State, Usage,
+    Walls,
 };
 
 /// A job, whole.
@@ -77,6 +78,8 @@ pub struct JobDocument {
     /// Walls that stood around the run; null when nothing ran.
     #[schema(required = true)]
     pub walls: Option<Walls>,
+    /// What was asked of the egress proxy, by stage; nothing for stages without one.
+    pub egress: BTreeMap<String, Egress>,
     /// The result; null when there is none.
     #[schema(required = true)]
     pub result: Option<JobResult>,
@@ -213,6 +216,8 @@ pub struct Report {
     /// Walls that stood around the run; null when nothing ran.
     #[schema(required = true)]
     pub walls: Option<Walls>,
+    /// What was asked of the egress proxy, by stage; nothing for stages without one.
+    pub egress: BTreeMap<String, Egress>,
     /// The result; null when there is none.
     #[schema(required = true)]
     pub result: Option<JobResult>,

@@ -77,6 +77,7 @@ pub enum Reason {
     WorkersLost,
     EngineGone,
     EngineRefused,
+    DiskFull,
     WallsTooWeak,
     DatabaseMissing,
     DatabaseStale,
@@ -240,7 +241,7 @@ mod tests {
         Ok, Unparsable, FindingsBlock, VulnerabilitiesBlock, Unscannable, BaseRefused, BaseNotFound, BuildFailed,
         BuildTooLarge, ImageRefused, OutOfMemory, TooManyProcesses, ExitCode, CannotStart, NoResult, InvalidResult,
         BuildTime, ScanTime, RunTime, JobTime, Cancelled, QueueTime, WorkersLost, EngineGone, EngineRefused,
-        WallsTooWeak, DatabaseMissing, DatabaseStale, ScannerFailed, ToolImage, BuildMismatch, RegistryGone, VaultFailed,
+        DiskFull, WallsTooWeak, DatabaseMissing, DatabaseStale, ScannerFailed, ToolImage, BuildMismatch, RegistryGone, VaultFailed,
         Internal
     });
 

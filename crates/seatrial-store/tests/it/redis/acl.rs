@@ -358,6 +358,7 @@ async fn an_api_process_claims_nothing_and_writes_no_card() {
         busy: 0,
         draining: false,
         unfit: None,
+        build_walls: None,
         walls: None,
         database_updated_at: None,
         started_at: Timestamp::UNIX_EPOCH,

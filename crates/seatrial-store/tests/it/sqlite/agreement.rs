@@ -125,7 +125,10 @@ fn random_move(dice: &mut Dice, held: &[JobRecord], known: &[JobId]) -> Option<(
             after: Duration::from_secs(25),
             kept: Kept::default(),
         },
-        2 => Move::HandBack { token },
+        2 => Move::HandBack {
+            token,
+            after: Duration::from_secs(25 * dice.below(2)),
+        },
         _ => Move::Renew {
             token,
             lease: Duration::from_secs(55),
