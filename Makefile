@@ -1,6 +1,6 @@
 # Two commands on a fresh machine: `make demo` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help demo test up chaos specimens points setup lint clean-dev
+.PHONY: help demo test up chaos specimens engines points setup lint clean-dev
 
 # `make demo PROFILE=dev` builds faster; SEATRIAL=FILE takes a binary that is there already.
 PROFILE ?= release
@@ -27,8 +27,11 @@ chaos: ## The queue in a storm of killed processes and servers; prints a table
 specimens: ## The attacks at every level that can be had here; writes docs/SPECIMENS.md
 	cargo xtask specimens $(if $(SEATRIAL),--seatrial '$(SEATRIAL)')
 
-points: setup ## A worker killed at every point of its work, not at a third of them as in `make test`; minutes
-	SEATRIAL_THIRD=all cargo nextest run --workspace --locked --no-capture -E 'test(docker_a_worker_may_die)'
+engines: ## The main job, some attacks and tests on each Engine that can be had here; writes docs/ENGINES.md
+	cargo xtask engines $(if $(SEATRIAL),--seatrial '$(SEATRIAL)')
+
+points: setup ## A worker killed at every point of its work, not at a sixth of them as in `make test`; minutes
+	SEATRIAL_PART=all cargo nextest run --workspace --locked --no-capture -E 'test(docker_a_worker_may_die)'
 
 setup: ## What tests need: an Engine of our own, images, a fixture database, a configuration
 	cargo xtask setup

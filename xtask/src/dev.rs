@@ -18,22 +18,48 @@ const LONGEST_SOCKET: &str = "exec/containerd/containerd.sock.ttrpc";
 /// Our own Engines, by the name that `SEATRIAL_ENGINE` picks one with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Flavour {
-    /// With user namespaces: what tests run on unless they are told otherwise.
+    /// The machine's `dockerd` with user namespaces: what tests run on unless they are told otherwise.
     Userns,
     /// Without: root in a container is root outside.
     Plain,
+    /// Debian 13's, with user namespaces.
+    Deb13,
+    /// The one of Debian's next release, likewise.
+    Forky,
+    /// That one with containerd's image store.
+    ForkyStore,
 }
 
 impl Flavour {
     /// All of them.
-    pub(crate) const ALL: [Self; 2] = [Self::Userns, Self::Plain];
+    pub(crate) const ALL: [Self; 5] = [Self::Userns, Self::Plain, Self::Deb13, Self::Forky, Self::ForkyStore];
 
     /// What `SEATRIAL_ENGINE` names.
     fn asked() -> Result<Self> {
-        match std::env::var("SEATRIAL_ENGINE").as_deref() {
-            Err(_) | Ok("" | "userns") => Ok(Self::Userns),
-            Ok("plain") => Ok(Self::Plain),
-            Ok(other) => bail!("SEATRIAL_ENGINE is {other}; there are userns and plain"),
+        let asked = std::env::var("SEATRIAL_ENGINE").unwrap_or_default();
+        if asked.is_empty() {
+            return Ok(Self::Userns);
+        }
+        Self::named(&asked).context("SEATRIAL_ENGINE names no Engine")
+    }
+
+    /// The one of this name.
+    pub(crate) fn named(name: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|flavour| flavour.name() == name);
+        found.with_context(|| {
+            let known = Self::ALL.map(Self::name).join(", ");
+            format!("there is no Engine {name}; there are {known}")
+        })
+    }
+
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Userns => "userns",
+            Self::Plain => "plain",
+            Self::Deb13 => "deb13",
+            Self::Forky => "forky",
+            Self::ForkyStore => "forky-store",
         }
     }
 
@@ -42,11 +68,45 @@ impl Flavour {
         match self {
             Self::Userns => "",
             Self::Plain => "-plain",
+            Self::Deb13 => "-deb13",
+            Self::Forky => "-forky",
+            Self::ForkyStore => "-forky-store",
         }
+    }
+
+    /// The same where room is scarce: a name of an interface has 15 bytes.
+    pub(crate) fn short_suffix(self) -> &'static str {
+        match self {
+            Self::Userns => "",
+            Self::Plain => "-p",
+            Self::Deb13 => "-d",
+            Self::Forky => "-f",
+            Self::ForkyStore => "-s",
+        }
+    }
+
+    /// The Debian release whose packages it is made of; none: it is the machine's own `dockerd`.
+    pub(crate) fn suite(self) -> Option<&'static str> {
+        match self {
+            Self::Userns | Self::Plain => None,
+            Self::Deb13 => Some("trixie"),
+            Self::Forky | Self::ForkyStore => Some("forky"),
+        }
+    }
+
+    /// Whether its containers are in user namespaces.
+    pub(crate) fn has_user_namespaces(self) -> bool {
+        self != Self::Plain
+    }
+
+    /// Whether containerd stores its images.
+    pub(crate) fn has_containerd_store(self) -> bool {
+        self == Self::ForkyStore
     }
 }
 
 /// The dev folder.
+#[derive(Clone)]
 pub(crate) struct Dev {
     root: PathBuf,
     /// Which Engine of ours is meant.

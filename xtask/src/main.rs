@@ -10,8 +10,10 @@ mod chaos;
 mod demo;
 mod dev;
 mod engine;
+mod engines;
 mod fixture;
 mod fleet;
+mod fuzz;
 mod images;
 mod layers;
 mod packages;
@@ -49,7 +51,8 @@ enum Task {
         seatrial: Option<PathBuf>,
     },
     /// Our own Docker Engine, apart from any other of the machine. SEATRIAL_ENGINE names which one: userns (the
-    /// default), or plain, without user namespaces. Both have gVisor's runtime, runsc.
+    /// default); plain, without user namespaces; deb13 and forky, from the packages of Debian 13 and of the next
+    /// release; forky-store, with containerd's image store. All have gVisor's runtime, runsc.
     #[command(subcommand)]
     Engine(EngineTask),
     /// Put the images that development needs on our Engine: pulled, else made from packages.
@@ -68,6 +71,15 @@ enum Task {
         /// How often each is measured.
         #[arg(long, default_value_t = 7)]
         rounds: usize,
+        /// Only this level of walls: namespaces, userns, gvisor. May be given several times; userns unless given.
+        #[arg(long, value_name = "NAME")]
+        level: Vec<String>,
+        /// Also through the service, with and without containers that stand ready.
+        #[arg(long)]
+        pool: bool,
+        /// A binary that is there already, instead of building one.
+        #[arg(long, value_name = "FILE")]
+        seatrial: Option<PathBuf>,
     },
     /// How the service does: submissions, status reads, jobs from end to end, memory, long queues.
     BenchService {
@@ -92,6 +104,27 @@ enum Task {
         /// A binary that is there already, instead of building one.
         #[arg(long, value_name = "FILE")]
         seatrial: Option<PathBuf>,
+    },
+    /// The judge beside hadolint and Trivy's Dockerfile checks: a file, many files, memory; then in process.
+    BenchJudge {
+        /// A folder of Dockerfiles.
+        #[arg(long, value_name = "FOLDER", default_value = "../shared/corpus/files")]
+        corpus: PathBuf,
+        /// How often each is measured.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// Write a picture of the figures.
+        #[arg(long, value_name = "FILE")]
+        picture: Option<PathBuf>,
+        /// A binary that is there already, instead of building one.
+        #[arg(long, value_name = "FILE")]
+        seatrial: Option<PathBuf>,
+    },
+    /// The judge under made-up texts, for so many minutes; new ones stay in fuzz/corpus/.
+    Fuzz {
+        /// In all.
+        #[arg(long, default_value_t = 10.0)]
+        minutes: f64,
     },
     /// The whole service on this machine until it is interrupted: API, workers, Redis, RabbitMQ.
     Up {
@@ -143,10 +176,28 @@ enum Task {
         /// Only this level: namespaces, userns, gvisor. May be given several times.
         #[arg(long, value_name = "NAME")]
         level: Vec<String>,
+        /// Only a choice of them, of which all must be contained; no page is written.
+        #[arg(long, conflicts_with_all = ["told", "page"])]
+        choice: bool,
         /// A document of `seatrial doctor --attack --format json` that is there already: its level is not run.
         #[arg(long, value_name = "FILE")]
         told: Vec<PathBuf>,
         /// Another page than docs/SPECIMENS.md.
+        #[arg(long, value_name = "FILE")]
+        page: Option<PathBuf>,
+        /// A binary that is there already, instead of building one.
+        #[arg(long, value_name = "FILE")]
+        seatrial: Option<PathBuf>,
+    },
+    /// The main job, some attacks and tests on each Engine that can be had here; writes docs/ENGINES.md.
+    Engines {
+        /// Only this Engine: userns, plain, deb13, forky, forky-store. May be given several times.
+        #[arg(long, value_name = "NAME")]
+        engine: Vec<String>,
+        /// Leave out the tests, which take minutes for each Engine.
+        #[arg(long)]
+        no_tests: bool,
+        /// Another page than docs/ENGINES.md.
         #[arg(long, value_name = "FILE")]
         page: Option<PathBuf>,
         /// A binary that is there already, instead of building one.
@@ -186,7 +237,19 @@ fn main() -> Result<()> {
             images::prepare(&dev, &engine, fresh).map(|_| ())
         }
         Task::FixtureDb { folder } => fixture::write(&folder),
-        Task::Bench { rounds } => bench::run(&dev?, rounds.max(1)),
+        Task::Bench {
+            rounds,
+            level,
+            pool,
+            seatrial,
+        } => {
+            let asked = bench::Asked {
+                rounds: rounds.max(1),
+                levels: level,
+                pool,
+            };
+            bench::run(&mut dev?, seatrial.as_deref(), &asked)
+        }
         Task::BenchService {
             seconds,
             rounds,
@@ -206,6 +269,20 @@ fn main() -> Result<()> {
             };
             bench::service::run(seatrial.as_deref(), &asked)
         }
+        Task::BenchJudge {
+            corpus,
+            rounds,
+            picture,
+            seatrial,
+        } => {
+            let asked = bench::judge::Asked {
+                corpus,
+                rounds: rounds.clamp(1, 100),
+                picture,
+            };
+            bench::judge::run(&dev?, seatrial.as_deref(), &asked)
+        }
+        Task::Fuzz { minutes } => fuzz::run(minutes.clamp(0.1, 600.0)),
         Task::Up { profile, seatrial } => up::run(&dev?, seatrial.as_deref(), &profile),
         Task::Chaos {
             minutes,
@@ -234,10 +311,31 @@ fn main() -> Result<()> {
         } => schemathesis::run(&dev?, seatrial.as_deref(), &profile, examples.max(1), seed),
         Task::Specimens {
             level,
+            choice,
             told,
             page,
             seatrial,
-        } => specimens::run(&mut dev?, &level, &told, seatrial.as_deref(), page),
+        } => {
+            if choice {
+                specimens::choice(&mut dev?, &level, seatrial.as_deref())
+            } else {
+                specimens::run(&mut dev?, &level, &told, seatrial.as_deref(), page)
+            }
+        }
+        Task::Engines {
+            engine,
+            no_tests,
+            page,
+            seatrial,
+        } => {
+            let asked = engines::Asked {
+                only: &engine,
+                binary: seatrial.as_deref(),
+                no_tests,
+                page,
+            };
+            engines::run(&mut dev?, asked)
+        }
         Task::Layers => layers::check(),
         Task::Clean => {
             let mut dev = dev?;

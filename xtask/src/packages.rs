@@ -18,6 +18,7 @@ pub(crate) const PYTHON: Tool = tool("python3", "python3");
 pub(crate) const REDIS: Tool = tool("redis-server", "redis-server");
 pub(crate) const RABBITMQ: Tool = tool("rabbitmq-server", "rabbitmq-server");
 pub(crate) const FAKETIME: Tool = tool("faketime", "faketime");
+pub(crate) const TIME: Tool = tool("time", "time");
 pub(crate) const WRK: Tool = tool("wrk", "wrk");
 /// Judges our pages of metrics. Its package brings a server too, which is not started.
 pub(crate) const PROMTOOL: Tool = tool("promtool", "prometheus");
@@ -25,6 +26,9 @@ pub(crate) const PROMTOOL: Tool = tool("promtool", "prometheus");
 pub(crate) const OPENSSL: Tool = tool("openssl", "openssl");
 pub(crate) const SETPRIV: Tool = tool("setpriv", "util-linux");
 pub(crate) const SETSID: Tool = tool("setsid", "util-linux");
+/// Both for Engines of other Debian releases, which live in a root of their own.
+pub(crate) const UNSHARE: Tool = tool("unshare", "util-linux");
+pub(crate) const PIVOT_ROOT: Tool = tool("pivot_root", "util-linux");
 pub(crate) const IP: Tool = tool("ip", "iproute2");
 pub(crate) const IPTABLES: Tool = tool("iptables", "iptables");
 /// `dockerd --userns-remap=default` makes its user with this.

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The levels: which Engine of ours, and which runtime of the run.
-const LEVELS: &[Level] = &[
+pub(crate) const LEVELS: &[Level] = &[
     Level {
         name: "namespaces",
         engine: Flavour::Plain,
@@ -36,13 +36,33 @@ const LEVELS: &[Level] = &[
     },
 ];
 
+/// What is repeated at another level where there is no time for all: those where the wall that is gone would have held
+/// too, and quick ones.
+const CHOICE: &[&str] = &[
+    "egress-streams",
+    "host-administration-run",
+    "init-signals-run",
+    "kernel-memory-build",
+    "kernel-memory-run",
+    "keyring-run",
+    "kill-everything-build",
+    "limits-of-init",
+    "mknod-build",
+    "mount-api-run",
+    "proc-writes-build",
+    "proc-writes-run",
+    "ptrace-others-run",
+    "raw-namespaces-build",
+    "unshare-build",
+];
+
 /// Minutes that a level may take.
 const MINUTES: &str = "40";
 
-struct Level {
-    name: &'static str,
-    engine: Flavour,
-    runtime: &'static str,
+pub(crate) struct Level {
+    pub(crate) name: &'static str,
+    pub(crate) engine: Flavour,
+    pub(crate) runtime: &'static str,
 }
 
 /// What the binary tells of one level; what is not used here is left out.
@@ -87,10 +107,7 @@ pub(crate) fn run(
     binary: Option<&Path>,
     page: Option<PathBuf>,
 ) -> Result<()> {
-    if let Some(unknown) = only.iter().find(|name| LEVELS.iter().all(|level| level.name != **name)) {
-        let known: Vec<&str> = LEVELS.iter().map(|level| level.name).collect();
-        bail!("there is no level {unknown}; there are {}", known.join(", "));
-    }
+    check(only)?;
     let all = only.is_empty() && told.is_empty();
     let told: Vec<Suite> = told.iter().map(|path| read(path)).collect::<Result<_>>()?;
     let mut told: BTreeMap<String, Suite> = told.into_iter().map(|suite| (suite.level.clone(), suite)).collect();
@@ -106,7 +123,7 @@ pub(crate) fn run(
             continue;
         }
         eprintln!("level {}", level.name);
-        match demo::binary(binary, "dev").and_then(|binary| attack(dev, level, &binary)) {
+        match demo::binary(binary, "dev").and_then(|binary| attack(dev, level, &binary, &[])) {
             Ok(suite) => suites.push((level, suite)),
             Err(error) => {
                 eprintln!("level {} cannot be had here: {error:#}", level.name);
@@ -127,21 +144,73 @@ pub(crate) fn run(
     Ok(())
 }
 
+/// Runs a choice of specimens at each level that is asked for: all must be contained, and every level must be there.
+/// An Engine that was started for it is stopped afterwards.
+pub(crate) fn choice(dev: &mut Dev, levels: &[String], binary: Option<&Path>) -> Result<()> {
+    check(levels)?;
+    let binary = demo::binary(binary, "dev")?;
+    for level in LEVELS {
+        if !levels.is_empty() && levels.iter().all(|name| name != level.name) {
+            continue;
+        }
+        dev.engine = level.engine;
+        let was_up = engine::running(dev).is_some();
+        let suite = attack(dev, level, &binary, CHOICE);
+        if !was_up {
+            engine::down(dev)?;
+        }
+        let suite = suite.with_context(|| format!("level {}", level.name))?;
+        let wrong: Vec<&Row> = suite
+            .specimens
+            .iter()
+            .filter(|row| row.verdict != "contained")
+            .collect();
+        eprintln!(
+            "level {}: {} of {} contained, in {:.0} s",
+            level.name,
+            suite.specimens.len() - wrong.len(),
+            suite.specimens.len(),
+            suite.took_s
+        );
+        if let Some(row) = wrong.first() {
+            let detail = row.detail.as_deref().unwrap_or_default();
+            bail!("{} at {}: {}: {detail}", row.name, level.name, row.verdict);
+        }
+    }
+    Ok(())
+}
+
+fn check(levels: &[String]) -> Result<()> {
+    if let Some(unknown) = levels
+        .iter()
+        .find(|name| LEVELS.iter().all(|level| level.name != **name))
+    {
+        let known: Vec<&str> = LEVELS.iter().map(|level| level.name).collect();
+        bail!("there is no level {unknown}; there are {}", known.join(", "));
+    }
+    Ok(())
+}
+
 fn read(path: &Path) -> Result<Suite> {
     let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_slice(&text).with_context(|| format!("{} is no document of an attack", path.display()))
 }
 
-fn attack(dev: &mut Dev, level: &Level, binary: &Path) -> Result<Suite> {
+fn attack(dev: &mut Dev, level: &Level, binary: &Path, only: &[&str]) -> Result<Suite> {
     dev.engine = level.engine;
     let engine = engine::up(dev)?;
-    let config = images::prepare(dev, &engine, false)?;
+    let config = if only.is_empty() {
+        images::prepare(dev, &engine, false)?
+    } else {
+        images::prepare_without_test_bases(dev, &engine)?
+    };
     let mut command = sh::command(&binary.display().to_string());
     command
         .arg("--config")
         .arg(config)
         .args(["doctor", "--attack", "--yes", "--fixture-db", "--format", "json"])
         .args(["--minutes", MINUTES, "--ordinary-every", "5"])
+        .args(only.iter().flat_map(|name| ["--only", *name]))
         .env("SEATRIAL__RUN__RUNTIME", level.runtime)
         .stderr(Stdio::inherit());
     let output = command.output().context("the binary cannot be started")?;
@@ -203,27 +272,36 @@ fn written(suites: &[(&Level, Suite)], missing: &[String]) -> String {
         out.push_str("---|");
     }
     out.push_str("---|---|\n");
-    let mut rows: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
-    for (_, suite) in suites {
+    // One place for each level: a document that was there already may be older than a specimen.
+    let mut rows: BTreeMap<&str, Vec<Option<&Row>>> = BTreeMap::new();
+    for (index, (_, suite)) in suites.iter().enumerate() {
         for row in &suite.specimens {
-            rows.entry(&row.name).or_default().push(row);
+            rows.entry(&row.name).or_insert_with(|| vec![None; suites.len()])[index] = Some(row);
         }
     }
     let mut notes = String::new();
     for (name, found) in &rows {
         let _ = write!(out, "| {name} |");
         for row in found {
-            let _ = write!(out, " {} |", row.verdict.replace('_', " "));
+            let _ = write!(
+                out,
+                " {} |",
+                row.map_or("-".to_owned(), |row| row.verdict.replace('_', " "))
+            );
         }
         let ends: Vec<String> = found
             .iter()
+            .flatten()
             .map(|row| match (&row.state, &row.reason) {
                 (Some(state), Some(reason)) => format!("{state}: {reason}"),
                 _ => "-".to_owned(),
             })
             .collect();
         let same = ends.iter().all(|end| *end == ends[0]);
-        let times: Vec<String> = found.iter().map(|row| format!("{:.1}", row.took_s)).collect();
+        let times: Vec<String> = found
+            .iter()
+            .map(|row| row.map_or("-".to_owned(), |row| format!("{:.1}", row.took_s)))
+            .collect();
         let _ = writeln!(
             out,
             " {} | {} |",
@@ -231,14 +309,16 @@ fn written(suites: &[(&Level, Suite)], missing: &[String]) -> String {
             times.join(", ")
         );
         for (row, (level, _)) in found.iter().zip(suites) {
-            if let Some(detail) = &row.detail {
+            if let Some(detail) = row.and_then(|row| row.detail.as_deref()) {
                 let _ = writeln!(notes, "- {name} at {}: {}", level.name, cell(detail));
             }
         }
     }
     out.push_str("\n## What each is for\n\n");
     for (name, found) in &rows {
-        let _ = writeln!(out, "- **{name}**: {}", found[0].why);
+        if let Some(row) = found.iter().flatten().next_back() {
+            let _ = writeln!(out, "- **{name}**: {}", row.why);
+        }
     }
     if !notes.is_empty() {
         let _ = write!(out, "\n## What was not contained, and why\n\n{notes}");

