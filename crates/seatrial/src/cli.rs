@@ -1,6 +1,8 @@
 //! The command line: what can be asked, in clap's words.
 
+pub(crate) mod analyze;
 pub(crate) mod client;
+pub(crate) mod policy;
 
 use std::path::PathBuf;
 
@@ -100,14 +102,17 @@ pub(crate) enum Command {
     /// Watch queue and workers.
     Top(client::TopArgs),
     /// Judge Dockerfiles without building anything: no Engine is needed.
-    Analyze(AnalyzeArgs),
+    #[command(after_help = analyze::EXAMPLES)]
+    Analyze(analyze::AnalyzeArgs),
+    /// The judge in an editor: a language server on standard input and output.
+    Lsp(LspArgs),
     /// Show how a Dockerfile is read, instruction by instruction.
     Parse(ParseArgs),
     /// List the rules.
     Rules(RulesArgs),
-    /// Show or check the policy.
+    /// What is allowed here: show, check, explain, test and compare policies.
     #[command(subcommand)]
-    Policy(PolicyCommand),
+    Policy(policy::PolicyCommand),
     /// The scanner's vulnerability database.
     #[command(subcommand)]
     Db(DbCommand),
@@ -117,6 +122,14 @@ pub(crate) enum Command {
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Works checks in Rego out for another process of ours.
+    #[command(name = seatrial_rego::child::WORD, hide = true)]
+    RegoChild {
+        /// Time, in milliseconds.
+        millis: u64,
+        /// Memory, in bytes.
+        memory: u64,
+    },
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.
@@ -141,9 +154,9 @@ pub(crate) struct RunArgs {
     /// A new or empty folder for result.json, other files of /data, logs, report and SBOM.
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
-    /// Policy file instead of the configured one.
+    /// Policy file instead of the configured ones. Several times: a base, then what overrides it.
     #[arg(long, value_name = "FILE")]
-    pub(crate) policy: Option<PathBuf>,
+    pub(crate) policy: Vec<PathBuf>,
     /// Accept the fixture database: it says nothing about real vulnerabilities.
     #[arg(long)]
     pub(crate) fixture_db: bool,
@@ -210,9 +223,9 @@ pub(crate) struct ServeArgs {
 /// How to work.
 #[derive(Args, Debug)]
 pub(crate) struct WorkerArgs {
-    /// Policy file instead of the configured one.
+    /// Policy file instead of the configured ones. Several times: a base, then what overrides it.
     #[arg(long, value_name = "FILE")]
-    pub(crate) policy: Option<PathBuf>,
+    pub(crate) policy: Vec<PathBuf>,
     /// Accept the fixture database: it says nothing about real vulnerabilities.
     #[arg(long)]
     pub(crate) fixture_db: bool,
@@ -268,18 +281,12 @@ pub(crate) enum KeysCommand {
     },
 }
 
-/// How files are judged.
+/// What an editor starts.
 #[derive(Args, Debug)]
-pub(crate) struct AnalyzeArgs {
-    /// Dockerfiles; `-` reads one from standard input.
-    #[arg(required = true)]
-    pub(crate) files: Vec<PathBuf>,
-    /// Policy file instead of the configured one.
+pub(crate) struct LspArgs {
+    /// Policy file instead of the configured ones. Several times: a base, then what overrides it.
     #[arg(long, value_name = "FILE")]
-    pub(crate) policy: Option<PathBuf>,
-    /// `text` shows the places, `line` one finding a line, `json` for machines.
-    #[arg(long, value_enum, default_value_t = AnalyzeFormat::Text)]
-    pub(crate) format: AnalyzeFormat,
+    pub(crate) policy: Vec<PathBuf>,
 }
 
 /// How a file is shown.
@@ -372,36 +379,6 @@ pub(crate) enum OutputFormat {
     Text,
     /// For machines.
     Json,
-}
-
-/// How findings are shown.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum AnalyzeFormat {
-    /// Source line, underline, remedy.
-    Text,
-    /// One finding a line.
-    Line,
-    /// For machines.
-    Json,
-}
-
-/// About the policy.
-#[derive(Subcommand, Debug)]
-pub(crate) enum PolicyCommand {
-    /// Print the policy in force, with all defaults.
-    Show {
-        /// Policy file instead of the configured one.
-        #[arg(long, value_name = "FILE")]
-        policy: Option<PathBuf>,
-        /// Print the embedded default with its comments: a start for your own.
-        #[arg(long, conflicts_with = "policy")]
-        default: bool,
-    },
-    /// Check a policy file; errors point into it.
-    Check {
-        /// The file.
-        file: PathBuf,
-    },
 }
 
 /// About the database.

@@ -10,6 +10,7 @@ pub(crate) mod events;
 pub(crate) mod keys;
 pub(crate) mod list;
 pub(crate) mod logs;
+pub(crate) mod lsp;
 pub(crate) mod parse;
 pub(crate) mod policy;
 mod remote;
@@ -26,14 +27,14 @@ pub(crate) mod workers;
 use std::{
     fmt::Write as _,
     io::{Read as _, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
-use seatrial_core::finding::is_deceptive;
+use seatrial_core::{engine::EngineError, finding::is_deceptive};
 use seatrial_engine::{DockerEngine, EngineSettings};
-use seatrial_policy::Policy;
+use seatrial_policy::{Composed, KnownRule, Policy, Source};
 
 use crate::config::Config;
 
@@ -63,19 +64,62 @@ pub(crate) fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The policy: the named file, else the configured one, else the embedded default.
-pub(crate) fn policy(config: &Config, named: Option<&Path>) -> Result<Policy> {
-    let Some(path) = named.or(config.policy.file.as_deref()) else {
-        return Ok(Policy::default());
+/// Largest policy file, in bytes.
+const MAX_POLICY: u64 = 4 << 20;
+
+/// The policy: the named files, else the configured ones, else the embedded default.
+pub(crate) fn policy(config: &Config, named: &[PathBuf]) -> Result<Policy> {
+    composed(config, named).map(|composed| composed.policy)
+}
+
+/// The same with where each value comes from.
+pub(crate) fn composed(config: &Config, named: &[PathBuf]) -> Result<Composed> {
+    let files = if named.is_empty() {
+        &config.policy.file[..]
+    } else {
+        named
     };
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the policy {}", path.display()))?;
-    let known: Vec<&str> = seatrial_dockerfile::rules::rules().map(|rule| rule.id).collect();
-    Policy::parse_knowing(&text, Timestamp::now(), &known)
-        .map_err(|error| anyhow::anyhow!("the policy {} cannot be used\n{error}", path.display()))
+    compose(files)
+}
+
+/// Makes one policy of files, the base first.
+pub(crate) fn compose(files: &[PathBuf]) -> Result<Composed> {
+    let mut texts = Vec::new();
+    for path in files {
+        let cannot = || format!("cannot read the policy {}", path.display());
+        let bytes = read_bounded(path, MAX_POLICY).with_context(cannot)?;
+        if bytes.len() as u64 > MAX_POLICY {
+            bail!("the policy {} is larger than {MAX_POLICY} bytes", path.display());
+        }
+        texts.push((
+            path.display().to_string(),
+            String::from_utf8(bytes).with_context(cannot)?,
+        ));
+    }
+    let sources: Vec<Source<'_>> = texts.iter().map(|(name, text)| Source { name, text }).collect();
+    Policy::compose_reading(&sources, Timestamp::now(), &known_rules(), &crate::rego::read)
+        .map_err(|error| anyhow::anyhow!("the policy cannot be used\n{error}"))
+}
+
+/// The catalogue, as far as a policy needs it.
+pub(crate) fn known_rules() -> Vec<KnownRule<'static>> {
+    seatrial_dockerfile::rules::rules()
+        .map(|rule| KnownRule {
+            id: rule.id,
+            level: rule.level,
+            aliases: rule.aliases,
+        })
+        .collect()
 }
 
 /// Connects to the Engine that the configuration names.
-pub(crate) async fn engine(config: &Config) -> Result<DockerEngine, seatrial_core::engine::EngineError> {
+pub(crate) async fn engine(config: &Config) -> Result<DockerEngine, EngineError> {
+    // A command that works on one job has no next one.
+    engine_with_pool(config, 0).await
+}
+
+/// The same for a worker, with so many containers of a kind that stand ready for its next jobs.
+pub(crate) async fn engine_with_pool(config: &Config, pool: usize) -> Result<DockerEngine, EngineError> {
     DockerEngine::connect(EngineSettings {
         host: config.docker.host(),
         certificates: config.docker.certificates(),
@@ -84,6 +128,7 @@ pub(crate) async fn engine(config: &Config) -> Result<DockerEngine, seatrial_cor
         builder_pin: config.images.builder.clone(),
         scanner_pin: config.images.scanner.clone(),
         pull: config.docker.pull,
+        pool,
     })
     .await
 }
@@ -104,18 +149,26 @@ pub(crate) fn reasons(error: &dyn std::error::Error) -> String {
 
 /// Prints to standard output; a reader that went away is no error of ours.
 pub(crate) fn print(text: &str) {
-    let mut out = anstream::stdout().lock();
+    // In one piece: anstream would write each colourless piece for itself.
+    match anstream::AutoStream::choice(&std::io::stdout()) {
+        anstream::ColorChoice::Never => write(&anstream::adapter::strip_str(text).to_string()),
+        _ => write(text),
+    }
+}
+
+/// Prints JSON, indented.
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    write(&json_text(value)?);
+    Ok(())
+}
+
+fn write(text: &str) {
+    let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes());
     if !text.ends_with('\n') {
         let _ = out.write_all(b"\n");
     }
     let _ = out.flush();
-}
-
-/// Prints JSON, indented.
-pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    print(&json_text(value)?);
-    Ok(())
 }
 
 /// JSON, indented. What a terminal would obey or hide is written as an escape; JSON itself asks for that below U+0020

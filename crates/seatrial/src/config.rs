@@ -113,8 +113,25 @@ pub(crate) struct Scan {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PolicyFile {
-    /// A policy file; the embedded default when empty.
-    pub(crate) file: Option<PathBuf>,
+    /// A policy file, or several, the base first; the embedded default when empty.
+    #[serde(deserialize_with = "one_or_many")]
+    pub(crate) file: Vec<PathBuf>,
+}
+
+/// Reads `"a"` and `["a", "b"]`.
+fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Files {
+        None(()),
+        One(PathBuf),
+        Many(Vec<PathBuf>),
+    }
+    Ok(match Files::deserialize(deserializer)? {
+        Files::None(()) => Vec::new(),
+        Files::One(file) => vec![file],
+        Files::Many(files) => files,
+    })
 }
 
 /// How jobs are run.
@@ -256,6 +273,14 @@ mod tests {
     fn an_unknown_key_is_an_error_that_names_it() {
         let error = format!("{:#}", load_text("[docker]\nhots = \"unix:///x\"\n").unwrap_err());
         assert!(error.contains("hots"), "{error}");
+    }
+
+    #[test]
+    fn a_policy_is_one_file_or_several() {
+        let files = |text: &str| load_text(text).unwrap().policy.file;
+        assert_eq!(files("[policy]\nfile = \"a.toml\"\n"), [PathBuf::from("a.toml")]);
+        assert_eq!(files("[policy]\nfile = [\"a.toml\", \"b.toml\"]\n").len(), 2);
+        assert!(files("").is_empty());
     }
 
     #[test]

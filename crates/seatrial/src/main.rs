@@ -9,6 +9,7 @@ mod command;
 mod config;
 mod context;
 mod progress;
+mod rego;
 mod show;
 mod telemetry;
 mod verdict;
@@ -58,12 +59,19 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: &Cli) -> Result<u8> {
+    if let Command::RegoChild { millis, memory } = cli.command {
+        // Before anything is read or started: it bounds itself first.
+        return rego::child(millis, memory);
+    }
     if let Command::Completions { shell } = &cli.command {
         clap_complete::generate(*shell, &mut Cli::command(), "seatrial", &mut std::io::stdout());
         return Ok(0);
     }
     let config = config::load(cli.config.as_deref())?;
     log(cli, &config)?;
+    if let Some(code) = alone(cli, &config) {
+        return code;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -73,12 +81,24 @@ fn start(cli: &Cli) -> Result<u8> {
     code
 }
 
+/// Commands that wait for nobody, without the threads that waiting takes: they are called once per file.
+fn alone(cli: &Cli, config: &Config) -> Option<Result<u8>> {
+    Some(match &cli.command {
+        Command::Analyze(args) => command::analyze::run(cli, config, args),
+        Command::Lsp(args) => command::lsp::run(config, args),
+        Command::Parse(args) => command::parse::run(args),
+        Command::Rules(args) => command::rules::run(args),
+        Command::Keys(what) => command::keys::run(what),
+        Command::Config(ConfigCommand::Show) => command::config::show(config),
+        _ => return None,
+    })
+}
+
 async fn dispatch(cli: &Cli, config: &Config) -> Result<u8> {
     match &cli.command {
         Command::Run(args) => command::run::run(cli, config, args).await,
         Command::Serve(args) => command::serve::serve(config, args).await,
         Command::Worker(args) => command::serve::worker(config, args).await,
-        Command::Keys(what) => command::keys::run(what),
         Command::Submit(args) => command::submit::run(cli, args).await,
         Command::Status(args) => command::status::run(cli, args).await,
         Command::Wait(args) => command::wait::run(cli, args).await,
@@ -89,15 +109,19 @@ async fn dispatch(cli: &Cli, config: &Config) -> Result<u8> {
         Command::List(args) => command::list::run(cli, args).await,
         Command::Workers(args) => command::workers::run(cli, args).await,
         Command::Top(args) => command::top::run(cli, args).await,
-        Command::Analyze(args) => command::analyze::run(cli, config, args),
-        Command::Parse(args) => command::parse::run(args),
-        Command::Rules(args) => command::rules::run(args),
-        Command::Policy(what) => command::policy::run(config, what),
+        Command::Policy(what) => command::policy::run(cli, config, what).await,
         Command::Db(what) => command::db::run(config, what).await,
         Command::Doctor(args) if args.attack => command::attack::run(cli, config, args).await,
         Command::Doctor(args) => command::doctor::run(config, &args.plain()?).await,
-        Command::Config(ConfigCommand::Show) => command::config::show(config),
-        Command::Completions { .. } => Ok(0),
+        // Over before anything waits: `alone`.
+        Command::Analyze(_)
+        | Command::Lsp(_)
+        | Command::Parse(_)
+        | Command::Rules(_)
+        | Command::Keys(_)
+        | Command::Config(_)
+        | Command::Completions { .. }
+        | Command::RegoChild { .. } => Ok(0),
     }
 }
 

@@ -6,5 +6,6 @@
 
 pub(crate) mod findings;
 pub(crate) mod news;
+pub(crate) mod reports;
 pub(crate) mod rules;
 pub(crate) mod table;

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use seatrial_core::{
+    egress::{EgressRow, EgressVerdict, EgressView},
     finding::{Severity, escape_untrusted},
-    job::{Blame, Ending},
+    job::{Blame, Ending, Stage},
     scanner::{DatabaseKind, Vulnerability},
     view::{JobView, ScanView, StateWord},
     walls::{Level, Walls},
@@ -91,6 +92,9 @@ fn evidence(out: &mut String, job: &JobView) {
             escape_untrusted(&walls.user),
         );
     }
+    for (stage, seen) in &job.egress {
+        asked(out, *stage, seen);
+    }
     for (stage, usage) in &job.usage {
         let number = |value: Option<f64>, unit: &str| {
             value.map_or_else(|| "unknown".to_owned(), |value| format!("{value:.2} {unit}"))
@@ -133,6 +137,41 @@ fn levels(job: &JobView) -> String {
         return format!("level {run}");
     }
     format!("build {build}, run {run}")
+}
+
+/// Requests shown one by one; all of them are in the document.
+const SHOWN_REQUESTS: usize = 20;
+
+/// What a stage asked of the proxy: how much in all, and each request that was refused before those that were not.
+fn asked(out: &mut String, stage: Stage, seen: &EgressView) {
+    let refused = |row: &&EgressRow| row.verdict == EgressVerdict::Refused;
+    let count = seen.requests.iter().filter(refused).count();
+    let bytes: u64 = seen.requests.iter().map(|row| row.bytes_down).sum();
+    let all = seen.requests.len() as u64 + seen.more;
+    let _ = writeln!(
+        out,
+        "  egress {stage}: {all} requests, {count} refused, {bytes} bytes came"
+    );
+    let others = seen.requests.iter().filter(|row| !refused(row));
+    for row in seen.requests.iter().filter(refused).chain(others).take(SHOWN_REQUESTS) {
+        let _ = writeln!(
+            out,
+            "         {} {} {}:{}, {} bytes{}",
+            match row.verdict {
+                EgressVerdict::Allowed => "allowed",
+                EgressVerdict::Refused => "REFUSED",
+                EgressVerdict::Failed => "failed ",
+            },
+            escape_untrusted(&row.method),
+            escape_untrusted(&row.host),
+            row.port,
+            row.bytes_down,
+            row.reason
+                .as_deref()
+                .map(|why| format!(": {}", escape_untrusted(why)))
+                .unwrap_or_default(),
+        );
+    }
 }
 
 fn scanned(out: &mut String, scan: &ScanView) {

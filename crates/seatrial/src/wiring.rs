@@ -1,6 +1,10 @@
 //! From the configuration to the parts of the service.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 use seatrial_core::{
@@ -12,6 +16,7 @@ use seatrial_core::{
 };
 use seatrial_pipeline::{
     case::Settings,
+    room::Room,
     service::{Service, telemetry::Telemetry, worker::executor::Walker},
 };
 use seatrial_scan::{Trivy, TrivySettings};
@@ -68,7 +73,7 @@ pub(crate) async fn service(config: &Config, settings: Settings, role: Role, tel
 }
 
 /// The operator's settings of a trial.
-pub(crate) fn settings(config: &Config, policy: Option<&Path>, fixture_database: bool) -> Result<Settings> {
+pub(crate) fn settings(config: &Config, policy: &[PathBuf], fixture_database: bool) -> Result<Settings> {
     Ok(Settings {
         policy: command::policy(config, policy)?,
         fixture_database,
@@ -205,7 +210,7 @@ pub(crate) async fn walker(
     settings: Arc<Settings>,
 ) -> Result<(Walker, Arc<seatrial_engine::DockerEngine>)> {
     let engine = Arc::new(
-        command::engine(config)
+        command::engine_with_pool(config, config.worker.pool)
             .await
             .context("the container engine cannot be used")?,
     );
@@ -229,6 +234,8 @@ pub(crate) async fn walker(
         engine: engine.clone(),
         scanner: Arc::new(scanner),
         settings,
+        room: Room::default(),
+        checks: Arc::new(crate::rego::Processes),
     };
     Ok((walker, engine))
 }

@@ -274,6 +274,7 @@ impl Problem {
                     span: place.span.unwrap_or_default(),
                     message: place.detail.clone(),
                     remedy: place.remedy.clone().unwrap_or_default().into(),
+                    fix: None,
                 })
             })
             .collect()

@@ -1,71 +1,209 @@
 //! `seatrial analyze`: the judge alone.
 
+mod document;
+mod files;
+mod fixes;
+
+use std::path::Path;
+
 use anyhow::Result;
 use jiff::Timestamp;
-use seatrial_core::job::Ending;
-use seatrial_pipeline::admission;
+use seatrial_core::{
+    finding::{Finding, Level},
+    job::Ending,
+};
+use seatrial_pipeline::admission::{self, Admitted, Verdict};
+use seatrial_policy::Policy;
+use seatrial_server::sarif;
 
 use crate::{
-    cli::{AnalyzeArgs, AnalyzeFormat, Cli},
+    cli::{
+        Cli,
+        analyze::{AnalyzeArgs, AnalyzeFormat},
+    },
     config::Config,
+    rego::Processes,
     show,
 };
 
+/// A file and what was found in it.
+#[derive(Clone)]
+struct Judged {
+    /// As it was named, with `/`; not yet escaped.
+    path: String,
+    text: Vec<u8>,
+    admitted: Admitted,
+}
+
+impl Judged {
+    fn denied(&self) -> bool {
+        matches!(self.admitted.verdict, Verdict::Deny(_))
+    }
+
+    fn findings(&self) -> &[Finding] {
+        &self.admitted.analysis.findings
+    }
+}
+
+/// What was found in all files.
+#[derive(Default)]
+struct Tally {
+    files: usize,
+    denied: usize,
+    errors: usize,
+    warnings: usize,
+    notes: usize,
+    /// Of files and findings that `--exit-code` or the policy counts, whether there is one.
+    counts: bool,
+}
+
 /// Judges files; 3 when something blocks in any of them.
 pub(crate) fn run(cli: &Cli, config: &Config, args: &AnalyzeArgs) -> Result<u8> {
-    let policy = super::policy(config, args.policy.as_deref())?;
-    let mut judged = Vec::new();
-    for path in &args.files {
-        let text = super::read_bounded(path, policy.limits.dockerfile.as_u64())?;
-        let admitted = admission::admit(&policy, &text, Timestamp::now());
-        judged.push((path.display().to_string(), text, admitted));
+    if args.schema {
+        super::print(&document::schema());
+        return Ok(0);
     }
-    let denied = judged
-        .iter()
-        .any(|(_, _, admitted)| matches!(admitted.verdict, admission::Verdict::Deny(_)));
-    match args.format {
-        AnalyzeFormat::Json => {
-            let files: Vec<_> = judged.iter().map(|(path, _, admitted)| {
-                serde_json::json!({
-                    "path": path,
-                    "verdict": if matches!(admitted.verdict, admission::Verdict::Deny(_)) { "deny" } else { "pass" },
-                    "digest": admitted.digest,
-                    "findings": admitted.analysis.findings,
-                    "blocking": admitted.analysis.blocking,
-                    "waived": admitted.analysis.waived,
-                })
-            }).collect();
-            super::print_json(&serde_json::json!({"version": 1, "files": files}))?;
+    let policy = super::policy(config, &args.policy)?;
+    let files = files::gather(&args.files)?;
+    let prints_text = args.fix && files.iter().any(|file| file == Path::new("-"));
+    let shows = !(args.diff || prints_text);
+    // A report is one document of all files; the other forms need no more than one file at a time.
+    let mut report = args.format.is_report().then(Vec::new);
+    let mut tally = Tally::default();
+    for path in &files {
+        let mut file = judge(&policy, path)?;
+        if args.fix || args.diff {
+            file = fixes::mend(&policy, path, file, args)?;
+        }
+        tally.add(&file, args);
+        match &mut report {
+            Some(files) if shows => files.push(file),
+            None if shows => print_file(cli, args.format, &file),
+            _ => {}
+        }
+    }
+    if let Some(judged) = report.filter(|_| shows) {
+        print_report(args.format, &judged)?;
+    } else if shows && args.format == AnalyzeFormat::Text && tally.files > 1 {
+        super::print(&total(&tally));
+    }
+    Ok(if tally.counts { Ending::Rejected.exit_code() } else { 0 })
+}
+
+impl Tally {
+    fn add(&mut self, file: &Judged, args: &AnalyzeArgs) {
+        self.files += 1;
+        self.denied += usize::from(file.denied());
+        for finding in file.findings() {
+            *match finding.level {
+                Level::Error => &mut self.errors,
+                Level::Warn => &mut self.warnings,
+                Level::Info => &mut self.notes,
+            } += 1;
+        }
+        self.counts |= match args.exit_code {
+            None => file.denied(),
+            Some(threshold) => threshold.level().is_some_and(|least| worst(file) >= Some(least)),
+        };
+    }
+}
+
+fn judge(policy: &Policy, path: &Path) -> Result<Judged> {
+    let text = super::read_bounded(path, policy.limits.dockerfile.as_u64())?;
+    let admitted = admission::admit(policy, &text, Timestamp::now(), &Processes);
+    Ok(Judged {
+        path: path.display().to_string(),
+        text,
+        admitted,
+    })
+}
+
+/// A file that is too large has no finding, and is denied.
+fn worst(file: &Judged) -> Option<Level> {
+    let found = file.findings().iter().map(|finding| finding.level).max();
+    found.or_else(|| file.denied().then_some(Level::Error))
+}
+
+/// Of forms that tell files one by one.
+fn print_file(cli: &Cli, format: AnalyzeFormat, file: &Judged) {
+    let mut out = String::new();
+    match format {
+        AnalyzeFormat::Github => {
+            for finding in file.findings() {
+                out.push_str(&show::reports::github(relative(&file.path), &file.text, finding));
+                out.push('\n');
+            }
         }
         AnalyzeFormat::Line => {
-            for (path, _, admitted) in &judged {
-                for finding in &admitted.analysis.findings {
-                    super::print(&show::findings::line(path, finding));
-                }
+            for finding in file.findings() {
+                out.push_str(&show::findings::line(&file.path, finding));
+                out.push('\n');
             }
         }
         AnalyzeFormat::Text => {
-            for (path, text, admitted) in &judged {
-                if !cli.quiet {
-                    let findings = show::findings::text(path, text, &admitted.analysis.findings);
-                    if !findings.is_empty() {
-                        super::print(&findings);
-                    }
-                }
-                super::print(&summary(path, admitted));
+            if !cli.quiet && !file.findings().is_empty() {
+                out.push_str(&show::findings::text(&file.path, &file.text, file.findings()));
+            }
+            out.push_str(&summary(&file.path, &file.admitted));
+            out.push('\n');
+            for waiver in &file.admitted.analysis.expired_waivers {
+                out.push_str(&super::policy::ran_out(waiver));
+                out.push('\n');
             }
         }
+        AnalyzeFormat::Json | AnalyzeFormat::Sarif | AnalyzeFormat::Gitlab | AnalyzeFormat::Checkstyle => {}
     }
-    Ok(if denied { Ending::Rejected.exit_code() } else { 0 })
+    if !out.is_empty() {
+        super::print(&out);
+    }
 }
 
-fn summary(path: &str, admitted: &admission::Admitted) -> String {
+/// Of forms that are one document.
+fn print_report(format: AnalyzeFormat, judged: &[Judged]) -> Result<()> {
+    match format {
+        AnalyzeFormat::Json => super::print_json(&document::of(judged)),
+        AnalyzeFormat::Sarif => super::print_json(&sarif::of_files(judged.iter().map(|file| sarif::Judged {
+            path: relative(&file.path),
+            text: Some(&file.text),
+            analysis: &file.admitted.analysis,
+        }))),
+        AnalyzeFormat::Gitlab => super::print_json(&show::reports::gitlab(by_path(judged))),
+        AnalyzeFormat::Checkstyle => {
+            super::print(&show::reports::checkstyle(by_path(judged)));
+            Ok(())
+        }
+        AnalyzeFormat::Github | AnalyzeFormat::Line | AnalyzeFormat::Text => Ok(()),
+    }
+}
+
+fn by_path(judged: &[Judged]) -> impl Iterator<Item = (&str, &[Finding])> {
+    judged.iter().map(|file| (relative(&file.path), file.findings()))
+}
+
+/// Reports name files from the root of a repository: `./a` is `a`.
+fn relative(path: &str) -> &str {
+    path.strip_prefix("./").unwrap_or(path)
+}
+
+fn total(tally: &Tally) -> String {
+    let Tally {
+        files,
+        denied,
+        errors,
+        warnings,
+        notes,
+        ..
+    } = tally;
+    format!("{files} files, {denied} denied: {errors} error(s), {warnings} warning(s), {notes} note(s)")
+}
+
+fn summary(path: &str, admitted: &Admitted) -> String {
     let path = seatrial_core::finding::escape_untrusted(path);
     let found = admitted.analysis.findings.len();
     match &admitted.verdict {
-        admission::Verdict::Pass(_) if found == 0 => format!("{path}: pass, nothing found"),
-        admission::Verdict::Pass(_) => format!("{path}: pass, {found} finding(s) that do not block"),
-        admission::Verdict::Deny(outcome) => {
+        Verdict::Pass(_) if found == 0 => format!("{path}: pass, nothing found"),
+        Verdict::Pass(_) => format!("{path}: pass, {found} finding(s) that do not block"),
+        Verdict::Deny(outcome) => {
             let help = outcome
                 .remedy
                 .as_deref()

@@ -73,7 +73,7 @@ fn missing(name: impl Into<Cow<'static, str>>, detail: impl Into<String>, remedy
 
 /// Checks all; 6 when something that every job needs is missing.
 pub(crate) async fn run(config: &Config, args: &FormatArgs) -> Result<u8> {
-    let policy = super::policy(config, None)?;
+    let policy = super::policy(config, &[])?;
     let checks = examine(config, &policy).await;
     match args.format {
         OutputFormat::Json => super::print_json(&serde_json::json!({"version": 1, "checks": checks}))?,

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Result, bail};
 use jiff::Timestamp;
 use seatrial_core::{
-    finding::escape_untrusted,
+    finding::{Level, escape_untrusted},
     id::{CorrelationId, JobId},
     job::Stage,
     progress::{Progress, Watch},
@@ -123,10 +123,10 @@ pub(crate) fn print_end(cli: &Cli, job: &Job, text: Option<(&Path, &[u8])>) {
     if !cli.quiet {
         match text {
             Some((path, text)) => {
-                super::print(&show::findings::text(&path.display().to_string(), text, findings));
+                super::print(&show::findings::weighty(&path.display().to_string(), text, findings));
             }
             None => {
-                for finding in findings {
+                for finding in findings.iter().filter(|finding| finding.level > Level::Info) {
                     super::print(&show::findings::line("Dockerfile", finding));
                 }
             }

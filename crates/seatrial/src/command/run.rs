@@ -10,7 +10,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use jiff::Timestamp;
 use seatrial_core::{
     engine::Engine as _,
     id::{CorrelationId, JobId},
@@ -23,7 +22,9 @@ use seatrial_pipeline::{
     admission,
     case::{Case, Ports, ResultPath, Settings, Submission},
     fault::HostFault,
-    query, worker,
+    query,
+    room::Room,
+    worker,
 };
 use seatrial_policy::Policy;
 use seatrial_scan::{Trivy, TrivySettings, database};
@@ -33,12 +34,13 @@ use crate::{
     config::Config,
     context,
     progress::Show,
+    rego::Processes,
     show, verdict,
 };
 
 /// Runs a trial and returns the exit code.
 pub(crate) async fn run(cli: &Cli, config: &Config, args: &RunArgs) -> Result<u8> {
-    let policy = super::policy(config, args.policy.as_deref())?;
+    let policy = super::policy(config, &args.policy)?;
     let submission = submission(&policy, args)?;
     if let Some(folder) = &args.output {
         new_folder(folder)?;
@@ -52,7 +54,7 @@ pub(crate) async fn run(cli: &Cli, config: &Config, args: &RunArgs) -> Result<u8
         policy,
     };
     let text = submission.dockerfile.clone();
-    let admitted = admission::admit(&settings.policy, &text, Timestamp::now());
+    let admitted = admission::admit_aside(&settings.policy, &text, Arc::new(Processes)).await;
     let case = Case::new(
         JobId::fresh(),
         CorrelationId::accept_or_fresh(&args.correlation_id),
@@ -106,6 +108,7 @@ async fn trial(config: &Config, case: &Case, show: Arc<Show>) -> Outcome {
         engine: engine.clone(),
         scanner: Arc::new(trivy),
         watch: show,
+        room: Room::default(),
     };
     let sweeping = tokio::spawn({
         let engine = engine.clone();
@@ -275,7 +278,7 @@ pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
 
 fn show_end(cli: &Cli, args: &RunArgs, text: &[u8], job: &JobView) {
     if !cli.quiet {
-        let findings = show::findings::text(&args.dockerfile.display().to_string(), text, &job.analysis.findings);
+        let findings = show::findings::weighty(&args.dockerfile.display().to_string(), text, &job.analysis.findings);
         super::print(&findings);
     }
     super::print(&verdict::text(job, cli.quiet));

@@ -44,7 +44,7 @@ pub(crate) async fn serve(config: &Config, args: &ServeArgs) -> Result<u8> {
 }
 
 async fn serve_until_asked(config: &Config, args: &ServeArgs, us: &Us, telemetry: Told) -> Result<u8> {
-    let settings = wiring::settings(config, args.worker.policy.as_deref(), args.worker.fixture_db)?;
+    let settings = wiring::settings(config, &args.worker.policy, args.worker.fixture_db)?;
     let secrets = wiring::webhook_secrets(config)?;
     let listener = listen(config.server.listen).await?;
     let service = wiring::service(config, settings, Role::Api, telemetry.telemetry).await?;
@@ -110,7 +110,7 @@ pub(crate) async fn worker(config: &Config, args: &WorkerArgs) -> Result<u8> {
 }
 
 async fn work_until_asked(config: &Config, args: &WorkerArgs, us: &Us, telemetry: Told) -> Result<u8> {
-    let settings = wiring::settings(config, args.policy.as_deref(), args.fixture_db)?;
+    let settings = wiring::settings(config, &args.policy, args.fixture_db)?;
     // Before anything that may take time: a probe has an answer while the ledger is waited for, and while
     // the worker drains.
     let probe = match config.worker.listen {
@@ -238,6 +238,7 @@ async fn work(
             sweeping.abort();
         }
         if let Some(engine) = engine {
+            engine.end_pool().await;
             engine.tidy(Duration::from_secs(20)).await;
         }
     }))

@@ -159,7 +159,7 @@ fn submitted(cli: &Cli, args: &SubmitArgs, text: &[u8], job: &Job) -> Result<u8>
         let mut told = String::new();
         if !cli.quiet {
             let path = args.dockerfile.display().to_string();
-            told = show::findings::text(&path, text, &job.view.analysis.findings);
+            told = show::findings::weighty(&path, text, &job.view.analysis.findings);
         }
         told.push_str(&crate::verdict::text(&job.view, true));
         let _ = anstream::stderr().write_all(told.as_bytes());

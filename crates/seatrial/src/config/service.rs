@@ -195,6 +195,9 @@ impl Default for Queue {
 pub(crate) struct Worker {
     /// Jobs at a time; from processors and memory of the Engine's host when empty.
     pub(crate) slots: Option<usize>,
+    /// Builders, scanners and holders of `/data` that stand ready for the next jobs: so many of each, started, each used
+    /// by one job. They are like those of the last jobs. 0: a job's containers are made when it is there.
+    pub(crate) pool: usize,
     /// How long a job is held without a beat.
     #[serde(with = "human_duration")]
     pub(crate) lease: Duration,
@@ -213,6 +216,7 @@ impl Default for Worker {
     fn default() -> Self {
         Self {
             slots: None,
+            pool: 0,
             lease: Duration::from_secs(30),
             drain: Duration::from_secs(60),
             back_off: Duration::from_secs(1),
@@ -290,6 +294,9 @@ pub(super) fn validate(config: &Config) -> Result<()> {
     }
     if config.worker.slots == Some(0) {
         bail!("worker.slots is 0; leave it empty, or use `seatrial serve --no-worker`");
+    }
+    if config.worker.pool > 64 {
+        bail!("worker.pool is {}; it must be 0 to 64", config.worker.pool);
     }
     if config.worker.lease < Duration::from_secs(1) || config.worker.lease > Duration::from_secs(3600) {
         bail!("worker.lease must be 1 s to 1 h");

@@ -40,6 +40,21 @@ pub(crate) fn text(path: &str, text: &[u8], findings: &[Finding]) -> String {
     joined
 }
 
+/// The same at the end of a trial, where notes on style are only counted.
+pub(crate) fn weighty(path: &str, text: &[u8], findings: &[Finding]) -> String {
+    let shown: Vec<Finding> = findings
+        .iter()
+        .filter(|finding| finding.level > Level::Info)
+        .cloned()
+        .collect();
+    let mut told = self::text(path, text, &shown);
+    let notes = findings.len() - shown.len();
+    if notes > 0 {
+        told.push_str(&format!("{notes} note(s) on style; `seatrial analyze` shows them\n"));
+    }
+    told
+}
+
 /// One finding in one line: `path:3:5: error[ST003]: …`.
 pub(crate) fn line(path: &str, finding: &Finding) -> String {
     format!(
@@ -206,7 +221,27 @@ mod tests {
             span: Span::new(start, end),
             message: message.to_owned(),
             remedy: "Leave the flag out.".into(),
+            fix: None,
         }
+    }
+
+    #[test]
+    fn at_the_end_of_a_trial_notes_are_only_counted() {
+        let text = b"FROM scratch\nRUN --security=insecure id\n";
+        let note = Finding {
+            level: Level::Info,
+            ..finding(text, 0, 4, "a matter of style")
+        };
+        let told = weighty("Dockerfile", text, &[finding(text, 17, 36, "a fault"), note]);
+        let told = anstream::adapter::strip_str(&told).to_string();
+        assert!(
+            told.contains("a fault") && !told.contains("a matter of style"),
+            "{told}"
+        );
+        assert!(
+            told.ends_with("1 error\n1 note(s) on style; `seatrial analyze` shows them\n"),
+            "{told}"
+        );
     }
 
     fn plain(text: &[u8], finding: &Finding) -> String {

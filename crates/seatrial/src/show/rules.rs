@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use seatrial_core::finding::Rule;
+use seatrial_core::finding::{Rule, escape_untrusted};
 use serde_json::{Value, json};
 
 /// `{"rules": [...]}`, in the order given.
@@ -42,6 +42,11 @@ fn detail(shown: &mut String, rule: &Rule) -> std::fmt::Result {
     if !rule.aliases.is_empty() {
         writeln!(shown, "  aliases   {}", rule.aliases.join(", "))?;
     }
+    for (word, example) in [("bad", rule.bad), ("good", rule.good)] {
+        // Some show characters that nobody should print.
+        let lines = example.lines().map(escape_untrusted).collect::<Vec<_>>();
+        writeln!(shown, "\n  {word}:\n    {}", lines.join("\n    "))?;
+    }
     Ok(())
 }
 
@@ -60,6 +65,8 @@ mod tests {
         remedy: "Do not.",
         concerns: &["C04"],
         aliases: &["hadolint:DL3026"],
+        bad: "FROM evil.example/a\n",
+        good: "FROM debian\n",
     };
 
     #[test]
@@ -74,7 +81,7 @@ mod tests {
     fn a_rule_is_explained_with_its_names_elsewhere() {
         assert_eq!(
             text(&[&RULE], true),
-            "ST015: Base image outside the allow-list\n  level     error (severity high)\n  why       because.\n  remedy    Do not.\n  concerns  C04\n  aliases   hadolint:DL3026\n"
+            "ST015: Base image outside the allow-list\n  level     error (severity high)\n  why       because.\n  remedy    Do not.\n  concerns  C04\n  aliases   hadolint:DL3026\n\n  bad:\n    FROM evil.example/a\n\n  good:\n    FROM debian\n"
         );
     }
 
@@ -86,6 +93,7 @@ mod tests {
                 "id": "ST015", "title": "Base image outside the allow-list", "level": "error",
                 "severity": "high", "reason": "because.", "remedy": "Do not.",
                 "concerns": ["C04"], "aliases": ["hadolint:DL3026"],
+                "bad": "FROM evil.example/a\n", "good": "FROM debian\n",
             }]})
         );
     }

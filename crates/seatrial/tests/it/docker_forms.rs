@@ -57,6 +57,39 @@ fn docker_the_image_says_of_itself_what_the_file_says() {
     check("config");
 }
 
+/// Seen on a busy host: "sealing memfd copy: Device or resource busy", twice on one day.
+#[test]
+fn docker_a_step_is_never_refused_the_seals_that_buildah_asks_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let dockerfile = folder.path().join("Dockerfile");
+    // A page that is mapped for writing is what the kernel refuses to seal, always.
+    let text = r#"FROM seatrial-test/python:1
+RUN <<EOF
+#!/usr/bin/env python3
+import fcntl, mmap, os
+file = os.memfd_create("copy", os.MFD_ALLOW_SEALING)
+os.ftruncate(file, 4096)
+page = mmap.mmap(file, 4096)
+fcntl.fcntl(file, 1033, 15)
+try:
+    fcntl.fcntl(file, 1033, 8)
+    raise SystemExit("other seals are the kernel's affair")
+except OSError as error:
+    assert error.errno == 16, error
+EOF
+CMD printf '{"perf": 1}' > /data/perf.json
+"#;
+    std::fs::write(&dockerfile, text).unwrap();
+    let policy = folder.path().join("policy.toml");
+    std::fs::write(
+        &policy,
+        "version = 1\n[bases]\nallow = [\"docker.io/seatrial-test/*\"]\n",
+    )
+    .unwrap();
+    let (code, job) = run(&[dockerfile.to_str().unwrap(), "--policy", policy.to_str().unwrap()]);
+    assert_eq!((code, &job["result"]["value"]["perf"]), (0, &1.into()), "{job:#}");
+}
+
 #[test]
 fn docker_a_thousand_instructions_and_a_long_line_are_built() {
     use std::fmt::Write as _;

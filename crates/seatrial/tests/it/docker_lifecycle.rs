@@ -21,14 +21,26 @@ fn endless(folder: &tempfile::TempDir) -> Child {
 
 /// The same in any stage, once it says "here".
 fn endless_in(folder: &tempfile::TempDir, stage: &str, text: &str, limit: &str) -> Child {
+    let policy = format!("version = 1\n[limits.build]\ntime = \"{limit}\"\n[limits.run]\ntime = \"{limit}\"\n");
+    started(folder, &policy, stage, text, "here")
+}
+
+/// Kills a worker once its guest has said something; the proxies that ran then.
+pub(crate) fn killed_when_it_says(policy: &str, stage: &str, text: &str, says: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = started(&folder, policy, stage, text, says);
+    let proxies = docker(&["ps", "--quiet", "--filter", "name=^st-egress-"]);
+    signal(&child, "KILL");
+    child.wait().unwrap();
+    proxies
+}
+
+/// A job on its way, up to the point where its guest has said something.
+fn started(folder: &tempfile::TempDir, rules: &str, stage: &str, text: &str, says: &str) -> Child {
     let dockerfile = folder.path().join("Dockerfile");
     std::fs::write(&dockerfile, text).unwrap();
     let policy = folder.path().join("policy.toml");
-    std::fs::write(
-        &policy,
-        format!("version = 1\n[limits.build]\ntime = \"{limit}\"\n[limits.run]\ntime = \"{limit}\"\n"),
-    )
-    .unwrap();
+    std::fs::write(&policy, rules).unwrap();
     let mut child = on_engine()
         .args(QUICK)
         .arg("--policy")
@@ -39,7 +51,7 @@ fn endless_in(folder: &tempfile::TempDir, stage: &str, text: &str, limit: &str) 
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let here = format!("{stage} | here");
+    let here = format!("{stage} | {says}");
     assert!(lines.any(|line| line.unwrap().contains(&here)), "the guest runs");
     std::thread::spawn(move || lines.for_each(drop)); // keep the pipe open and empty
     child
@@ -112,7 +124,8 @@ fn docker_what_a_killed_process_had_started_ends_in_seconds_though_nobody_comes(
         child.wait().unwrap();
         until(
             &format!("nothing of the endless {stage} runs"),
-            Duration::from_secs(8),
+            // A tenth of its limit: seconds where the host is not busy.
+            Duration::from_secs(60),
             || running().is_empty(),
         );
     }

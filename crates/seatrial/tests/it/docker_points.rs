@@ -22,6 +22,8 @@ const TEXT: &str =
 const STAGES: [&str; 5] = ["resolve", "build", "scan", "run", "collect"];
 /// Workers that die side by side: most of the time they wait for leases.
 const ABREAST: usize = 4;
+/// Days in which each moment has its turn.
+const PARTS: usize = 6;
 
 /// A moment to die: the nth time that a point is passed.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -47,16 +49,16 @@ fn docker_a_worker_may_die_at_any_point_and_its_job_ends_well() {
     for part in ["engine/", "walk/", "ledger/", "vault/"] {
         assert!(second.keys().any(|point| point.starts_with(part)), "{part}: {second:?}");
     }
-    let third = third();
-    let moments = moments(&first, &second, third.is_none());
+    let part = part();
+    let moments = moments(&first, &second, part.is_none());
     let all = moments.len();
     let mut chosen: Vec<Moment> = (moments.into_iter().enumerate())
-        .filter(|(number, _)| third.is_none_or(|third| number % 3 == third))
+        .filter(|(number, _)| part.is_none_or(|part| number % PARTS == part))
         .map(|(_, moment)| moment)
         .collect();
     // The slow ones begin first: they are taken from the end.
     chosen.sort_by_key(|moment| moment.fresh);
-    eprintln!("{} of {all} moments (third: {third:?})", chosen.len());
+    eprintln!("{} of {all} moments (part: {part:?} of {PARTS})", chosen.len());
     let (left, wrong) = (Mutex::new(chosen.clone()), Mutex::new(Vec::new()));
     thread::scope(|scope| {
         for _ in 0..ABREAST {
@@ -88,14 +90,14 @@ fn next(left: &Mutex<Vec<Moment>>) -> Option<Moment> {
     lock(left).pop()
 }
 
-/// The whole list takes minutes, so each day has its third, and `SEATRIAL_THIRD` (0, 1, 2 or `all`) names one.
-fn third() -> Option<usize> {
-    match std::env::var("SEATRIAL_THIRD").as_deref() {
+/// The whole list takes minutes, so each day has its part, and `SEATRIAL_PART` (0 to 5, or `all`) names one.
+fn part() -> Option<usize> {
+    match std::env::var("SEATRIAL_PART").as_deref() {
         Ok("all") => None,
         Ok(number) => Some(number.parse().unwrap()),
         Err(_) => {
             let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-            Some((since.as_secs() / (24 * 60 * 60) % 3) as usize)
+            Some((since.as_secs() / (24 * 60 * 60)) as usize % PARTS)
         }
     }
 }

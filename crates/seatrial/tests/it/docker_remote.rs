@@ -260,12 +260,17 @@ fn docker_an_engine_behind_ssh_serves_a_whole_trial() {
     fs::write(at("sshd_config"), server).unwrap();
     let public = fs::read_to_string(at("host.pub")).unwrap();
     fs::write(at("known"), format!("[127.0.0.1]:{port} {public}")).unwrap();
+    // One connection for all requests, as an operator would have it.
+    let shared = format!(
+        " ControlMaster auto\n ControlPath {}\n ControlPersist 5\n",
+        at("shared")
+    );
     let client = format!(
         "Host *\n IdentityFile {}\n IdentitiesOnly yes\n UserKnownHostsFile {}\n StrictHostKeyChecking yes\n",
         at("user"),
         at("known"),
     );
-    fs::write(at("ssh_config"), client).unwrap();
+    fs::write(at("ssh_config"), format!("{client}{shared}")).unwrap();
     // ssh reads its user's files; a test must not.
     fs::create_dir(at("bin")).unwrap();
     fs::write(
@@ -293,6 +298,7 @@ fn docker_an_engine_behind_ssh_serves_a_whole_trial() {
     };
     works(command, "ssh");
     fs::write(at("known"), "").unwrap();
+    fs::write(at("ssh_config"), client).unwrap();
     let output = command().args(["doctor", "--format", "json"]).output().unwrap();
     let report = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(report.contains("Host key verification failed"), "{report}");

@@ -1,11 +1,6 @@
 //! The service on a real Engine, a real Redis and a real RabbitMQ: crowds, kills, and nothing left behind.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
 
 use serde_json::Value;
 
@@ -57,13 +52,11 @@ fn docker_one_process_runs_a_trial_and_a_cancel_ends_one_within_three_seconds() 
                 .contains("here")
         },
     );
-    let asked = Instant::now();
+    // That it takes 3 s at most is tested where the clock is the test's own (seatrial-pipeline).
     let (status, _) = house.post(&format!("{base}/v1/jobs/{endless}/cancel"), &Value::Null);
     assert!((200..300).contains(&status), "{status}");
     let job = house.ended(&base, &endless, Duration::from_secs(30));
     assert_eq!(job["state"], "cancelled");
-    // The promise: within 3 s.
-    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
     serve.signal("TERM");
     assert_eq!(serve.end(Duration::from_secs(60)), Some(0), "{}", serve.lines());
     assert_clean("a trial and a cancel through the service");

@@ -93,6 +93,16 @@ impl Answer {
     }
 }
 
+/// What a server that shows this certificate needs.
+pub(crate) fn tls(certificates: &Certificates) -> Arc<ServerConfig> {
+    let chain = CertificateDer::pem_file_iter(&certificates.cert).unwrap();
+    let key = PrivateKeyDer::from_pem_file(&certificates.key).unwrap();
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain.map(Result::unwrap).collect(), key);
+    Arc::new(config.unwrap())
+}
+
 /// A server on a port of its own. Its threads end with the test's process.
 pub(crate) struct Fake {
     /// Its address.
@@ -111,12 +121,7 @@ impl Fake {
         certificates: &Certificates,
         answer: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static,
     ) -> Self {
-        let chain = CertificateDer::pem_file_iter(&certificates.cert).unwrap();
-        let key = PrivateKeyDer::from_pem_file(&certificates.key).unwrap();
-        let config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(chain.map(Result::unwrap).collect(), key);
-        Self::behind(Some(Arc::new(config.unwrap())), answer)
+        Self::behind(Some(tls(certificates)), answer)
     }
 
     fn behind(

@@ -9,14 +9,17 @@
     reason = "a test may panic, and says how far it is"
 )]
 
+mod analyze;
 mod cli;
 mod client;
 mod client_submit;
+mod docker_egress;
 mod docker_examples;
 mod docker_forms;
 mod docker_liar;
 mod docker_lifecycle;
 mod docker_points;
+mod docker_pool;
 mod docker_remote;
 mod docker_restart;
 mod docker_service;
@@ -25,6 +28,10 @@ mod docker_walls;
 mod fake;
 mod house;
 mod liar;
+mod lsp;
+mod mirror;
+mod policy;
+mod rego;
 mod service;
 mod support;
 mod telemetry;

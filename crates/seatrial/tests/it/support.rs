@@ -15,6 +15,17 @@ pub(crate) fn root() -> PathBuf {
         .unwrap()
 }
 
+/// A folder with these files, which ends with it.
+pub(crate) fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    folder
+}
+
 /// The configuration that `make setup` wrote.
 pub(crate) fn dev_config() -> PathBuf {
     let dev = std::env::var_os("SEATRIAL_DEV_DIR").map_or_else(
