@@ -255,8 +255,7 @@ mod tests {
         };
         let why = understood(said, Ok(ExitStatus::from_raw(9)), within(SHORT)).unwrap_err();
         assert!(
-            why.to_string()
-                .contains("b.rego: the checks did not end within 300 ms"),
+            why.to_string().contains("b.rego: the checks did not end within 300 ms"),
             "{why}"
         );
     }

@@ -127,7 +127,10 @@ fn at_the_deadline_it_asks_then_kills() {
     assert_eq!((polite.code, polite.report("deadline").as_str()), (124, "1"));
     assert_eq!(polite.report("code"), "9");
     assert!(polite.stdout_text().contains("asked"));
-    assert!(began.elapsed() < Duration::from_secs(50), "it did not wait for its grace");
+    assert!(
+        began.elapsed() < Duration::from_secs(50),
+        "it did not wait for its grace"
+    );
     let options = ["--deadline-s", "1", "--grace-s", "1"];
     let deaf = guest(
         &mut holder_as_init(),
