@@ -161,6 +161,40 @@ pub struct AnalysisView {
     pub expired_waivers: Vec<WaivedView>,
 }
 
+impl AnalysisView {
+    /// Each finding, with the waiver that lets it pass. Where a rule found several things in a line and a waiver takes
+    /// not all of them, none of them counts as waived: nobody could say which.
+    pub fn weighed(&self) -> impl Iterator<Item = (&Finding, Option<&WaivedView>)> {
+        let mut at: BTreeMap<(&str, usize), (usize, Option<&WaivedView>)> = BTreeMap::new();
+        if !self.waived.is_empty() {
+            for finding in &self.findings {
+                at.entry((&finding.rule, finding.line)).or_default().0 += 1;
+            }
+            for waived in &self.waived {
+                let place = waived.line.and_then(|line| at.get_mut(&(&*waived.rule, line)));
+                if let Some((left, by)) = place {
+                    *left = left.saturating_sub(1);
+                    *by = Some(waived);
+                }
+            }
+        }
+        self.findings.iter().map(move |finding| {
+            let place = at.get(&(&*finding.rule, finding.line));
+            (finding, place.and_then(|(left, by)| by.filter(|_| *left == 0)))
+        })
+    }
+
+    /// The findings that no waiver lets pass.
+    #[must_use]
+    pub fn open(&self) -> Cow<'_, [Finding]> {
+        if self.waived.is_empty() {
+            return Cow::Borrowed(&self.findings);
+        }
+        let open = self.weighed().filter(|(_, waiver)| waiver.is_none());
+        open.map(|(finding, _)| finding.clone()).collect()
+    }
+}
+
 /// What a waiver of the operator lets pass, or would have.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

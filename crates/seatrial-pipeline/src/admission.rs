@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use seatrial_core::{
     digest::Digest,
-    finding::Finding,
+    finding::{Finding, Level, Span},
     job::{Blame, Outcome, Reason},
     view::{AnalysisView, WaivedView},
 };
@@ -77,15 +77,25 @@ pub fn admit(policy: &Policy, text: &[u8], now: Timestamp, checks: &dyn Checks) 
     let bytes = text.len();
     let max = policy.limits.dockerfile.as_u64();
     if bytes as u64 > max {
-        let outcome = Outcome::rejected(
-            Reason::Unparsable,
-            format!("The Dockerfile has {bytes} bytes; {max} are allowed."),
-        )
-        .with_remedy("Make it smaller: put programs into the build context and COPY them.");
+        const REMEDY: &str = "Make it smaller: put programs into the build context and COPY them.";
+        let message = format!("The Dockerfile has more than {max} bytes.");
         let analysis = AnalysisView {
             verdict: "deny".into(),
+            findings: vec![Finding {
+                rule: UNPARSABLE.into(),
+                level: Level::Error,
+                line: 1,
+                column: 1,
+                span: Span::new(0, 0),
+                message: message.clone(),
+                remedy: REMEDY.into(),
+                fix: None,
+            }],
+            counts: BTreeMap::from([(Level::Error, 1)]),
+            blocking: vec![UNPARSABLE.into()],
             ..AnalysisView::default()
         };
+        let outcome = Outcome::rejected(Reason::Unparsable, message).with_remedy(REMEDY);
         return Admitted {
             digest,
             bytes,

@@ -73,8 +73,8 @@ fn bind(bounds: Bounds) -> io::Result<()> {
         (Resource::Fsize, 0),
         (Resource::Core, 0),
         (Resource::Stack, STACK),
-        // Root may start processes nevertheless, and without a descriptor has nothing to start them from.
-        (Resource::Nproc, 0),
+        // None on processes: it would forbid the thread for text that lies deep as well. Nothing here starts one, and
+        // without a descriptor there is nothing to start.
         (Resource::Nofile, 3),
     ] {
         let limit = Rlimit {

@@ -4,7 +4,7 @@
 //! shell form, the words for lists and the JSON form, `name`, `value`, `=` for each pair of `ENV` and `LABEL`.
 
 use seatrial_dockerfile::{
-    Dockerfile, Parsed,
+    Parsed,
     ast::{Args, Flag, Heredoc, Instruction, Keyword},
 };
 use seatrial_policy::rego::Form;
@@ -18,7 +18,7 @@ pub const PATH: &str = "Dockerfile";
 pub fn input(form: Form, parsed: &Parsed) -> Value {
     match form {
         Form::Trivy => trivy(parsed),
-        Form::Conftest => conftest(&parsed.dockerfile),
+        Form::Conftest => conftest(parsed),
     }
 }
 
@@ -71,7 +71,8 @@ fn trivy(parsed: &Parsed) -> Value {
     json!({"Stages": stages})
 }
 
-fn conftest(file: &Dockerfile) -> Value {
+fn conftest(parsed: &Parsed) -> Value {
+    let file = &parsed.dockerfile;
     let mut commands: Vec<Value> = Vec::new();
     let mut stages = 0_usize;
     for instruction in &file.instructions {
@@ -84,14 +85,13 @@ fn conftest(file: &Dockerfile) -> Value {
                     "Cmd": "comment",
                     "SubCmd": "",
                     "JSON": false,
-                    "Flags": null,
+                    "Flags": [],
                     "Value": [comment.text],
                     "Stage": stage,
                 }));
             }
         }
-        let sub = instruction.trigger().map_or("", |trigger| trigger.keyword.as_str());
-        let inner = instruction.trigger().unwrap_or(instruction);
+        let (sub, inner) = unwrapped(parsed, instruction);
         commands.push(json!({
             "Cmd": instruction.name,
             "SubCmd": sub,
@@ -112,11 +112,9 @@ fn unwrapped<'a>(parsed: &'a Parsed, instruction: &'a Instruction) -> (&'a str, 
     }
 }
 
-/// `null` when there is none, as Go writes an empty list that nobody made.
+/// An empty list where there is none, for a check may go through it: in OPA nothing comes out of `null` either, but
+/// the interpreter ends at it.
 fn flags(flags: &[Flag]) -> Value {
-    if flags.is_empty() {
-        return Value::Null;
-    }
     let written = flags.iter().map(|flag| match &flag.value {
         Some(value) => format!("--{}={value}", flag.name),
         None => format!("--{}", flag.name),
@@ -125,8 +123,7 @@ fn flags(flags: &[Flag]) -> Value {
 }
 
 fn value(instruction: &Instruction) -> Value {
-    let words = words(&instruction.args, instruction.keyword);
-    if words.is_empty() { Value::Null } else { words.into() }
+    words(&instruction.args, instruction.keyword).into()
 }
 
 fn words(args: &Args, keyword: Keyword) -> Vec<String> {
@@ -203,7 +200,7 @@ mod tests {
         assert_eq!(
             seen["Stages"][1]["Commands"][1],
             json!({
-                "Cmd": "env", "SubCmd": "", "Flags": null, "Value": ["a", "1", "=", "b", "\"2 3\"", "="],
+                "Cmd": "env", "SubCmd": "", "Flags": [], "Value": ["a", "1", "=", "b", "\"2 3\"", "="],
                 "Original": "ENV a=1 b=\"2 3\"", "JSON": false, "Stage": 0, "Path": "Dockerfile",
                 "StartLine": 3, "EndLine": 3,
             })

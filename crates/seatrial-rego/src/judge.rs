@@ -11,12 +11,13 @@ use seatrial_policy::rego::{Form, Text};
 
 use crate::{
     builtins,
-    builtins::member,
+    builtins::{Unread, member},
     metadata::{self, Metadata},
     wire::{Failure, Hit, MAX_HITS, MAX_MESSAGE, Request, cut},
 };
 
 mod refused;
+mod some;
 
 /// A package with rules that say what is wrong.
 struct Check {
@@ -41,29 +42,38 @@ pub(crate) fn judge(request: Request, tell: &mut dyn FnMut(&str)) -> Result<Vec<
         namespaces,
         input,
     } = request;
-    let mut engine = load(&texts, tell)?;
-    let mut checks = checks(&engine, &texts)?;
+    let mut loaded = load(&texts, tell)?;
+    let mut checks = checks(&loaded.engine, &texts)?;
+    for name in &namespaces {
+        let one = std::slice::from_ref(name);
+        if !checks.iter().any(|check| is_asked(form, one, &check.package)) {
+            return Err(Failure::of(nobody(&format!("the package {name} has no rule"))));
+        }
+    }
     checks.retain(|check| is_asked(form, &namespaces, &check.package));
     if checks.is_empty() {
-        return Err(Failure::of(nobody(form, &namespaces)));
+        return Err(Failure::of(nobody(match form {
+            Form::Conftest => "the package main has no rule",
+            Form::Trivy => "no file of checks has a rule",
+        })));
     }
-    engine.set_input(Value::from(input));
+    loaded.engine.set_input(Value::from(input));
     let mut hits = Vec::new();
     let mut is_for_dockerfiles = false;
     for check in &mut checks {
         tell(&check.file);
-        describe(&mut engine, check)?;
+        describe(&mut loaded, check)?;
         if !check.metadata.kinds.is_empty() && !check.metadata.kinds.iter().any(|kind| kind == "dockerfile") {
             continue;
         }
         is_for_dockerfiles = true;
-        let excepted = exceptions(&mut engine, check)?;
+        let excepted = exceptions(&mut loaded, check)?;
         for (rule, file) in &check.rules {
             if excepted.contains(suffix(rule)) {
                 continue;
             }
             tell(&format!("{file}, rule {}.{rule}", check.package));
-            let value = ask(&mut engine, check, rule, file)?;
+            let value = loaded.ask(check, rule, file)?;
             take(form, check, rule, file, &value, &mut hits)?;
         }
     }
@@ -75,32 +85,53 @@ pub(crate) fn judge(request: Request, tell: &mut dyn FnMut(&str)) -> Result<Vec<
     Ok(hits)
 }
 
+/// The interpreter with all files.
+struct Loaded {
+    engine: Engine,
+    unread: Unread,
+}
+
+impl Loaded {
+    fn ask(&mut self, check: &Check, rule: &str, file: &str) -> Result<Value, Failure> {
+        let value = self.engine.eval_rule(format!("{}.{rule}", check.path));
+        match (value, self.unread.why()) {
+            (Ok(value), None) => Ok(value),
+            (Err(why), _) => Err(Failure::read(&why.to_string(), file)),
+            (Ok(_), Some(why)) => Err(Failure::read(&why, file)),
+        }
+    }
+}
+
 /// Reads the files. Older ones are in the language before its version 1, and do not say so.
-fn load(texts: &[Text], tell: &mut dyn FnMut(&str)) -> Result<Engine, Failure> {
+fn load(texts: &[Text], tell: &mut dyn FnMut(&str)) -> Result<Loaded, Failure> {
     let mut engine = Engine::new();
     // As OPA does: a function that cannot work with what it is given has no result.
     engine.set_strict_builtin_errors(false);
     engine.set_gather_prints(true);
-    builtins::add(&mut engine).map_err(Failure::of)?;
+    let unread = builtins::add(&mut engine).map_err(Failure::of)?;
     for Text { name, text } in texts {
         tell(name);
         refused::check(name, text)?;
-        engine.set_rego_v0(false);
-        let Err(new) = engine.add_policy(name.clone(), text.clone()) else {
+        let Err(new) = add(&mut engine, name, text, false) else {
             continue;
         };
-        engine.set_rego_v0(true);
-        if let Err(old) = engine.add_policy(name.clone(), text.clone()) {
-            let (new, old) = (
-                Failure::read(&new.to_string(), name),
-                Failure::read(&old.to_string(), name),
-            );
+        if let Err(old) = add(&mut engine, name, text, true) {
+            let (new, old) = (Failure::read(&new, name), Failure::read(&old, name));
             // The one that came further is in the language that was meant.
             let is_old = old.place > new.place || new.why.contains("`if` keyword");
             return Err(if is_old { old } else { new });
         }
     }
-    Ok(engine)
+    Ok(Loaded { engine, unread })
+}
+
+fn add(engine: &mut Engine, name: &str, text: &str, is_v0: bool) -> Result<(), String> {
+    let text = some::first(name, text, is_v0)?;
+    engine.set_rego_v0(is_v0);
+    engine
+        .add_policy(name.to_owned(), text)
+        .map(drop)
+        .map_err(|why| why.to_string())
 }
 
 fn checks(engine: &Engine, texts: &[Text]) -> Result<Vec<Check>, Failure> {
@@ -129,7 +160,11 @@ fn checks(engine: &Engine, texts: &[Text]) -> Result<Vec<Check>, Failure> {
             }
         }
         if check.metadata == Metadata::default() {
-            check.metadata = metadata::read(text);
+            check.metadata = metadata::read(text).map_err(|why| Failure {
+                file: Some(name.clone()),
+                place: None,
+                why,
+            })?;
         }
     }
     Ok(found.into_values().filter(|check| !check.rules.is_empty()).collect())
@@ -201,58 +236,43 @@ fn is_asked(form: Form, namespaces: &[String], package: &str) -> bool {
     }
 }
 
-fn nobody(form: Form, namespaces: &[String]) -> String {
-    let packages = match (form, namespaces) {
-        (Form::Conftest, []) => "the package main has".to_owned(),
-        (Form::Trivy, []) => "no package has".to_owned(),
-        (_, names) => format!("none of the packages {} has", names.join(", ")),
-    };
-    let no = if packages.starts_with("the") {
-        "no rule"
-    } else {
-        "a rule"
-    };
-    format!("{packages} {no} deny, violation or warn, so nothing would be checked")
+fn nobody(packages: &str) -> String {
+    format!("{packages} deny, violation or warn, so nothing would be checked")
 }
 
-/// Reads what an older check says of itself in rules instead of comments.
-fn describe(engine: &mut Engine, check: &mut Check) -> Result<(), Failure> {
-    if check.metadata != Metadata::default() {
-        return Ok(());
+/// Reads what an older check says of itself in rules instead of a comment, and refuses what it cannot have here.
+fn describe(loaded: &mut Loaded, check: &mut Check) -> Result<(), Failure> {
+    if check.metadata == Metadata::default() {
+        let mut said = |rule: &str| match check.others.contains(rule) {
+            true => Ok(serde_json::to_value(loaded.ask(check, rule, &check.file)?).unwrap_or_default()),
+            false => Ok(serde_json::Value::Null),
+        };
+        let (about, input) = (said("__rego_metadata__")?, said("__rego_input__")?);
+        check.metadata = Metadata {
+            id: metadata::word(&about["id"]).or_else(|| metadata::word(&about["avd_id"])),
+            title: metadata::word(&about["title"]),
+            severity: metadata::word(&about["severity"]),
+            kinds: metadata::kinds(&input["selector"]),
+            combines: input["combine"] == true,
+        };
     }
-    let word = |value: &Value, name: &str| match member(value, name) {
-        Some(Value::String(text)) => Some(text.to_string()),
-        _ => None,
-    };
-    if check.others.contains("__rego_metadata__") {
-        let said = ask(engine, check, "__rego_metadata__", &check.file)?;
-        check.metadata.id = word(&said, "id").or_else(|| word(&said, "avd_id"));
-        check.metadata.title = word(&said, "title");
-        check.metadata.severity = word(&said, "severity");
-    }
-    if check.others.contains("__rego_input__") {
-        let said = ask(engine, check, "__rego_input__", &check.file)?;
-        if member(&said, "combine") == Some(Value::from(true)) {
-            return Err(Failure {
-                file: Some(check.file.clone()),
-                place: None,
-                why: "it asks for all files in one input (combine), and there is one file here".to_owned(),
-            });
-        }
-        if let Some(Value::Array(selectors)) = member(&said, "selector") {
-            check.metadata.kinds = selectors.iter().filter_map(|one| word(one, "type")).collect();
-        }
+    if check.metadata.combines {
+        return Err(Failure {
+            file: Some(check.file.clone()),
+            place: None,
+            why: "it asks for all files in one input (combine), and there is one file here".to_owned(),
+        });
     }
     Ok(())
 }
 
 /// The names of rules whose results the package itself excepts here.
-fn exceptions(engine: &mut Engine, check: &Check) -> Result<BTreeSet<String>, Failure> {
+fn exceptions(loaded: &mut Loaded, check: &Check) -> Result<BTreeSet<String>, Failure> {
     if !check.others.contains("exception") {
         return Ok(BTreeSet::new());
     }
     let mut names = BTreeSet::new();
-    if let Value::Set(lists) = ask(engine, check, "exception", &check.file)? {
+    if let Value::Set(lists) = loaded.ask(check, "exception", &check.file)? {
         for list in lists.iter() {
             if let Value::Array(words) = list {
                 let words = words.iter().filter_map(|word| word.as_string().ok());
@@ -261,12 +281,6 @@ fn exceptions(engine: &mut Engine, check: &Check) -> Result<BTreeSet<String>, Fa
         }
     }
     Ok(names)
-}
-
-fn ask(engine: &mut Engine, check: &Check, rule: &str, file: &str) -> Result<Value, Failure> {
-    engine
-        .eval_rule(format!("{}.{rule}", check.path))
-        .map_err(|why| Failure::read(&why.to_string(), file))
 }
 
 /// Turns what a rule says into results.

@@ -1,6 +1,8 @@
 //! What a check says of itself in the comment before its package.
 //!
-//! Only what we show or decide by is read, line by line: no YAML parser looks at the operator's comments.
+//! It is YAML, as for OPA and Trivy. What cannot be read is a failure: it could say that the check is for other files.
+
+use serde_json::Value;
 
 /// What a check says of itself.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -10,80 +12,64 @@ pub(crate) struct Metadata {
     pub(crate) severity: Option<String>,
     /// The kinds of files that it is for; none: all.
     pub(crate) kinds: Vec<String>,
+    /// It asks for all files in one input.
+    pub(crate) combines: bool,
 }
 
 /// Reads the `# METADATA` comment that stands before `package`.
-pub(crate) fn read(text: &str) -> Metadata {
-    let mut block: Option<Vec<&str>> = None;
+///
+/// # Errors
+/// It is no YAML.
+pub(crate) fn read(text: &str) -> Result<Metadata, String> {
+    let mut block: Option<String> = None;
+    let mut is_open = false;
     for line in text.lines() {
         let line = line.trim_end();
         match (line.strip_prefix('#'), &mut block) {
-            (Some(comment), _) if comment.trim() == "METADATA" => block = Some(Vec::new()),
-            (Some(comment), Some(lines)) => lines.push(comment.strip_prefix(' ').unwrap_or(comment)),
-            (Some(_), None) => {}
-            (None, _) if line.is_empty() => {}
-            (None, _) if line.starts_with("package") => return block.map(|lines| of(&lines)).unwrap_or_default(),
+            (Some(comment), _) if comment.trim() == "METADATA" => {
+                block = Some(String::new());
+                is_open = true;
+            }
+            (Some(comment), Some(block)) if is_open => {
+                block.push_str(comment);
+                block.push('\n');
+            }
+            (Some(_), _) => {}
+            (None, _) if line.is_empty() => is_open = false,
+            (None, Some(block)) if line.starts_with("package") => return of(block),
+            (None, _) if line.starts_with("package") => return Ok(Metadata::default()),
             // It was about something else.
             (None, _) => block = None,
         }
     }
-    Metadata::default()
+    Ok(Metadata::default())
 }
 
-fn of(lines: &[&str]) -> Metadata {
-    let mut found = Metadata::default();
-    let mut avd_id = None;
-    let mut section = "";
-    // Where the keys below `custom` stand.
-    let mut depth = None;
-    let mut is_input = false;
-    for line in lines {
-        let indent = line.len() - line.trim_start().len();
-        let (key, value) = line.trim_start().split_once(':').unwrap_or((line.trim(), ""));
-        if indent == 0 && !line.starts_with('-') {
-            section = key;
-            depth = None;
-            is_input = false;
-            if key == "title" {
-                found.title = plain(value);
-            }
-            continue;
-        }
-        if section != "custom" {
-            continue;
-        }
-        if indent == *depth.get_or_insert(indent) {
-            is_input = key == "input";
-            match key {
-                "id" => found.id = plain(value),
-                "avd_id" => avd_id = plain(value),
-                "severity" => found.severity = plain(value),
-                _ => {}
-            }
-        }
-        if is_input {
-            found.kinds.extend(kinds(line));
-        }
-    }
-    found.id = found.id.or(avd_id);
-    found
-}
-
-/// What follows each `type:` of a line, which may also be `selector: [{type: dockerfile}]`.
-fn kinds(line: &str) -> impl Iterator<Item = String> {
-    let starts = line.match_indices("type:").filter(|(at, _)| {
-        let before = line.get(..*at).unwrap_or_default().chars().next_back();
-        before.is_none_or(|before| !before.is_alphanumeric() && before != '_')
-    });
-    starts.filter_map(|(at, key)| {
-        let rest = line.get(at + key.len()..)?;
-        plain(rest.split([',', '}', ']']).next()?)
+fn of(block: &str) -> Result<Metadata, String> {
+    let said: Value = yaml_serde::from_str(block).map_err(|why| format!("its METADATA is no YAML: {why}"))?;
+    let custom = &said["custom"];
+    let input = &custom["input"];
+    Ok(Metadata {
+        id: word(&custom["id"]).or_else(|| word(&custom["avd_id"])),
+        title: word(&said["title"]),
+        severity: word(&custom["severity"]),
+        kinds: kinds(&input["selector"]),
+        combines: input["combine"] == true,
     })
 }
 
-fn plain(value: &str) -> Option<String> {
-    let value = value.trim().trim_matches(['"', '\'']).trim();
-    (!value.is_empty()).then(|| value.to_owned())
+/// The kinds that a selector names; none, so all, when it cannot be understood: a check too many is not a check missed.
+pub(crate) fn kinds(selector: &Value) -> Vec<String> {
+    let kinds = selector.as_array().into_iter().flatten().map(|one| word(&one["type"]));
+    kinds.collect::<Option<_>>().unwrap_or_default()
+}
+
+pub(crate) fn word(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -92,24 +78,47 @@ mod tests {
 
     #[test]
     fn the_comment_before_the_package_is_read() {
-        let text = "# Licence\n\n# METADATA\n# title: \"No tools\"\n# description: |\n#   custom:\n# schemas:\n#   - input: schema[\"dockerfile\"]\n# custom:\n#   id: SHOP-1\n#   avd_id: AVD-SHOP-0001\n#   severity: HIGH\n#   frameworks:\n#     id: x\n#   input:\n#     selector:\n#       - type: dockerfile\npackage user.shop\n";
-        let found = read(text);
-        assert_eq!(found.id.as_deref(), Some("SHOP-1"));
-        assert_eq!(found.title.as_deref(), Some("No tools"));
-        assert_eq!(found.severity.as_deref(), Some("HIGH"));
-        assert_eq!(found.kinds, ["dockerfile"]);
+        let text = "# Licence\n\n# METADATA\n# title: \"No tools\" # ours\n# description: |\n#   custom:\n# schemas:\n#   - input: schema[\"dockerfile\"]\n#\n# custom:\n#   id: SHOP-1\n#   avd_id: AVD-SHOP-0001\n#\n#   severity: HIGH # as agreed\n#   frameworks:\n#     id: x\n#   input:\n#     selector:\n#       - type: dockerfile # ours\n\n# not: {of it\npackage user.shop\n";
+        assert_eq!(
+            read(text),
+            Ok(Metadata {
+                id: Some("SHOP-1".to_owned()),
+                title: Some("No tools".to_owned()),
+                severity: Some("HIGH".to_owned()),
+                kinds: vec!["dockerfile".to_owned()],
+                combines: false,
+            })
+        );
     }
 
     #[test]
-    fn a_selector_in_one_line_is_read_and_a_comment_of_a_rule_is_not() {
-        let text = "# METADATA\n# custom:\n#   input:\n#     selector: [{type: kubernetes}, {\"type\": x, subtype: y}]\npackage a\n# METADATA\n# title: rule\ndeny := 1\n";
-        let found = read(text);
-        assert_eq!(found.kinds, ["kubernetes"]);
-        assert_eq!(found.title, None);
+    fn a_selector_is_read_in_each_form_of_yaml_and_one_that_is_not_understood_leaves_nothing_out() {
+        let said = |input: &str| read(&format!("# METADATA\n# custom:\n#   input: {input}\npackage a\n")).unwrap();
         assert_eq!(
-            read("# METADATA\n# title: x\nimport rego.v1\npackage a\n"),
-            Metadata::default()
+            said("{selector: [{type: kubernetes}, {\"type\": 'dockerfile', subtype: y}]}").kinds,
+            ["kubernetes", "dockerfile"]
         );
-        assert_eq!(read(""), Metadata::default());
+        for unclear in [
+            "{selector: [{type: kubernetes}, {types: [dockerfile]}]}",
+            "{selector: [{type: kubernetes}, {type: {a: b}}]}",
+            "{selector: dockerfile}",
+            "7",
+        ] {
+            assert_eq!(said(unclear), Metadata::default(), "{unclear}");
+        }
+        assert!(said("{combine: true}").combines);
+    }
+
+    #[test]
+    fn what_is_no_yaml_is_a_failure_and_what_is_about_a_rule_is_not_about_the_check() {
+        let why = read("# METADATA\n# custom: [\npackage a\n").unwrap_err();
+        assert!(why.contains("no YAML"), "{why}");
+        for other in [
+            "package a\n# METADATA\n# title: rule\ndeny := 1\n",
+            "# METADATA\n# title: x\nimport rego.v1\npackage a\n",
+            "",
+        ] {
+            assert_eq!(read(other), Ok(Metadata::default()), "{other}");
+        }
     }
 }

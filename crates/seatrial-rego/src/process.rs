@@ -20,6 +20,8 @@ const OURSELVES: &str = "/proc/self/exe";
 const TAIL: usize = 4 << 10;
 /// How often a child is asked whether it is gone when it has answered.
 const GLANCE: Duration = Duration::from_millis(1);
+/// How long a host is left alone that can start no process.
+const MOMENT: Duration = Duration::from_millis(50);
 
 /// Works checks out in a process of its own, and waits for it: not for a thread on which others wait.
 ///
@@ -37,7 +39,8 @@ fn ask_program(program: &str, request: &Request, bounds: Bounds) -> Result<Vec<H
             "checks and file have more than {MAX_REQUEST} bytes together"
         )));
     }
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .arg(WORD)
         .arg(bounds.deadline.as_millis().to_string())
         .arg(bounds.memory.to_string())
@@ -47,14 +50,29 @@ fn ask_program(program: &str, request: &Request, bounds: Bounds) -> Result<Vec<H
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
+        .stderr(Stdio::piped());
+    let mut child = start(&mut command, until)
         .map_err(|why| Failure::of(format!("the process for the checks cannot be started: {why}")))?;
     let ended = converse(&mut child, bytes, until);
     // Dead already when it went well; nobody of ours is left behind in any case.
     let _ = child.kill();
     let status = child.wait();
     ended.and_then(|said| understood(said, status, bounds))
+}
+
+/// A host that has no process or memory to spare may have some in a moment: that is no fault of the checks.
+fn start(command: &mut Command, until: Instant) -> io::Result<Child> {
+    loop {
+        match command.spawn() {
+            Err(why)
+                if matches!(why.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory)
+                    && Instant::now() < until =>
+            {
+                thread::sleep(MOMENT);
+            }
+            child => return child,
+        }
+    }
 }
 
 /// What the child wrote.

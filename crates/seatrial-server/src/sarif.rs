@@ -89,15 +89,15 @@ struct Run {
 impl Run {
     fn add_analysis(&mut self, file: Judged<'_>) {
         let mut alike: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-        for finding in &file.analysis.findings {
+        for (finding, waiver) in file.analysis.weighed() {
             let index = self.rule(&finding.rule, || of_ours(&finding.rule));
             let nth = alike.entry((&finding.rule, &finding.message)).or_default();
-            self.results.push(of_finding(file, finding, index, *nth));
+            let mut result = of_finding(file, finding, index, *nth);
+            if let Some(waiver) = waiver {
+                result["suppressions"] = suppressions(waiver);
+            }
+            self.results.push(result);
             *nth += 1;
-        }
-        for waived in &file.analysis.waived {
-            let index = self.rule(&waived.rule, || of_ours(&waived.rule));
-            self.results.push(of_waived(file, waived, index));
         }
     }
 
@@ -244,19 +244,9 @@ pub fn fingerprint(finding: &Finding, nth: usize) -> String {
     Digest::of(said.as_bytes()).hex()[..32].to_owned()
 }
 
-fn of_waived(file: Judged<'_>, waived: &WaivedView, index: usize) -> Value {
-    json!({
-        "ruleId": waived.rule,
-        "ruleIndex": index,
-        "level": "none",
-        "kind": "informational",
-        "message": {"text": format!("Waived by {} until {}.", waived.owner, waived.expires)},
-        "locations": [{"physicalLocation": {
-            "artifactLocation": {"uri": uri(file)},
-            "region": {"startLine": waived.line.unwrap_or(1)},
-        }}],
-        "suppressions": [{"kind": "external", "status": "accepted", "justification": waived.reason}],
-    })
+fn suppressions(waiver: &WaivedView) -> Value {
+    let why = format!("{} ({}, until {})", waiver.reason, waiver.owner, waiver.expires);
+    json!([{"kind": "external", "status": "accepted", "justification": escape_untrusted(&why)}])
 }
 
 fn of_advisory(id: &str, vulnerability: &Vulnerability) -> Value {

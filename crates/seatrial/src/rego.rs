@@ -4,6 +4,7 @@ use std::{
     fs,
     io::Read as _,
     path::{Path, PathBuf},
+    sync::{Condvar, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -60,7 +61,35 @@ fn results(rego: &Rego, parsed: &Parsed) -> Result<Vec<seatrial_rego::Hit>, Stri
         deadline: rego.deadline,
         memory: rego.memory.as_u64(),
     };
+    let _place = Place::taken();
     ask(&request, bounds).map_err(|failure| failure.to_string())
+}
+
+/// How many files are checked now. A job that is cancelled leaves its process behind until the deadline: more than
+/// there are processors would only make each slower.
+static BUSY: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// One of the files that are checked now.
+struct Place;
+
+impl Place {
+    fn taken() -> Self {
+        let most = std::thread::available_parallelism().map_or(1, usize::from);
+        let busy = BUSY.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut busy = BUSY
+            .1
+            .wait_while(busy, |busy| *busy >= most)
+            .unwrap_or_else(PoisonError::into_inner);
+        *busy += 1;
+        Self
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        *BUSY.0.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        BUSY.1.notify_one();
+    }
 }
 
 /// Is the process of [`Processes`].
@@ -138,16 +167,15 @@ fn below(folder: &Path) -> Result<Vec<PathBuf>, String> {
                 return Err(format!("{} holds too much; name a smaller folder", folder.display()));
             }
             let kind = entry.file_type().map_err(cannot)?;
-            if kind.is_dir() {
+            if kind.is_symlink() {
+                // Left out, it would be a check, or a folder of them, that nobody misses.
+                return Err(format!(
+                    "{} is a link, which is not followed in a folder",
+                    entry.path().display()
+                ));
+            } else if kind.is_dir() {
                 open.push(entry.path());
             } else if is_checks(&entry.path()) {
-                if kind.is_symlink() {
-                    // Left out, it would be a check that nobody misses.
-                    return Err(format!(
-                        "{} is a link, which is not followed in a folder",
-                        entry.path().display()
-                    ));
-                }
                 found.push(entry.path());
             }
         }

@@ -209,6 +209,8 @@ pub(crate) async fn walker(
     config: &Config,
     settings: Arc<Settings>,
 ) -> Result<(Walker, Arc<seatrial_engine::DockerEngine>)> {
+    // Checks that cannot be worked out would reject every job.
+    crate::rego::try_out(&settings.policy)?;
     let engine = Arc::new(
         command::engine_with_pool(config, config.worker.pool)
             .await

@@ -4,15 +4,17 @@ mod document;
 mod files;
 mod fixes;
 
-use std::path::Path;
+use std::{borrow::Cow, path::Path};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use jiff::Timestamp;
 use seatrial_core::{
-    finding::{Finding, Level},
-    job::Ending,
+    digest::Digest,
+    finding::{Finding, Level, escape_untrusted},
+    job::{Ending, Outcome},
+    view::AnalysisView,
 };
-use seatrial_pipeline::admission::{self, Admitted, Verdict};
+use seatrial_pipeline::admission::{self, Verdict};
 use seatrial_policy::Policy;
 use seatrial_server::sarif;
 
@@ -26,22 +28,45 @@ use crate::{
     show,
 };
 
+/// Most text that a report keeps until it is written.
+const MAX_KEPT: usize = 256 << 20;
+
 /// A file and what was found in it.
 #[derive(Clone)]
 struct Judged {
     /// As it was named, with `/`; not yet escaped.
     path: String,
     text: Vec<u8>,
-    admitted: Admitted,
+    /// Of the text; of one that is too large, only the beginning was read.
+    digest: Option<Digest>,
+    analysis: AnalysisView,
+    /// Why it does not pass.
+    denial: Option<Outcome>,
 }
 
 impl Judged {
-    fn denied(&self) -> bool {
-        matches!(self.admitted.verdict, Verdict::Deny(_))
+    fn of(policy: &Policy, path: String, text: Vec<u8>) -> Self {
+        let admitted = admission::admit(policy, &text, Timestamp::now(), &Processes);
+        let is_whole = text.len() as u64 <= policy.limits.dockerfile.as_u64();
+        Self {
+            path,
+            text,
+            digest: is_whole.then_some(admitted.digest),
+            analysis: admitted.analysis,
+            denial: match admitted.verdict {
+                Verdict::Pass(_) => None,
+                Verdict::Deny(outcome) => Some(*outcome),
+            },
+        }
     }
 
-    fn findings(&self) -> &[Finding] {
-        &self.admitted.analysis.findings
+    fn denied(&self) -> bool {
+        self.denial.is_some()
+    }
+
+    /// What was found and no waiver lets pass.
+    fn findings(&self) -> Cow<'_, [Finding]> {
+        self.analysis.open()
     }
 }
 
@@ -65,11 +90,20 @@ pub(crate) fn run(cli: &Cli, config: &Config, args: &AnalyzeArgs) -> Result<u8> 
     }
     let policy = super::policy(config, &args.policy)?;
     let files = files::gather(&args.files)?;
+    if !files.left_out.is_empty() && !cli.quiet {
+        tracing::warn!(
+            files = files.left_out.len(),
+            first = %files.left_out[0].display(),
+            "not judged, since .gitignore names them or they lie in hidden folders; name them to have them judged"
+        );
+    }
+    let files = files.found;
     let prints_text = args.fix && files.iter().any(|file| file == Path::new("-"));
     let shows = !(args.diff || prints_text);
     // A report is one document of all files; the other forms need no more than one file at a time.
     let mut report = args.format.is_report().then(Vec::new);
     let mut tally = Tally::default();
+    let mut kept = 0;
     for path in &files {
         let mut file = judge(&policy, path)?;
         if args.fix || args.diff {
@@ -77,7 +111,18 @@ pub(crate) fn run(cli: &Cli, config: &Config, args: &AnalyzeArgs) -> Result<u8> 
         }
         tally.add(&file, args);
         match &mut report {
-            Some(files) if shows => files.push(file),
+            Some(files) if shows => {
+                if args.format != AnalyzeFormat::Sarif {
+                    file.text = Vec::new();
+                }
+                kept += file.text.len();
+                if kept > MAX_KEPT {
+                    bail!(
+                        "the files have more than {MAX_KEPT} bytes together\n  help: name fewer, or take a form that tells them one by one: text, line, github"
+                    );
+                }
+                files.push(file);
+            }
             None if shows => print_file(cli, args.format, &file),
             _ => {}
         }
@@ -94,7 +139,7 @@ impl Tally {
     fn add(&mut self, file: &Judged, args: &AnalyzeArgs) {
         self.files += 1;
         self.denied += usize::from(file.denied());
-        for finding in file.findings() {
+        for finding in file.findings().iter() {
             *match finding.level {
                 Level::Error => &mut self.errors,
                 Level::Warn => &mut self.warnings,
@@ -110,18 +155,11 @@ impl Tally {
 
 fn judge(policy: &Policy, path: &Path) -> Result<Judged> {
     let text = super::read_bounded(path, policy.limits.dockerfile.as_u64())?;
-    let admitted = admission::admit(policy, &text, Timestamp::now(), &Processes);
-    Ok(Judged {
-        path: path.display().to_string(),
-        text,
-        admitted,
-    })
+    Ok(Judged::of(policy, path.display().to_string(), text))
 }
 
-/// A file that is too large has no finding, and is denied.
 fn worst(file: &Judged) -> Option<Level> {
-    let found = file.findings().iter().map(|finding| finding.level).max();
-    found.or_else(|| file.denied().then_some(Level::Error))
+    file.findings().iter().map(|finding| finding.level).max()
 }
 
 /// Of forms that tell files one by one.
@@ -129,24 +167,24 @@ fn print_file(cli: &Cli, format: AnalyzeFormat, file: &Judged) {
     let mut out = String::new();
     match format {
         AnalyzeFormat::Github => {
-            for finding in file.findings() {
+            for finding in file.findings().iter() {
                 out.push_str(&show::reports::github(relative(&file.path), &file.text, finding));
                 out.push('\n');
             }
         }
         AnalyzeFormat::Line => {
-            for finding in file.findings() {
+            for finding in file.findings().iter() {
                 out.push_str(&show::findings::line(&file.path, finding));
                 out.push('\n');
             }
         }
         AnalyzeFormat::Text => {
             if !cli.quiet && !file.findings().is_empty() {
-                out.push_str(&show::findings::text(&file.path, &file.text, file.findings()));
+                out.push_str(&show::findings::text(&file.path, &file.text, &file.findings()));
             }
-            out.push_str(&summary(&file.path, &file.admitted));
+            out.push_str(&summary(file));
             out.push('\n');
-            for waiver in &file.admitted.analysis.expired_waivers {
+            for waiver in &file.analysis.expired_waivers {
                 out.push_str(&super::policy::ran_out(waiver));
                 out.push('\n');
             }
@@ -165,7 +203,7 @@ fn print_report(format: AnalyzeFormat, judged: &[Judged]) -> Result<()> {
         AnalyzeFormat::Sarif => super::print_json(&sarif::of_files(judged.iter().map(|file| sarif::Judged {
             path: relative(&file.path),
             text: Some(&file.text),
-            analysis: &file.admitted.analysis,
+            analysis: &file.analysis,
         }))),
         AnalyzeFormat::Gitlab => super::print_json(&show::reports::gitlab(by_path(judged))),
         AnalyzeFormat::Checkstyle => {
@@ -176,7 +214,7 @@ fn print_report(format: AnalyzeFormat, judged: &[Judged]) -> Result<()> {
     }
 }
 
-fn by_path(judged: &[Judged]) -> impl Iterator<Item = (&str, &[Finding])> {
+fn by_path(judged: &[Judged]) -> impl Iterator<Item = (&str, Cow<'_, [Finding]>)> {
     judged.iter().map(|file| (relative(&file.path), file.findings()))
 }
 
@@ -197,23 +235,21 @@ fn total(tally: &Tally) -> String {
     format!("{files} files, {denied} denied: {errors} error(s), {warnings} warning(s), {notes} note(s)")
 }
 
-fn summary(path: &str, admitted: &Admitted) -> String {
-    let path = seatrial_core::finding::escape_untrusted(path);
-    let found = admitted.analysis.findings.len();
-    match &admitted.verdict {
-        Verdict::Pass(_) if found == 0 => format!("{path}: pass, nothing found"),
-        Verdict::Pass(_) => format!("{path}: pass, {found} finding(s) that do not block"),
-        Verdict::Deny(outcome) => {
-            let help = outcome
-                .remedy
-                .as_deref()
-                .map(|remedy| format!("\n  help: {remedy}"))
-                .unwrap_or_default();
-            let message = seatrial_core::finding::escape_untrusted(&outcome.message);
-            format!(
-                "{path}: deny. {message}{}",
-                seatrial_core::finding::escape_untrusted(&help).replacen("\\n", "\n", 1)
-            )
+fn summary(file: &Judged) -> String {
+    let path = escape_untrusted(&file.path);
+    let found = file.findings().len();
+    let waived = match file.analysis.findings.len() - found {
+        0 => String::new(),
+        waived => format!(", {waived} waived"),
+    };
+    match &file.denial {
+        None if found == 0 => format!("{path}: pass, nothing found{waived}"),
+        None => format!("{path}: pass, {found} finding(s) that do not block{waived}"),
+        Some(outcome) => {
+            let message = escape_untrusted(&outcome.message);
+            let help = outcome.remedy.as_deref().map(escape_untrusted);
+            let help = help.map(|help| format!("\n  help: {help}")).unwrap_or_default();
+            format!("{path}: deny. {message}{help}")
         }
     }
 }

@@ -2,7 +2,7 @@
 
 mod place;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
@@ -28,6 +28,9 @@ use crate::{cli::LspArgs, config::Config, rego::Processes};
 
 /// What the editor calls the findings' origin.
 const SOURCE: &str = "seatrial";
+
+/// Who types no further for so long may want to know.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A text that is open in the editor.
 struct Open {
@@ -63,7 +66,15 @@ fn serve(policy: &Policy, connection: &Connection) -> Result<()> {
         }),
     )?;
     let mut open = HashMap::new();
-    for message in &connection.receiver {
+    let mut next = None;
+    while let Some(message) = next.take().or_else(|| connection.receiver.recv().ok()) {
+        if policy.rego.is_on() && changed(&message).is_some() {
+            // A process for each letter would still judge the first words when the last was typed.
+            next = connection.receiver.recv_timeout(PAUSE).ok();
+            if next.as_ref().and_then(changed) == changed(&message) {
+                continue;
+            }
+        }
         match message {
             Message::Request(request) => {
                 if connection.handle_shutdown(&request)? {
@@ -83,13 +94,23 @@ fn serve(policy: &Policy, connection: &Connection) -> Result<()> {
     Ok(())
 }
 
+/// The text that a message is the newest of.
+fn changed(message: &Message) -> Option<&str> {
+    match message {
+        Message::Notification(news) if news.method == DidChangeTextDocument::METHOD => {
+            news.params["textDocument"]["uri"].as_str()
+        }
+        _ => None,
+    }
+}
+
 fn capabilities(unit: Unit) -> ServerCapabilities {
     ServerCapabilities {
         position_encoding: Some(match unit {
             Unit::Utf8 => PositionEncodingKind::UTF8,
             Unit::Utf16 => PositionEncodingKind::UTF16,
         }),
-        // Judging a whole text takes less than a millisecond.
+        // Judging a whole text takes less than a millisecond, without checks in Rego.
         text_document_sync: Some(TextDocumentSyncCapability::Kind(TextDocumentSyncKind::FULL)),
         code_action_provider: Some(CodeActionProviderCapability::Options(CodeActionOptions {
             code_action_kinds: Some(vec![CodeActionKind::QUICKFIX]),
@@ -125,7 +146,8 @@ fn hear(
     };
     let findings = admission::admit(policy, text.as_bytes(), Timestamp::now(), &Processes)
         .analysis
-        .findings;
+        .open()
+        .into_owned();
     let places = Places::of(&text, unit);
     let diagnostics = findings.iter().map(|finding| diagnostic(&places, finding)).collect();
     let news = PublishDiagnosticsParams::new(uri.clone(), diagnostics, Some(version));
@@ -205,7 +227,7 @@ fn action(document: &Open, places: &Places<'_>, finding: &Finding, fix: &Fix) ->
         edits: edits.map(OneOf::Left).collect(),
     };
     CodeActionOrCommand::CodeAction(CodeAction {
-        title: format!("{} ({})", fix.title, finding.rule),
+        title: format!("{} ({})", escape_untrusted(&fix.title), finding.rule),
         kind: Some(CodeActionKind::QUICKFIX),
         diagnostics: Some(vec![diagnostic(places, finding)]),
         edit: Some(WorkspaceEdit {

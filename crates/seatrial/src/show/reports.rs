@@ -3,7 +3,7 @@
 //! Messages hold the text of strangers: each form escapes what would end a message in it, after what no
 //! screen should print is escaped.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
 
 use seatrial_core::finding::{Finding, Level, escape_untrusted};
 use seatrial_server::sarif::fingerprint;
@@ -44,11 +44,11 @@ fn property(text: &str) -> String {
 }
 
 /// GitLab's code quality report; `files` are paths and what was found in them.
-pub(crate) fn gitlab<'a>(files: impl IntoIterator<Item = (&'a str, &'a [Finding])>) -> Value {
+pub(crate) fn gitlab<'a>(files: impl IntoIterator<Item = (&'a str, Cow<'a, [Finding]>)>) -> Value {
     let mut issues = Vec::new();
     for (path, findings) in files {
         let mut alike: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-        for finding in findings {
+        for finding in findings.iter() {
             let nth = alike.entry((&finding.rule, &finding.message)).or_default();
             issues.push(json!({
                 "description": escape_untrusted(&finding.message),
@@ -74,12 +74,12 @@ fn fingerprint_in(path: &str, finding: &Finding, nth: usize) -> String {
 }
 
 /// Checkstyle's XML.
-pub(crate) fn checkstyle<'a>(files: impl IntoIterator<Item = (&'a str, &'a [Finding])>) -> String {
+pub(crate) fn checkstyle<'a>(files: impl IntoIterator<Item = (&'a str, Cow<'a, [Finding]>)>) -> String {
     let mut xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<checkstyle version=\"4.3\">\n".to_owned();
     for (path, findings) in files {
         // Writing to a String cannot fail.
         let _ = writeln!(xml, "  <file name=\"{}\">", attribute(path));
-        for finding in findings {
+        for finding in findings.iter() {
             let severity = match finding.level {
                 Level::Info => "info",
                 Level::Warn => "warning",
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn code_quality_knows_alike_findings_apart_and_files_too() {
         let two = [finding("a"), finding("a")];
-        let report = gitlab([("x", &two[..]), ("y", &two[..])]);
+        let report = gitlab([("x", two[..].into()), ("y", two[..].into())]);
         let prints: std::collections::BTreeSet<_> = report
             .as_array()
             .unwrap()
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn xml_stays_xml_whatever_a_message_holds() {
-        let xml = checkstyle([("a&b", &[finding("\"<x>\u{1}\u{ffff}")][..])]);
+        let xml = checkstyle([("a&b", vec![finding("\"<x>\u{1}\u{ffff}")].into())]);
         assert_eq!(
             xml,
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<checkstyle version=\"4.3\">\n  <file name=\"a&amp;b\">\n    \

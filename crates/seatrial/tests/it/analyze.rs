@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{folder, root, seatrial};
+use crate::support::{folder, root, seatrial, soon};
 
 /// Blocks (ST003).
 const BAD: &str = "FROM busybox\nRUN --security=insecure id\n";
@@ -242,9 +242,7 @@ fn what_a_policy_does_not_report_is_not_corrected() {
 #[test]
 fn what_a_waiver_lets_pass_is_not_corrected() {
     let waiver = "version = 1\n[[waivers]]\nrule = \"ST553\"\nreason = \"r\"\nowner = \"ann\"\nexpires = \"DAY\"\n";
-    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(48);
-    let day = &soon.to_string()[..10];
-    let folder = folder(&[("Dockerfile", SLOPPY), ("policy.toml", &waiver.replace("DAY", day))]);
+    let folder = folder(&[("Dockerfile", SLOPPY), ("policy.toml", &waiver.replace("DAY", &soon()))]);
     analyze(folder.path(), &["--fix", "--policy", "policy.toml", "Dockerfile"]);
     let text = fs::read_to_string(folder.path().join("Dockerfile")).unwrap();
     assert!(text.contains("ENV a b\n") && text.contains("COPY src /src\n"), "{text}");
@@ -253,8 +251,7 @@ fn what_a_waiver_lets_pass_is_not_corrected() {
 #[test]
 fn of_two_findings_of_a_rule_only_the_waived_one_is_left_alone() {
     let waiver = "version = 1\n[[waivers]]\nrule = \"ST553\"\nmatch = \"`old`\"\nreason = \"r\"\nowner = \"ann\"\n";
-    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(48);
-    let policy = format!("{waiver}expires = \"{}\"\n", &soon.to_string()[..10]);
+    let policy = format!("{waiver}expires = \"{}\"\n", soon());
     let folder = folder(&[
         ("Dockerfile", "FROM busybox\nENV old b\nENV new b\n"),
         ("policy.toml", &policy),

@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Output};
 
 use serde_json::Value;
 
-use crate::support::{folder, root, seatrial};
+use crate::support::{folder, root, seatrial, soon};
 
 const PLAIN: &str = "FROM busybox\nRUN true\n";
 const FOREIGN: &str = "FROM quay.io/team/tool:1\nRUN true\n";
@@ -30,7 +30,7 @@ fn waiver(rule: &str, expires: &str) -> String {
 #[test]
 fn another_tools_name_waives_and_a_misspelt_one_is_answered_with_the_right_one() {
     let copies = "FROM busybox\nCOPY --from=registry.example/tool /x /x\n";
-    let good = format!("version = 1\n{}", waiver("hadolint:DL3022", "2027-06-01"));
+    let good = format!("version = 1\n{}", waiver("hadolint:DL3022", &soon()));
     let bad = good.replace("DL3022", "DL3O22");
     let folder = folder(&[("Dockerfile", copies), ("good.toml", &good), ("bad.toml", &bad)]);
     let (_, report) = json(

@@ -26,6 +26,12 @@ pub(crate) fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
+/// A day that is near and not over, for waivers.
+pub(crate) fn soon() -> String {
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(48);
+    soon.strftime("%F").to_string()
+}
+
 /// The configuration that `make setup` wrote.
 pub(crate) fn dev_config() -> PathBuf {
     let dev = std::env::var_os("SEATRIAL_DEV_DIR").map_or_else(

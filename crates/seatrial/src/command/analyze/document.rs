@@ -32,10 +32,11 @@ struct File<'a> {
     path: &'a str,
     /// Under the policy in force.
     verdict: Word,
-    /// SHA-256 of the text.
+    /// SHA-256 of the text; not there when it is larger than the policy allows, and was not read to its end.
     #[schemars(schema_with = "digest")]
-    digest: Digest,
-    /// All of them, by place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<Digest>,
+    /// All of them by place, those that a waiver lets pass too.
     findings: &'a [Finding],
     /// How many of each level.
     #[schemars(schema_with = "counts")]
@@ -63,12 +64,12 @@ pub(super) fn of(judged: &[Judged]) -> Document<'_> {
     let files = judged.iter().map(|file| File {
         path: &file.path,
         verdict: if file.denied() { Word::Deny } else { Word::Pass },
-        digest: file.admitted.digest,
-        findings: file.findings(),
-        counts: &file.admitted.analysis.counts,
-        blocking: &file.admitted.analysis.blocking,
-        waived: &file.admitted.analysis.waived,
-        expired_waivers: &file.admitted.analysis.expired_waivers,
+        digest: file.digest,
+        findings: &file.analysis.findings,
+        counts: &file.analysis.counts,
+        blocking: &file.analysis.blocking,
+        waived: &file.analysis.waived,
+        expired_waivers: &file.analysis.expired_waivers,
     });
     Document {
         version: VERSION,

@@ -3,15 +3,13 @@
 use std::{collections::BTreeMap, io::Write as _, path::Path};
 
 use anyhow::{Context as _, Result, bail};
-use jiff::Timestamp;
-use seatrial_core::finding::{Finding, escape_untrusted};
+use seatrial_core::finding::escape_untrusted;
 use seatrial_dockerfile::fix;
-use seatrial_pipeline::admission;
 use seatrial_policy::Policy;
 use similar::TextDiff;
 
 use super::Judged;
-use crate::{cli::analyze::AnalyzeArgs, rego::Processes};
+use crate::cli::analyze::AnalyzeArgs;
 
 /// Corrections may make room for others; a file that is not at rest after so many rounds is left there.
 const ROUNDS: usize = 8;
@@ -46,22 +44,11 @@ fn mended(policy: &Policy, file: &Judged) -> Judged {
         let Ok(text) = std::str::from_utf8(&now.text) else {
             return now;
         };
-        let waived = &now.admitted.analysis.waived;
-        let mut wanted = now.findings().to_vec();
-        let is_waived = |finding: &Finding| {
-            let mut waived = waived.iter();
-            waived.any(|waived| waived.rule == finding.rule && waived.line == Some(finding.line))
-        };
-        wanted.retain(|finding| !is_waived(finding));
-        let fixed = fix::apply(text, &wanted);
+        let fixed = fix::apply(text, &now.findings());
         if fixed == text {
             return now;
         }
-        let next = Judged {
-            path: now.path.clone(),
-            admitted: admission::admit(policy, fixed.as_bytes(), Timestamp::now(), &Processes),
-            text: fixed.into_bytes(),
-        };
+        let next = Judged::of(policy, now.path.clone(), fixed.into_bytes());
         let before = by_rule(&now);
         let grew = by_rule(&next)
             .into_iter()
@@ -76,7 +63,7 @@ fn mended(policy: &Policy, file: &Judged) -> Judged {
 
 fn by_rule(file: &Judged) -> BTreeMap<&str, usize> {
     let mut counts = BTreeMap::new();
-    for finding in file.findings() {
+    for finding in &file.analysis.findings {
         *counts.entry(&*finding.rule).or_default() += 1;
     }
     counts
@@ -94,12 +81,14 @@ fn diff(old: &Judged, new: &Judged) -> String {
     // The text is a stranger's: what no screen should print is escaped, line by line.
     unified
         .split_inclusive('\n')
-        .map(|line| match line.strip_suffix('\n') {
-            Some(line) => format!(
-                "{}\n",
-                coloured(&line.split('\t').map(escape_untrusted).collect::<Vec<_>>().join("\t"))
-            ),
-            None => coloured(&escape_untrusted(line)),
+        .map(|line| {
+            // As it ends in the file, or the difference could not be applied to it.
+            let (line, end) = match line.strip_suffix('\n') {
+                Some(line) => line.strip_suffix('\r').map_or((line, "\n"), |line| (line, "\r\n")),
+                None => (line, ""),
+            };
+            let line: Vec<_> = line.split('\t').map(escape_untrusted).collect();
+            format!("{}{end}", coloured(&line.join("\t")))
         })
         .collect()
 }
