@@ -63,6 +63,12 @@ fn main() {
             let source = here.join("..").join(source);
             println!("cargo::rerun-if-changed={}", source.join("src").display());
             println!("cargo::rerun-if-changed={}", source.join("Cargo.toml").display());
+            for entry in fs::read_dir(&source).into_iter().flatten().flatten() {
+                // What they embed.
+                if entry.path().extension().is_some_and(|extension| extension == "json") {
+                    println!("cargo::rerun-if-changed={}", entry.path().display());
+                }
+            }
         }
         println!("cargo::rerun-if-env-changed={}", binary.variable);
         let path = match env::var_os(binary.variable) {

@@ -1,6 +1,7 @@
 //! The way out that an operator may open for a stage: what may be reached, and what was asked for.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -9,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 
-/// Requests of one stage that are told one by one.
-pub const MAX_ROWS: usize = 1000;
 /// Requests that a stage may make at most.
 pub const MAX_REQUESTS: u32 = 1000;
+/// Requests of one stage that are told one by one: all that were served, and some of what was not.
+pub const MAX_ROWS: usize = MAX_REQUESTS as usize + 64;
 
 /// What one stage may reach.
 #[derive(Clone, Debug)]
@@ -33,13 +34,28 @@ pub struct EgressRequest {
 
 /// What was asked for, shared between who writes it and who shows it.
 #[derive(Clone, Default, Debug)]
-pub struct EgressLog(Arc<Mutex<EgressView>>);
+pub struct EgressLog(Arc<Mutex<Seen>>);
+
+#[derive(Default, Debug)]
+struct Seen {
+    view: EgressView,
+    /// Where requests stand, by their numbers.
+    places: BTreeMap<u64, usize>,
+}
 
 impl EgressLog {
-    /// Writes one request down, or counts it when there are too many.
-    pub fn add(&self, row: EgressRow) {
-        let mut view = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if view.requests.len() < MAX_ROWS {
+    /// Writes one request down, or counts it when there are too many. One that is there by this number already is
+    /// told anew; those with number 0 have none.
+    pub fn add(&self, number: u64, row: EgressRow) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Seen { view, places } = &mut *seen;
+        let known = places.get(&number).and_then(|place| view.requests.get_mut(*place));
+        if let Some(known) = known {
+            *known = row;
+        } else if view.requests.len() < MAX_ROWS {
+            if number > 0 {
+                places.insert(number, view.requests.len());
+            }
             view.requests.push(row);
         } else {
             view.more += 1;
@@ -49,14 +65,14 @@ impl EgressLog {
     /// What is there so far.
     #[must_use]
     pub fn view(&self) -> EgressView {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).view.clone()
     }
 }
 
 /// What a stage asked of the proxy.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct EgressView {
-    /// In the order in which they ended, at most [`MAX_ROWS`].
+    /// In the order in which they reached their hosts or were refused, at most [`MAX_ROWS`].
     pub requests: Vec<EgressRow>,
     /// How many more there were.
     pub more: u64,
@@ -102,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_thousand_and_first_request_is_counted_only() {
+    fn what_is_too_much_is_counted_only_and_a_number_is_told_once() {
         let log = EgressLog::default();
         let row = EgressRow {
             host: "pypi.org".to_owned(),
@@ -115,10 +131,13 @@ mod tests {
             reason: None,
             status: Some(200),
         };
-        for _ in 0..MAX_ROWS + 7 {
-            log.clone().add(row.clone());
+        log.add(1, row.clone());
+        for _ in 0..MAX_ROWS + 6 {
+            log.clone().add(0, row.clone());
         }
+        log.add(1, EgressRow { bytes_up: 9, ..row });
         let view = log.view();
         assert_eq!((view.requests.len(), view.more), (MAX_ROWS, 7));
+        assert_eq!(view.requests[0].bytes_up, 9);
     }
 }

@@ -104,7 +104,7 @@ async fn answer(
     // A name and a password before it are refused, and written down nowhere.
     let host = host.rsplit('@').next().unwrap_or_default();
     let mut record = shared.journal.record(request.method().as_str(), host);
-    let wanted = match judged(&request, shared) {
+    let wanted = match judged(&request, shared, &mut record) {
         Ok(wanted) => wanted,
         Err(refusal) => return (refused(record, &refusal), None),
     };
@@ -124,6 +124,7 @@ async fn answer(
         Arc::clone(&shared.budget),
     ));
     record.meter(Arc::clone(&meter));
+    record.begun();
     let to = Metered {
         stream,
         meter,
@@ -145,12 +146,14 @@ async fn answer(
     }
 }
 
-fn judged(request: &Request<Incoming>, shared: &Shared) -> Result<Wanted, Refusal> {
-    if shared.requests.fetch_add(1, Relaxed) >= shared.settings.max_requests {
+fn judged(request: &Request<Incoming>, shared: &Shared, record: &mut Record) -> Result<Wanted, Refusal> {
+    let before = shared.requests.fetch_add(1, Relaxed);
+    if before >= shared.settings.max_requests {
         let mut refusal = Refusal::rule("too many requests");
         refusal.status = StatusCode::TOO_MANY_REQUESTS;
         return Err(refusal);
     }
+    record.served(before + 1);
     request::wanted(request)
 }
 

@@ -1,11 +1,13 @@
-//! One line of JSON for each request that is over, on standard error.
+//! One line of JSON for each request that is over, on standard error; of one that reached its host another before,
+//! with the same number, so that something is known of it whenever all of this ends.
 //!
-//! `{"host":…,"port":…,"method":…,"bytes_up":…,"bytes_down":…,"sha256":…,"verdict":…,"reason":…,"status":…}`
+//! `{"n":…,"host":…,"port":…,"method":…,"bytes_up":…,"bytes_down":…,"sha256":…,"verdict":…,"reason":…,"status":…}`
 //!
 //! `verdict` is `allowed`, `refused` (a rule, or a limit on the way) or `failed` (the host, or whoever asked, went
 //! away). `bytes_up` is all that was sent to the host, heads of requests included. `bytes_down` is all that came
 //! through a tunnel, and of plain HTTP the body alone, whose SHA-256 is there when the whole of it was seen.
-//! `status` is what was answered, 0 when nothing was. A request that was not understood has an empty host.
+//! `status` is what was answered, 0 when nothing was. A request that was not understood has an empty host. `n` counts
+//! the requests that are served; it is 0 for what is not: no HTTP, or too much.
 //!
 //! A line has at most 4 KiB and only printable ASCII, whatever was asked for.
 
@@ -21,7 +23,7 @@ use tokio::{io::AsyncWriteExt as _, sync::mpsc, task::JoinHandle};
 
 use crate::meter::{ENOUGH, Meter};
 
-/// Lines beyond the requests that are served: for the first that is not, and for connections that are not HTTP.
+/// Lines for what is not served. Those of requests that are do not come out of these: else rubbish would hide them.
 const SURPLUS_LINES: u64 = 64;
 /// Bytes of a host as it is written; a real one has no more.
 const LONGEST_HOST: usize = 1024;
@@ -34,12 +36,12 @@ const LONGEST_REASON: usize = 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Journal {
     lines: mpsc::UnboundedSender<String>,
-    left: Arc<AtomicU64>,
+    surplus: Arc<AtomicU64>,
 }
 
-/// Opens the journal for so many requests. The task ends when nobody holds it any more and all is written.
-pub(crate) fn open(requests: u64) -> (Journal, JoinHandle<()>) {
-    // Unbounded, but for `left`: at most so many lines are ever sent.
+/// Opens the journal. The task ends when nobody holds it any more and all is written.
+pub(crate) fn open() -> (Journal, JoinHandle<()>) {
+    // Unbounded, but two lines for each request that is served, and `surplus`.
     let (lines, mut written) = mpsc::unbounded_channel::<String>();
     let writing = tokio::spawn(async move {
         let mut stderr = tokio::io::stderr();
@@ -49,8 +51,8 @@ pub(crate) fn open(requests: u64) -> (Journal, JoinHandle<()>) {
             let _ = stderr.flush().await;
         }
     });
-    let left = Arc::new(AtomicU64::new(requests.saturating_add(SURPLUS_LINES)));
-    (Journal { lines, left }, writing)
+    let surplus = Arc::new(AtomicU64::new(SURPLUS_LINES));
+    (Journal { lines, surplus }, writing)
 }
 
 /// How a request ended.
@@ -65,6 +67,7 @@ enum Verdict {
 #[derive(Debug)]
 pub(crate) struct Record {
     journal: Journal,
+    number: u64,
     host: String,
     port: u16,
     method: String,
@@ -81,6 +84,7 @@ impl Journal {
     pub(crate) fn record(&self, method: &str, host: &str) -> Record {
         Record {
             journal: self.clone(),
+            number: 0,
             host: host.to_owned(),
             port: 0,
             method: method.to_owned(),
@@ -95,6 +99,19 @@ impl Journal {
 }
 
 impl Record {
+    /// It is served, as the so-manieth.
+    pub(crate) fn served(&mut self, number: u64) {
+        self.number = number;
+    }
+
+    /// It reached its host.
+    pub(crate) fn begun(&self) {
+        let _ = self
+            .journal
+            .lines
+            .send(self.line("it was cut off while it was open; what it carried is not known"));
+    }
+
     pub(crate) fn host(&mut self, host: String, port: u16) {
         self.host = host;
         self.port = port;
@@ -133,7 +150,7 @@ impl Record {
         }
     }
 
-    fn line(&self) -> String {
+    fn line(&self, reason: &str) -> String {
         let verdict = match self.verdict {
             Verdict::Allowed => "allowed",
             Verdict::Refused => "refused",
@@ -145,7 +162,8 @@ impl Record {
         // Writing to a String cannot fail.
         let _ = write!(
             line,
-            r#"{{"host":"{}","port":{},"method":"{}","bytes_up":{up},"bytes_down":{},"sha256":"#,
+            r#"{{"n":{},"host":"{}","port":{},"method":"{}","bytes_up":{up},"bytes_down":{},"sha256":"#,
+            self.number,
             escaped(&self.host, LONGEST_HOST),
             self.port,
             escaped(&self.method, LONGEST_METHOD),
@@ -161,7 +179,7 @@ impl Record {
                 line.push('"');
             }
         }
-        let reason = escaped(&self.reason, LONGEST_REASON);
+        let reason = escaped(reason, LONGEST_REASON);
         let status = self.status;
         let _ = writeln!(
             line,
@@ -173,12 +191,10 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let left = self
-            .journal
-            .left
-            .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
-        if left.is_ok() {
-            let _ = self.journal.lines.send(self.line());
+        let surplus = &self.journal.surplus;
+        let take = || surplus.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+        if self.number > 0 || take().is_ok() {
+            let _ = self.journal.lines.send(self.line(&self.reason));
         }
     }
 }
@@ -213,10 +229,10 @@ mod tests {
 
     fn line(host: &str, method: &str, reason: &str) -> String {
         let (lines, _) = mpsc::unbounded_channel();
-        let left = Arc::new(AtomicU64::new(0));
-        let mut record = Journal { lines, left }.record(method, host);
-        record.refused(reason);
-        record.line()
+        let surplus = Arc::new(AtomicU64::new(0));
+        let mut record = Journal { lines, surplus }.record(method, host);
+        record.served(u64::MAX);
+        record.line(reason)
     }
 
     proptest! {
@@ -243,18 +259,32 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn there_are_no_more_lines_than_requests_and_some() {
+    async fn what_is_not_served_has_few_lines_and_takes_none_from_what_is() {
         let (lines, mut written) = mpsc::unbounded_channel();
-        let left = Arc::new(AtomicU64::new(3));
-        let journal = Journal { lines, left };
+        let surplus = Arc::new(AtomicU64::new(3));
+        let journal = Journal { lines, surplus };
         for _ in 0..10 {
-            drop(journal.record("GET", "a"));
+            drop(journal.record("GET", "rubbish"));
         }
-        drop(journal);
-        let mut count = 0;
-        while written.recv().await.is_some() {
-            count += 1;
+        let mut served = journal.record("GET", "served");
+        served.served(1);
+        served.begun();
+        drop((served, journal));
+        let mut told = Vec::new();
+        while let Some(line) = written.recv().await {
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+            told.push((line["n"].as_u64().unwrap(), line["host"].as_str().unwrap().to_owned()));
         }
-        assert_eq!(count, 3);
+        let told: Vec<_> = told.iter().map(|(n, host)| (*n, &**host)).collect();
+        assert_eq!(
+            told,
+            [
+                (0, "rubbish"),
+                (0, "rubbish"),
+                (0, "rubbish"),
+                (1, "served"),
+                (1, "served")
+            ]
+        );
     }
 }

@@ -87,7 +87,7 @@ async fn serve(settings: Settings) -> (i32, Option<String>) {
         Ok(router) => router,
         Err(why) => return (EXIT_SURROUNDINGS, Some(why)),
     };
-    let (journal, writing) = journal::open(settings.max_requests);
+    let (journal, writing) = journal::open();
     let deadline = settings.deadline;
     let shared = Shared::new(settings, router, journal);
     let mut connections = JoinSet::new();

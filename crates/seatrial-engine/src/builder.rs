@@ -188,7 +188,6 @@ async fn feed(input: &mut Input, request: &BuildRequest, nonce: &Nonce) -> Resul
         head.extend_from_slice(bytes);
     };
     section('D', request.dockerfile.as_bytes());
-    section('I', lower::SECCOMP_STEP.as_bytes());
     let base = request.final_base.and_then(|index| request.bases.get(index));
     for layer in base.iter().flat_map(|base| &base.layers) {
         head.extend_from_slice(format!("B {}\n", layer.hex()).as_bytes());

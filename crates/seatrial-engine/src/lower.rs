@@ -25,8 +25,6 @@ pub(crate) const HOLDER: &str = "/.seatrial/holder";
 pub(crate) const EGRESS: &str = "/.seatrial/egress";
 /// Seccomp profile of the builder: what buildah needs, which includes mounts in its own namespace.
 pub(crate) const SECCOMP_BUILDER: &str = include_str!("../seccomp/builder.json");
-/// Seccomp profile of the steps inside the builder: no namespaces, no mounts.
-pub(crate) const SECCOMP_STEP: &str = include_str!("../seccomp/build-step.json");
 /// Seccomp profile of the guest, and of everything that is no builder.
 pub(crate) const SECCOMP_GUEST: &str = include_str!("../seccomp/guest.json");
 

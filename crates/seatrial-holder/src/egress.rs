@@ -159,8 +159,12 @@ impl Tunnel {
     /// No frame comes after this one: the stream is free for something else.
     pub(crate) fn close(&self) {
         self.0.shut();
-        self.0.send(END, 0, &[]);
-        *locked(&self.0.out) = None;
+        let mut out = locked(&self.0.out);
+        if let Some(file) = out.as_mut() {
+            // Nobody may be listening. No other thread gets in between: what it still wanted to say is not said.
+            let _ = file.write_all(&head(END, 0, 0));
+        }
+        *out = None;
     }
 }
 
@@ -381,9 +385,7 @@ impl Shared {
     /// The first bytes of `frame` are room for its head. All of a frame or nothing of it is sent.
     fn send_in_place(&self, kind: u8, id: u32, frame: &mut [u8]) {
         let size = (frame.len() - HEAD) as u32;
-        frame[0] = kind;
-        frame[1..5].copy_from_slice(&id.to_be_bytes());
-        frame[5..HEAD].copy_from_slice(&size.to_be_bytes());
+        frame[..HEAD].copy_from_slice(&head(kind, id, size));
         let mut out = locked(&self.out);
         if let Some(file) = out.as_mut()
             && file.write_all(frame).is_err()
@@ -391,6 +393,14 @@ impl Shared {
             *out = None; // nobody reads any more
         }
     }
+}
+
+fn head(kind: u8, id: u32, size: u32) -> [u8; HEAD] {
+    let mut head = [0; HEAD];
+    head[0] = kind;
+    head[1..5].copy_from_slice(&id.to_be_bytes());
+    head[5..].copy_from_slice(&size.to_be_bytes());
+    head
 }
 
 impl Connection {

@@ -115,7 +115,7 @@ fn a_host_that_begins_no_answer_is_given_up() {
 #[test]
 fn a_connection_that_carries_nothing_is_cut() {
     let host = host::silent();
-    let (mut proxy, name, _dns) = proxy_for(host.port(), "--idle-s 1");
+    let (mut proxy, name, _dns) = proxy_for(host.port(), "--idle-s 3");
     let tunnel = proxy.connect(&name).unwrap();
     let mute = proxy.open();
     assert_eq!(proxy.all(tunnel), "");

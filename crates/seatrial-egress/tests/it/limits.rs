@@ -99,7 +99,7 @@ fn everything_ends_at_the_deadline_with_a_line_for_what_was_under_way() {
     let host = host::silent();
     let dns = dns::serve(&[("a.test", &[&["127.0.0.1"]])]);
     let mut proxy = Proxy::start(&format!(
-        "--deadline-s 2 --allow a.test:{} --also 127.0.0.1 --resolver {}",
+        "--deadline-s 5 --allow a.test:{} --also 127.0.0.1 --resolver {}",
         host.port(),
         dns.at
     ));

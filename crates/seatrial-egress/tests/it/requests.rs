@@ -31,7 +31,7 @@ fn a_listed_host_answers_and_the_line_tells_what_came() {
     assert_eq!(
         lines,
         [serde_json::json!({
-            "host": "a.test", "port": host.port(), "method": "GET", "bytes_up": head.len(), "bytes_down": 6,
+            "n": 1, "host": "a.test", "port": host.port(), "method": "GET", "bytes_up": head.len(), "bytes_down": 6,
             "sha256": "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03",
             "verdict": "allowed", "reason": "", "status": 200,
         })]

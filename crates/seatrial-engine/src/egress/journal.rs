@@ -24,6 +24,7 @@ pub(super) struct Journal {
 
 #[derive(Deserialize)]
 struct Line {
+    n: u64,
     host: String,
     port: u16,
     method: String,
@@ -66,7 +67,7 @@ impl Journal {
 
     fn tell(&mut self) {
         match serde_json::from_slice::<Line>(&self.line) {
-            Ok(line) => self.seen.add(row(line)),
+            Ok(line) => self.seen.add(line.n, row(line)),
             Err(_) => {
                 let text = String::from_utf8_lossy(&self.line);
                 self.words = escape_untrusted(&cut(text.trim_end(), MAX_REASON));
@@ -108,11 +109,11 @@ mod tests {
     fn lines_become_rows_however_they_are_cut() {
         let hash = "ab".repeat(32);
         let all = format!(
-            "{{\"host\":\"a.org\",\"port\":80,\"method\":\"GET\",\"bytes_up\":1,\"bytes_down\":2,\"sha256\":\"{hash}\",\
+            "{{\"n\":1,\"host\":\"a.org\",\"port\":80,\"method\":\"GET\",\"bytes_up\":1,\"bytes_down\":2,\"sha256\":\"{hash}\",\
              \"verdict\":\"allowed\",\"reason\":\"\",\"status\":200}}\n\
              egress: something \u{1b}[31m\n\
-             {{\"host\":\"b.org\",\"port\":25,\"method\":\"CONNECT\",\"bytes_up\":0,\"bytes_down\":0,\"sha256\":null,\
-             \"verdict\":\"refused\",\"reason\":\"not listed\",\"status\":0,\"more\":1}}\n{{\"host\":\"cut"
+             {{\"n\":0,\"host\":\"b.org\",\"port\":25,\"method\":\"CONNECT\",\"bytes_up\":0,\"bytes_down\":0,\"sha256\":null,\
+             \"verdict\":\"refused\",\"reason\":\"not listed\",\"status\":0,\"more\":1}}\n{{\"n\":2,\"host\":\"cut"
         );
         for step in [1, 7, 4096] {
             let seen = EgressLog::default();

@@ -113,7 +113,6 @@ fn shown(body: &ContainerCreateBody) -> Value {
         for (name, profile) in [
             ("builder.json", SECCOMP_BUILDER),
             ("guest.json", SECCOMP_GUEST),
-            ("build-step.json", SECCOMP_STEP),
             ("guest.json for gVisor", &for_gvisor(SECCOMP_GUEST)),
         ] {
             if *option == json!(security(profile)[1]) {

@@ -40,7 +40,6 @@ pub(super) const OPTIONS: &[&str] = &[
 ];
 
 const MAX_DOCKERFILE: u64 = 4 << 20;
-const MAX_PROFILE: u64 = 1 << 20;
 const MAX_BASE_LAYERS: usize = 2000;
 /// Base stores that one job may stand on.
 const MAX_BASES: usize = 64;
@@ -48,6 +47,7 @@ const MAX_BASES: usize = 64;
 /// Where everything stands. Below `/`, except in tests.
 pub(super) struct Places {
     own: PathBuf,
+    tools: PathBuf,
     context: PathBuf,
     output: PathBuf,
     output_volume: PathBuf,
@@ -60,6 +60,7 @@ impl Places {
     fn under(root: &Path) -> Self {
         Self {
             own: root.join("run/seatrial"),
+            tools: root.join(".seatrial"),
             context: root.join("ctx"),
             output: root.join("out/oci"),
             output_volume: root.join("out"),
@@ -104,7 +105,7 @@ fn walk(args: &Args, deadline: &Deadline) -> Result<i32, Broken> {
     let watch = space::Watch::start(&places.store, &places.output_volume);
     let end = build(&command, &places, port, deadline)?;
     let lowest = watch.stop();
-    remove(&placeholders)?;
+    let spoilt = remove(&placeholders);
 
     let mut report = Report::of(&nonce, &end);
     lowest.tell(&mut report);
@@ -121,7 +122,7 @@ fn walk(args: &Args, deadline: &Deadline) -> Result<i32, Broken> {
     }
     report.add("out_files", listed.files.len());
     report.add("out_bytes", listed.bytes);
-    report.add("out_skipped", listed.skipped);
+    report.add("out_skipped", listed.skipped + spoilt);
     report.add("out_too_large", u8::from(listed.too_large));
     report.send()?;
     Ok(0)
@@ -135,7 +136,7 @@ fn buildah(args: &Args, places: &Places) -> Vec<OsString> {
     let fixed = ["bud", "--pull-never", "--isolation", "chroot", "--network", "host"];
     command.extend(fixed.map(OsString::from));
     let mut profile = OsString::from("seccomp=");
-    profile.push(places.own.join("inner.json"));
+    profile.push(places.tools.join(super::install::STEP_NAME));
     command.extend(["--security-opt".into(), profile]);
     command.extend(args.operands.iter().cloned());
     command.extend(["-f".into(), places.own.join("Dockerfile").into_os_string()]);
@@ -179,7 +180,7 @@ fn storage_conf(places: &Places) -> io::Result<String> {
 /// Takes everything up to `G`; the placeholders that it made.
 fn receive(input: &mut impl BufRead, places: &Places) -> Result<Vec<PathBuf>, Broken> {
     let mut placeholders = Vec::new();
-    let (mut dockerfile, mut profile, mut context) = (false, false, false);
+    let (mut dockerfile, mut context) = (false, false);
     loop {
         let header = header(input)?;
         match word(&header) {
@@ -188,11 +189,6 @@ fn receive(input: &mut impl BufRead, places: &Places) -> Result<Vec<PathBuf>, Br
                 dockerfile = true;
                 let size = length(size, MAX_DOCKERFILE)?;
                 spool::at(input, &places.own.join("Dockerfile"), size)?;
-            }
-            (b"I", Some(size)) if !profile => {
-                profile = true;
-                let size = length(size, MAX_PROFILE)?;
-                spool::at(input, &places.own.join("inner.json"), size)?;
             }
             (b"C", Some(size)) if !context => {
                 context = true;
@@ -210,10 +206,10 @@ fn receive(input: &mut impl BufRead, places: &Places) -> Result<Vec<PathBuf>, Br
             _ => return Err(protocol("no such frame for a builder, or given twice")),
         }
     }
-    if dockerfile && profile {
+    if dockerfile {
         Ok(placeholders)
     } else {
-        Err(protocol("the Dockerfile or the inner profile is missing"))
+        Err(protocol("the Dockerfile is missing"))
     }
 }
 
@@ -291,14 +287,8 @@ fn forward(mut from: PipeReader) {
     }
 }
 
-fn remove(placeholders: &[PathBuf]) -> Result<(), Broken> {
-    for path in placeholders {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(surroundings("remove a placeholder")(error));
-            }
-            Ok(()) | Err(_) => {}
-        }
-    }
-    Ok(())
+/// Those that are no longer what was put there, by a step, are told like anything else that is no part of a layout.
+fn remove(placeholders: &[PathBuf]) -> u64 {
+    let spoilt = |path: &&PathBuf| fs::remove_file(path).is_err_and(|error| error.kind() != io::ErrorKind::NotFound);
+    placeholders.iter().filter(spoilt).count() as u64
 }

@@ -68,5 +68,9 @@ fn it_installs_itself() {
     let copy = root.path().join("holder");
     assert_eq!(fs::read(&copy).unwrap(), fs::read(HOLDER).unwrap());
     assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o7777, 0o555);
-    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+    // And beside itself what buildah puts around steps: no step can write in this volume.
+    let filter = root.path().join("build-step.json");
+    assert_eq!(fs::metadata(&filter).unwrap().permissions().mode() & 0o7777, 0o444);
+    assert!(fs::read_to_string(&filter).unwrap().contains("SCMP_ACT_ERRNO"));
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2);
 }

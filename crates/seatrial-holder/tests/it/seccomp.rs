@@ -125,7 +125,13 @@ const ALWAYS: &[&str] = &[
 ];
 
 fn profile(name: &str) -> Value {
-    let path = format!("{}/../seatrial-engine/seccomp/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    // That of steps comes with the holder, the others are the engine's.
+    let folder = if name == "build-step" {
+        ""
+    } else {
+        "../seatrial-engine/seccomp/"
+    };
+    let path = format!("{}/{folder}{name}.json", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 

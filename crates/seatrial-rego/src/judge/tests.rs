@@ -235,6 +235,14 @@ fn shell_text_that_cannot_be_read_is_a_failure_and_not_a_pass() {
 }
 
 #[test]
+fn expressions_know_the_classes_that_those_of_go_know() {
+    let check = "package a\nimport rego.v1\ndeny contains m if {\n\tsome m in regex.split(`\\s*&&\\s*`, input.Stages[0].Commands[1].Value[0])\n\tregex.match(`^\\w+ \\d$`, m)\n}\n";
+    let hits = judged(Form::Trivy, &[("a.rego", check)], "FROM a\nRUN cd 1 && x y && ls 2\n").unwrap();
+    let told: Vec<_> = hits.iter().map(|hit| &*hit.message).collect();
+    assert_eq!(told, ["cd 1", "ls 2"]);
+}
+
+#[test]
 fn a_name_that_is_declared_behind_a_loop_is_no_second_name_for_its_next_turn() {
     let check = "package a\nimport rego.v1\npairs(xs) := [k |\n\tx := xs[k]\n\tsome i, j\n\ti < j\n\tx[i] == x[j]\n]\ndeny contains sprintf(\"%v\", [k]) if {\n\tcmds := [c.Value | some c in input.Stages[0].Commands]\n\tx := cmds[_]\n\tcount(x) > 1\n\tsome k\n\tk = pairs(cmds)[_]\n}\n";
     let hits = judged(

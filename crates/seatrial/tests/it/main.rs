@@ -20,6 +20,7 @@ mod docker_liar;
 mod docker_lifecycle;
 mod docker_points;
 mod docker_pool;
+mod docker_rego;
 mod docker_remote;
 mod docker_restart;
 mod docker_service;
