@@ -74,6 +74,7 @@ pub fn analyze(text: &[u8], parsed: &Parsed, context: &Context<'_>) -> Vec<Findi
         stage_count: 0,
         interpreters: Vec::new(),
         budget: Budget::new(),
+        downloads: shell::Downloads::default(),
         habits: habits::Habits::default(),
     };
     let mut survey = Survey::new(parsed);
@@ -127,6 +128,8 @@ struct Progress {
     interpreters: Vec<Interpreter>,
     /// The work that scripts may still ask for.
     budget: Budget,
+    /// What steps of the open stage downloaded.
+    downloads: shell::Downloads,
     /// What steps did that later ones or the end of the file are judged by.
     habits: habits::Habits,
 }
@@ -155,7 +158,10 @@ struct Site<'a> {
 impl Site<'_> {
     fn judge(self, progress: &mut Progress, context: &Context<'_>, sink: &mut Sink<'_>) {
         match self.instruction.keyword {
-            Keyword::From => base::from(self, progress, context, sink),
+            Keyword::From => {
+                progress.downloads = shell::Downloads::default();
+                base::from(self, progress, context, sink);
+            }
             Keyword::Run => {
                 run::judge(self, progress, sink);
                 self.judge_script(progress, sink);
@@ -216,7 +222,11 @@ impl Site<'_> {
 
     fn judge_script(self, progress: &mut Progress, sink: &mut Sink<'_>) {
         let Some(script) = self.script(progress) else { return };
-        shell::judge(self, &script, sink);
+        if self.instruction.keyword == Keyword::Run && !self.is_trigger {
+            shell::judge(self, &script, &mut progress.downloads, sink);
+        } else {
+            shell::judge(self, &script, &mut shell::Downloads::default(), sink);
+        }
         packages::judge(self, &script, progress, sink);
         habits::judge(self, &script, progress, sink);
     }
@@ -225,7 +235,7 @@ impl Site<'_> {
     fn judge_documents(self, progress: &Progress, sink: &mut Sink<'_>) {
         for document in self.heredocs {
             if let Some(script) = script::of_document(document, &progress.budget) {
-                shell::judge(self, &script, sink);
+                shell::judge(self, &script, &mut shell::Downloads::default(), sink);
             }
         }
     }

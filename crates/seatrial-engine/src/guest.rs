@@ -28,6 +28,10 @@ use crate::{
     tool, walls,
 };
 
+/// A guest's proxy may stand ready for so long while the image is scanned: a policy may give a scan 7 hours. It ends before,
+/// with whoever started it.
+const AHEAD: Duration = Duration::from_hours(8);
+
 /// After its limit a run is ended from outside: a guest may have stopped process 1, or starved it, since both are of one
 /// user.
 const STOPPED: Duration = Duration::from_secs(10);
@@ -77,7 +81,7 @@ pub(crate) async fn load(
     let stdio = container.create(body.clone()).await?;
     let walls = walls::standing(&body, inner.client.inspect(container.name()).await?, &facts, Place::Run)?;
     let proxy = match &request.egress {
-        Some(egress) => Some(egress::open(inner, request.attempt, egress, life).await?),
+        Some(egress) => Some(egress::open(inner, request.attempt, egress, life + AHEAD).await?),
         None => None,
     };
     Ok(Box::new(Loaded {

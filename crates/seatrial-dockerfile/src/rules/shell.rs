@@ -15,6 +15,8 @@ mod trust;
 
 use seatrial_core::finding::Span;
 
+pub(super) use self::fetch::Downloads;
+
 use super::{
     Progress, Site,
     catalogue::ST420,
@@ -35,7 +37,7 @@ struct At<'a> {
 }
 
 /// `RUN`, `CMD`, `ENTRYPOINT`, `HEALTHCHECK`, `SHELL`, and scripts that `COPY` holds.
-pub(super) fn judge(site: Site<'_>, script: &Script, sink: &mut Sink<'_>) {
+pub(super) fn judge(site: Site<'_>, script: &Script, downloads: &mut Downloads, sink: &mut Sink<'_>) {
     for span in &script.not_understood {
         let written = sink.parsed().slice(*span);
         sink.report(&ST420, *span, || {
@@ -70,7 +72,7 @@ pub(super) fn judge(site: Site<'_>, script: &Script, sink: &mut Sink<'_>) {
             );
         }
     }
-    fetch::judge_files(script, sink);
+    fetch::judge_files(script, downloads, sink);
 }
 
 /// `ENV` and `ARG`.

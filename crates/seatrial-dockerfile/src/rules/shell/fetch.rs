@@ -1,6 +1,6 @@
 //! ST400 to ST402: what is downloaded or decoded, and run.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::{At, Sink, is_versioned, letter, quoted};
 use crate::{
@@ -342,13 +342,20 @@ fn verifies(command: &Command) -> bool {
                 .is_some_and(|word| matches!(word.text.as_str(), "dgst" | "sha256")))
 }
 
-/// A file that one command downloads and a later one of the same step runs.
-pub(super) fn judge_files(script: &Script, sink: &mut Sink<'_>) {
-    let mut files: HashMap<String, &Command> = HashMap::new();
+/// What the steps of a stage have downloaded so far and nothing has verified: by file, the program and from where.
+#[derive(Default)]
+pub(in crate::rules) struct Downloads(BTreeMap<String, (String, String)>);
+
+/// More files than this are not remembered: no honest stage comes near.
+const MAX_DOWNLOADS: usize = 64;
+
+/// A file that one command downloads and a later one runs.
+pub(super) fn judge_files(script: &Script, downloads: &mut Downloads, sink: &mut Sink<'_>) {
+    let files = &mut downloads.0;
     for (index, command) in script.commands.iter().enumerate() {
         if is_download(command) {
-            if let Some(file) = file(command) {
-                files.insert(plain(&file).to_owned(), command);
+            if let Some(file) = file(command).filter(|_| files.len() < MAX_DOWNLOADS) {
+                files.insert(plain(&file).to_owned(), (command.program().to_owned(), from(command)));
             }
             continue;
         }
@@ -366,19 +373,14 @@ pub(super) fn judge_files(script: &Script, sink: &mut Sink<'_>) {
             // One of the two may be named from another folder.
             let name = base_name(&run.text);
             let bare = !run.text.trim_start_matches("./").contains('/');
-            let same = |(file, _): &(&String, &&Command)| base_name(file) == name && (bare || !file.contains('/'));
-            (files.len() < 32)
-                .then(|| files.iter().find(same).map(|(_, download)| download))
-                .flatten()
+            let mut same = files
+                .iter()
+                .filter(|(file, _)| base_name(file) == name && (bare || !file.contains('/')));
+            same.next().map(|(_, download)| download)
         });
-        if let Some(download) = found {
+        if let Some((program, from)) = found {
             sink.report(&ST401, run.span, || {
-                format!(
-                    "{} is run as {} wrote it{}",
-                    quoted(&run.text),
-                    download.program(),
-                    from(download)
-                )
+                format!("{} is run as {program} wrote it{from}", quoted(&run.text))
             });
         }
     }

@@ -101,6 +101,22 @@ fn a_downloaded_file_is_checked_before_it_is_run() {
 }
 
 #[test]
+fn a_file_that_an_earlier_step_of_the_stage_downloaded_is_known() {
+    let ran = |steps: &str| {
+        underlined(
+            "ST401",
+            &format!("FROM debian\nRUN curl -o /tmp/x https://e/x\n{steps}\n"),
+        )
+    };
+    assert_eq!(ran("RUN chmod +x /tmp/x\nRUN /tmp/x --all"), ["/tmp/x"]);
+    assert_eq!(ran("WORKDIR /tmp\nRUN sh ./x"), ["./x"]);
+    assert!(ran("RUN echo '0a  /tmp/x' | sha256sum -c\nRUN /tmp/x").is_empty());
+    // Another stage has other files, and what a trigger would run does not stand here yet.
+    assert!(ran("FROM debian\nRUN sh /tmp/x").is_empty());
+    assert!(ran("ONBUILD RUN sh /tmp/x").is_empty());
+}
+
+#[test]
 fn packed_programs_are_seen_when_they_are_run() {
     check_lines(
         "ST402",
