@@ -269,7 +269,7 @@ pub struct RunEnd {
 }
 
 /// The main process's end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RunExit {
     /// It ended by itself with this code (128 + signal when a signal ended it).
     Code(i32),
@@ -279,6 +279,8 @@ pub enum RunExit {
     TimedOut,
     /// It could not be started.
     CannotStart,
+    /// This volume, which the image declares, cannot be mounted: something of the base or of the job is in the way.
+    CannotMount(String),
 }
 
 /// What was used. A value that could not be measured is `None`, never 0.

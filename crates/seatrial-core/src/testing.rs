@@ -343,7 +343,7 @@ impl Guest for FakeGuest {
         logs.write(b"running\n");
         let script = self.0.script();
         Ok(RunEnd {
-            exit: script.exit.unwrap_or(RunExit::Code(0)),
+            exit: script.exit.clone().unwrap_or(RunExit::Code(0)),
             usage: script.usage.clone(),
             walls: Walls::default(),
         })

@@ -45,6 +45,8 @@ struct Loaded {
     exposed: bool,
     time: Duration,
     walls: Walls,
+    /// What the image declares, as mount points.
+    volumes: Vec<String>,
 }
 
 /// Loads the image, brings the inputs, creates the container.
@@ -92,6 +94,7 @@ pub(crate) async fn load(
         exposed: request.runtime.as_deref().is_some_and(lower::is_gvisor),
         time: request.limits.time,
         walls,
+        volumes: image.config.volumes.keys().cloned().collect(),
     }))
 }
 
@@ -184,7 +187,16 @@ async fn bring_inputs(inner: &Inner, request: &RunRequest, volume: &str, life: D
 #[async_trait]
 impl Guest for Loaded {
     async fn start(mut self: Box<Self>, logs: &dyn LogSink) -> Result<RunEnd, EngineError> {
-        self.container.start().await?;
+        if let Err(error) = self.container.start().await {
+            let Some(volume) = unmountable(&error, &self.volumes) else {
+                return Err(error);
+            };
+            return Ok(RunEnd {
+                exit: RunExit::CannotMount(volume.to_owned()),
+                usage: Usage::default(),
+                walls: self.walls,
+            });
+        }
         let began = Instant::now();
         let nonce = Nonce::fresh();
         let mut filter = Filter::new(&nonce, logs);
@@ -274,6 +286,21 @@ impl Loaded {
             walls: self.walls,
         })
     }
+}
+
+/// The volume of the image that the runtime could not mount, because of what is there: a file of the base, or the job's
+/// read-only inputs. Layers of the build were looked at; what the base holds was not.
+fn unmountable<'v>(error: &EngineError, volumes: &'v [String]) -> Option<&'v str> {
+    let EngineError::Refused { source, .. } = error else {
+        return None;
+    };
+    let said = source.to_string();
+    let in_the_way = ["not a directory", "read-only file system"];
+    in_the_way.iter().find(|why| said.contains(*why))?;
+    let volumes = volumes.iter().map(|volume| volume.trim_end_matches('/'));
+    volumes
+        .into_iter()
+        .find(|volume| said.contains(&format!("to rootfs at \"{volume}\"")))
 }
 
 /// What a guest forged is no fault of ours: it has lost its way out, and is told so.

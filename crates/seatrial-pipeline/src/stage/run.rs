@@ -5,6 +5,7 @@ use std::time::Duration;
 use seatrial_core::{
     digest::Digest,
     engine::{DataVolume, EngineError, Guest, RunExit, RunRequest},
+    finding::escape_untrusted,
     job::{Blame, Outcome, Reason, Stage},
     walls::{Place, Walls},
 };
@@ -128,6 +129,15 @@ pub async fn run(walk: &Walk<'_>, cleared: Cleared, loaded: Loaded) -> Result<Ra
             "The image's command cannot be started: there is none, or the file is missing or not executable.",
         )
         .with_remedy("Give the image a CMD or ENTRYPOINT that exists in it and may be executed by any user.")
+        .into()),
+        RunExit::CannotMount(volume) => Err(Outcome::failed(
+            Reason::CannotStart,
+            format!(
+                "The image's volume {} cannot be mounted: a file of its base or the job's inputs are in the way.",
+                escape_untrusted(&volume)
+            ),
+        )
+        .with_remedy("Leave the VOLUME out, or name a folder of its own.")
         .into()),
         RunExit::Code(code) if pids_events > 0 => Err(Outcome::failed(
             Reason::TooManyProcesses,

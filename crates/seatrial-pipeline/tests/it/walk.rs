@@ -462,9 +462,15 @@ async fn ends_of_the_run_say_whose_fault_they_are() {
         (RunExit::OutOfMemory, Ending::Failed, Reason::OutOfMemory, Blame::Quota),
         (RunExit::TimedOut, Ending::TimedOut, Reason::RunTime, Blame::Quota),
         (RunExit::CannotStart, Ending::Failed, Reason::CannotStart, Blame::Guest),
+        (
+            RunExit::CannotMount("/etc/passwd".to_owned()),
+            Ending::Failed,
+            Reason::CannotStart,
+            Blame::Guest,
+        ),
     ] {
         let fake = fake();
-        fake.script().exit = Some(exit);
+        fake.script().exit = Some(exit.clone());
         let (outcome, _) = trial(&fake, DOCKERFILE).await;
         assert_eq!(
             (outcome.ending, outcome.reason, outcome.blame),
