@@ -270,7 +270,10 @@ fn old_form(instruction: &Instruction, sink: &mut Sink<'_>) {
         || format!("{keyword} {} has no `=`", quoted(&pair.name.value)),
         || {
             let span = Span::new(pair.name.span.end, value.span.end);
-            let text = as_value(&value.value, escape).filter(|_| super::is_one_line(parsed, span))?;
+            let name = parsed.slice(pair.name.span);
+            // A quote that is a letter in the old form would open a quotation in the new one.
+            let is_plain = !name.contains(|letter| is_quoting(letter, escape)) && super::is_one_line(parsed, span);
+            let text = as_value(&value.value, escape).filter(|_| is_plain)?;
             Some(replace("Write name=value", span, format!("={text}")))
         },
     );
@@ -278,7 +281,7 @@ fn old_form(instruction: &Instruction, sink: &mut Sink<'_>) {
 
 /// The rest of a line as one value of the new form; nothing where quotes would be needed in quotes.
 fn as_value(text: &str, escape: char) -> Option<String> {
-    let special = |character: char| matches!(character, '"' | '\'') || character == escape;
+    let special = |letter| is_quoting(letter, escape);
     if text.contains(special) {
         // One quoted word, or text that holds no blank, means the same in both forms.
         let body = text.get(1..text.len().saturating_sub(1)).unwrap_or_default();
@@ -294,6 +297,10 @@ fn as_value(text: &str, escape: char) -> Option<String> {
     } else {
         Some(text.to_owned())
     }
+}
+
+fn is_quoting(letter: char, escape: char) -> bool {
+    matches!(letter, '"' | '\'') || letter == escape
 }
 
 fn hijack(site: Site<'_>, pair: &Pair, progress: &Progress, sink: &mut Sink<'_>) {

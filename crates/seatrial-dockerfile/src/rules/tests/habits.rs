@@ -264,6 +264,8 @@ fn old_forms_are_corrected_where_they_mean_the_same() {
         ("LABEL a b=c", "LABEL a=b=c\n"),
         ("ENV A $B c", "ENV A=\"$B c\"\n"),
         ("ENV A it's", "ENV A it's\n"),
+        ("LABEL it's b", "LABEL it's b\n"),
+        ("ENV a\"b c", "ENV a\"b c\n"),
         ("ENV A \"b\" c", "ENV A \"b\" c\n"),
         ("ENV A b\\\n  c", "ENV A b\\\n  c\n"),
         ("MAINTAINER \"Ann\" <a@e.org>", "MAINTAINER \"Ann\" <a@e.org>\n"),
