@@ -44,8 +44,6 @@ use crate::{
 
 /// Files in the builder's output: our static binary sends no more.
 const MAX_FILES: usize = 10_000;
-/// Room for what is not a layer.
-const EXTRA: u64 = 16 << 20;
 /// A store with less free than this is full.
 const FULL: u64 = 64 << 10;
 
@@ -71,7 +69,7 @@ pub(crate) async fn build(
     let steps = Steps::new(logs, step, &request.stage_steps);
     let mut filter = Filter::new(&nonce, &steps);
     let mut frames = Frames::default();
-    let mut spool = Spool::new(inner.spool_file()?, request.limits.layers.as_u64() + EXTRA);
+    let mut spool = Spool::new(inner.spool_file()?, request.limits.layers.as_u64() + lower::OUTPUT_EXTRA);
     // Open until the builder's end: it ends by itself when this is dropped.
     let mut input = stdio.input();
     let wire = Wire::default();
