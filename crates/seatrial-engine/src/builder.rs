@@ -69,7 +69,10 @@ pub(crate) async fn build(
     let steps = Steps::new(logs, step, &request.stage_steps);
     let mut filter = Filter::new(&nonce, &steps);
     let mut frames = Frames::default();
-    let mut spool = Spool::new(inner.spool_file()?, request.limits.layers.as_u64() + lower::OUTPUT_EXTRA);
+    let mut spool = Spool::new(
+        inner.spool_file()?,
+        request.limits.layers.as_u64() + lower::OUTPUT_EXTRA,
+    );
     // Open until the builder's end: it ends by itself when this is dropped.
     let mut input = stdio.input();
     let wire = Wire::default();
