@@ -156,7 +156,7 @@ fn text(
         program.strip_suffix(".exe").unwrap_or(&program),
         "powershell" | "pwsh" | "cmd"
     );
-    if is_windows || matches!(interpreter, Interpreter::Other(_)) {
+    if matches!(interpreter, Interpreter::Other(_)) {
         return None;
     }
     let mut source = written(instruction, word);
@@ -168,7 +168,12 @@ fn text(
             source.push_value("\n", document.terminator_span.end);
         }
     }
-    reader.text(source, Place::default());
+    // Text for another shell, given to ours: it may not be readable as ours, and what is readable is judged.
+    let place = Place {
+        is_guess: is_windows,
+        ..Place::default()
+    };
+    reader.text(source, place);
     Some(())
 }
 
@@ -194,11 +199,8 @@ fn document_alone(reader: &mut Reader<'_>, document: &Heredoc, interpreter: &Int
         return Some(());
     };
     let words: Vec<&str> = shebang.split_whitespace().collect();
-    let program = words.iter().find(|word| {
-        let name = base_name(word);
-        name != "env" && !name.starts_with('-')
-    });
-    if program.is_some_and(|program| is_shell(base_name(program))) {
+    // `#!/bin/busybox sh`, `#!/usr/bin/env -S a=b sh`
+    if words.iter().any(|word| is_shell(base_name(word))) {
         reader.text(source, Place::default());
         return Some(());
     }

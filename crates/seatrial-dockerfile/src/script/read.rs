@@ -124,6 +124,7 @@ impl<'a> Reader<'a> {
         if bare.is_empty() || (place.is_guess && matches!(bare, "$()" | "<()")) {
             return;
         }
+        let lines = source.clone();
         let outline = if place.depth < MAX_DEPTH && self.budget.spend(source.text.len()) {
             outline::outline(source)
         } else {
@@ -137,8 +138,32 @@ impl<'a> Reader<'a> {
                 let len = outline.pieces.first().map_or(0, |piece| piece.source.text.len());
                 self.region(&Rc::new(outline), 0, 0..len, place);
             }
-            None if !place.is_guess => self.script.not_understood.push(whole),
-            None => {}
+            None => {
+                if !place.is_guess {
+                    self.script.not_understood.push(whole);
+                }
+                self.lines(&lines, place);
+            }
+        }
+    }
+
+    /// A shell runs a script as far as it can read it: what stands in lines of its own before that place is run, whatever
+    /// comes after it.
+    fn lines(&mut self, source: &Source, place: Place) {
+        if place.depth >= MAX_DEPTH || !source.text.trim_end().contains('\n') {
+            return;
+        }
+        let place = Place {
+            is_guess: true,
+            depth: place.depth + 1,
+            ..place
+        };
+        let mut at = 0;
+        for line in source.text.split_inclusive('\n') {
+            let mut own = Source::default();
+            own.push_part(source, at..at + line.len());
+            at += line.len();
+            self.text(own, place);
         }
     }
 
@@ -155,8 +180,11 @@ impl<'a> Reader<'a> {
         };
         let Some(flat) = flat else {
             if !place.is_guess {
-                self.script.not_understood.push(piece.source.span(range));
+                self.script.not_understood.push(piece.source.span(range.clone()));
             }
+            let mut own = Source::default();
+            own.push_part(&piece.source, range);
+            self.lines(&own, place);
             return;
         };
         let base = self.pipelines(&flat.pipelines, place.outer);

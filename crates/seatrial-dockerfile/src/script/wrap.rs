@@ -95,8 +95,6 @@ static SHAPES: &[Shape] = &[
             "tini",
             "setsid",
             "nohup",
-            "builtin",
-            "command",
             "unbuffer",
             "chronic",
             "retry",
@@ -105,6 +103,8 @@ static SHAPES: &[Shape] = &[
         0,
         false,
     ),
+    // Their letters have no values.
+    shape(&["builtin", "command"], &[], 0, false),
     shape(
         &["unshare"],
         &[

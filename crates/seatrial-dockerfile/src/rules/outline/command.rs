@@ -32,10 +32,11 @@ const SHELLS: [&str; 15] = [
 ];
 
 /// Words that only a shell knows: without it they are no programs.
-const BUILTINS: [&str; 34] = [
+const BUILTINS: [&str; 45] = [
     "!", ".", ":", "[", "[[", "alias", "break", "case", "cd", "command", "continue", "echo", "eval", "exec", "exit",
     "export", "false", "for", "if", "printf", "pwd", "read", "return", "set", "shift", "source", "test", "times",
-    "trap", "true", "type", "ulimit", "until", "while",
+    "trap", "true", "type", "ulimit", "until", "while", "getopts", "hash", "jobs", "kill", "let", "local", "readonly",
+    "time", "umask", "unset", "wait",
 ];
 
 /// The lines of a stage that only count once.

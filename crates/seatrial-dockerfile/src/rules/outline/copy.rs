@@ -123,6 +123,7 @@ fn is_folder(path: &str) -> bool {
 }
 
 fn is_packed(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
     PACKED.iter().any(|ending| path.ends_with(ending))
 }
 
@@ -137,7 +138,7 @@ fn added(site: Site<'_>, sources: &[Word], progress: &Progress, sink: &mut Sink<
         }
         let path = progress.variables.expand_here(&source.value, site.is_trigger).text;
         let path = unquoted(&path);
-        is_archive |= path.contains(".tar");
+        is_archive |= path.to_ascii_lowercase().contains(".tar");
         if is_remote(path) {
             is_archive = true; // not one, but ADD is needed
         } else if is_packed(path) {
@@ -148,7 +149,8 @@ fn added(site: Site<'_>, sources: &[Word], progress: &Progress, sink: &mut Sink<
     }
     let fixable = !is_archive
         && packed.is_none()
-        && sources.iter().all(|source| !source.value.contains('$'))
+        // What a pattern meets may be an archive, which ADD unpacks.
+        && sources.iter().all(|source| !source.value.contains(['$', '*', '?', '[']))
         && !instruction.flags.iter().any(super::user::is_redundant_owner)
         && instruction
             .flags

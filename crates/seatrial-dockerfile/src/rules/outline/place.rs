@@ -106,6 +106,10 @@ pub(super) fn workdir(site: Site<'_>, progress: &Progress, survey: &mut Survey<'
                 },
                 || {
                     let whole = whole.as_ref().filter(|whole| written == path && is_plain(whole))?;
+                    // A trigger is put behind what stands where it runs.
+                    if site.is_trigger {
+                        return None;
+                    }
                     Some(replace("Write the whole path", word.span, whole.clone()))
                 },
             );

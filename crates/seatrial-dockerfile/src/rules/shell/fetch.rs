@@ -342,9 +342,15 @@ fn verifies(command: &Command) -> bool {
                 .is_some_and(|word| matches!(word.text.as_str(), "dgst" | "sha256")))
 }
 
-/// What the steps of a stage have downloaded so far and nothing has verified: by file, the program and from where.
+/// What the steps of a stage have downloaded so far and nothing has verified, and what they have decoded: by file.
 #[derive(Default)]
-pub(in crate::rules) struct Downloads(BTreeMap<String, (String, String)>);
+pub(in crate::rules) struct Downloads(BTreeMap<String, Origin>);
+
+struct Origin {
+    program: String,
+    /// ` from …` for what was downloaded; nothing for what was decoded.
+    from: Option<String>,
+}
 
 /// More files than this are not remembered: no honest stage comes near.
 const MAX_DOWNLOADS: usize = 64;
@@ -355,7 +361,25 @@ pub(super) fn judge_files(script: &Script, downloads: &mut Downloads, sink: &mut
     for (index, command) in script.commands.iter().enumerate() {
         if is_download(command) {
             if let Some(file) = file(command).filter(|_| files.len() < MAX_DOWNLOADS) {
-                files.insert(plain(&file).to_owned(), (command.program().to_owned(), from(command)));
+                let origin = Origin {
+                    program: command.program().to_owned(),
+                    from: Some(from(command)),
+                };
+                files.insert(plain(&file).to_owned(), origin);
+            }
+            continue;
+        }
+        if decodes(command, false) {
+            let written = command
+                .redirects
+                .iter()
+                .find(|redirect| matches!(redirect.kind, Redirection::Write | Redirection::Append));
+            if let Some(written) = written.filter(|_| files.len() < MAX_DOWNLOADS) {
+                let origin = Origin {
+                    program: command.program().to_owned(),
+                    from: None,
+                };
+                files.insert(plain(&written.target.text).to_owned(), origin);
             }
             continue;
         }
@@ -363,7 +387,8 @@ pub(super) fn judge_files(script: &Script, downloads: &mut Downloads, sink: &mut
             continue;
         }
         if verifies(command) {
-            files.clear();
+            // What was decoded is what the author meant, whatever its digest.
+            files.retain(|_, origin| origin.from.is_none());
             continue;
         }
         let Some(run) = run_file(script, index, command) else {
@@ -378,10 +403,16 @@ pub(super) fn judge_files(script: &Script, downloads: &mut Downloads, sink: &mut
                 .filter(|(file, _)| base_name(file) == name && (bare || !file.contains('/')));
             same.next().map(|(_, download)| download)
         });
-        if let Some((program, from)) = found {
-            sink.report(&ST401, run.span, || {
+        let Some(Origin { program, from }) = found else {
+            continue;
+        };
+        match from {
+            Some(from) => sink.report(&ST401, run.span, || {
                 format!("{} is run as {program} wrote it{from}", quoted(&run.text))
-            });
+            }),
+            None => sink.report(&ST402, run.span, || {
+                format!("{} is run, which {} decoded", quoted(&run.text), quoted(program))
+            }),
         }
     }
 }

@@ -79,6 +79,12 @@ fn removal(word: &ShellWord, parsed: &Parsed) -> Option<Fix> {
     if takes_value || !is_plain || !before || !behind.is_none_or(|next| matches!(next, ' ' | '\t' | '\n' | '\r')) {
         return None;
     }
+    // Alone in its line, it would leave an empty one behind an open line.
+    let before = parsed.text.get(..span.start)?.rsplit('\n').next()?;
+    let behind = parsed.text.get(span.end..)?.split('\n').next()?;
+    if before.trim().is_empty() && behind.trim().is_empty() {
+        return None;
+    }
     let gone = Span::new(span.start - 1, span.end);
     Some(replace(format!("Remove {}", quoted(&word.text)), gone, ""))
 }

@@ -117,6 +117,25 @@ fn a_file_that_an_earlier_step_of_the_stage_downloaded_is_known() {
 }
 
 #[test]
+fn what_stands_before_or_behind_text_that_cannot_be_read_is_read() {
+    check_lines(
+        "ST405",
+        &[
+            "RUN <<E\nnsenter -t 1 -m sh\nexit 0\n((( \"\nE",
+            "RUN <<E\necho a\nif\nnsenter -t 1 -m sh\nE",
+            "RUN pwsh || nsenter -t 1 -m sh",
+            "RUN <<E\n#!/bin/busybox sh\nnsenter -t 1 -m sh\nE",
+            "RUN cmd & nsenter -t 1 -m sh",
+            "RUN command -p nsenter -t 1 -m sh",
+        ],
+        &[
+            "RUN powershell -Command \"Write-Host 'nsenter -t 1'\"",
+            "RUN command -v nsenter",
+        ],
+    );
+}
+
+#[test]
 fn packed_programs_are_seen_when_they_are_run() {
     check_lines(
         "ST402",
@@ -135,6 +154,8 @@ fn packed_programs_are_seen_when_they_are_run() {
             "RUN ruby -e 'eval(\"aGk=\".unpack1(\"m\"))'",
             "RUN echo hs | rev | sh",
             "RUN $(echo bHM= | base64 -d)",
+            "RUN echo bHM= | base64 -d > /x && sh /x",
+            "RUN echo bHM= | base64 -d > /x && chmod +x /x && /x",
         ],
         &[
             "RUN echo aGk= | base64 -d > /key",

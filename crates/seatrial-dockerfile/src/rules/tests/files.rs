@@ -237,3 +237,24 @@ fn ports_are_numbers_of_the_container() {
         &["EXPOSE 1/tcp", "EXPOSE 1"],
     );
 }
+
+#[test]
+fn what_would_mean_something_else_is_not_corrected() {
+    for (file, kept) in [
+        // What the pattern meets may be an archive, which ADD unpacks.
+        ("FROM debian\nADD dist/* /opt/\n", "ADD dist/* /opt/"),
+        ("FROM debian\nADD ROOTFS.TAR /r/\n", "ADD ROOTFS.TAR /r/"),
+        // A trigger is put behind what stands where it runs.
+        ("FROM debian\nWORKDIR /a\nONBUILD WORKDIR sub\n", "ONBUILD WORKDIR sub"),
+        // Programs that only a shell has.
+        ("FROM debian\nHEALTHCHECK CMD kill -0 1\n", "HEALTHCHECK CMD kill -0 1"),
+        // Without the option an open line would end in an empty one, and take the next instruction in.
+        (
+            "FROM debian\nRUN curl -o /a https://x.example/a \\\n    -k\nRUN touch \\\n\n  /b\n",
+            "    -k\nRUN touch",
+        ),
+    ] {
+        let fixed = crate::fix::apply(file, &judged(file));
+        assert!(fixed.contains(kept), "{fixed}");
+    }
+}
