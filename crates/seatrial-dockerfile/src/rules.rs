@@ -38,7 +38,7 @@ use crate::{
     ast::{Heredoc, Instruction, Keyword},
     lower,
     parse::Parsed,
-    script::{self, Budget, Interpreter, Script},
+    script::{self, Interpreter, Memory, Script},
 };
 
 /// What the rules need to know from outside.
@@ -73,7 +73,7 @@ pub fn analyze(text: &[u8], parsed: &Parsed, context: &Context<'_>) -> Vec<Findi
         stages: HashMap::new(),
         stage_count: 0,
         interpreters: Vec::new(),
-        budget: Budget::new(),
+        memory: Memory::default(),
         downloads: shell::Downloads::default(),
         habits: habits::Habits::default(),
     };
@@ -126,8 +126,8 @@ struct Progress {
     stage_count: usize,
     /// What `SHELL` says in each stage so far.
     interpreters: Vec<Interpreter>,
-    /// The work that scripts may still ask for.
-    budget: Budget,
+    /// What scripts share: work that they may still ask for, files that they wrote.
+    memory: Memory,
     /// What steps of the open stage downloaded.
     downloads: shell::Downloads,
     /// What steps did that later ones or the end of the file are judged by.
@@ -215,7 +215,7 @@ impl Site<'_> {
         let values = |name: &str| progress.variables.sure_value(name);
         let interpreter = progress.interpreter();
         let mut script =
-            script::of_instruction(self.instruction, self.heredocs, &interpreter, &values, &progress.budget)?;
+            script::of_instruction(self.instruction, self.heredocs, &interpreter, &values, &progress.memory)?;
         script.is_trigger = self.is_trigger;
         Some(script)
     }
@@ -227,14 +227,19 @@ impl Site<'_> {
         } else {
             shell::judge(self, &script, &mut shell::Downloads::default(), sink);
         }
+        if script.is_foreign {
+            return;
+        }
         packages::judge(self, &script, progress, sink);
         habits::judge(self, &script, progress, sink);
     }
 
     /// Scripts that stand in the file itself: `COPY <<EOF /script`.
     fn judge_documents(self, progress: &Progress, sink: &mut Sink<'_>) {
+        let target = self.instruction.words().last().map_or("", |word| word.value.as_str());
         for document in self.heredocs {
-            if let Some(script) = script::of_document(document, &progress.budget) {
+            script::remember_document(document, target, &progress.memory);
+            if let Some(script) = script::of_document(document, &progress.memory) {
                 shell::judge(self, &script, &mut shell::Downloads::default(), sink);
             }
         }

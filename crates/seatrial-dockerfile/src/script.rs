@@ -3,16 +3,20 @@
 //!
 //! Reading order: [`body`] (an instruction to shell text), [`outline`](mod@outline) (cuts substitutions out),
 //! [`guard`] (the parser and what it may cost), [`tree`] (its tree to events), [`word`] (quotes and variables),
-//! [`read`](mod@read) (events to commands, descending into `sh -c`, `eval` and functions), [`wrap`] (`sudo`,
-//! `env` and other programs that run programs).
+//! [`read`](mod@read) (events to commands), [`wrap`] (`sudo`, `env` and other programs that run programs),
+//! [`given`] and [`follow`] (what a command runs: `sh -c`, `eval`, functions, what it reads from another command or a file
+//! of [`memory`]), [`embedded`] (commands in programs of other languages).
 //!
 //! Invariant: nothing recurses on the depth of the text, work is linear in it and bounded for each file. What
 //! is beyond the bounds or does not parse says so: [`Script::not_understood`].
 
 mod body;
 mod command;
+mod embedded;
+mod follow;
 mod given;
 mod guard;
+mod memory;
 mod outline;
 mod plain;
 mod read;
@@ -27,9 +31,9 @@ use seatrial_core::finding::Span;
 
 pub use self::plain::shell_commands;
 pub(crate) use self::{
-    body::{Interpreter, of_document, of_instruction},
+    body::{Interpreter, of_document, of_instruction, remember_document},
     command::{Command, Redirection, Via, base_name, is_shell},
-    guard::Budget,
+    memory::Memory,
     word::ShellWord,
 };
 
@@ -45,13 +49,33 @@ pub(crate) struct Script {
     /// belongs to.
     pub(crate) commands: Vec<Command>,
     /// Parts that are not shell text that can be read, or too large to be read.
-    pub(crate) not_understood: Vec<Span>,
+    pub(crate) not_understood: Vec<Unread>,
     /// The instruction runs commands only when an image is built on this one, or in another stage.
     pub(crate) is_trigger: bool,
+    /// `SHELL` names no shell that is known here: habits of shells are none of its own.
+    pub(crate) is_foreign: bool,
     /// For each pipeline the position in another that it stands in.
     outer: Vec<Option<(usize, usize)>>,
     /// For each real pipeline who is in it, also in nested ones: position and command.
     members: HashMap<usize, Vec<(usize, usize)>>,
+}
+
+/// A part of a script that no rule sees into.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Unread {
+    pub(crate) span: Span,
+    pub(crate) why: Why,
+}
+
+/// Why a part was not read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Why {
+    /// It is no shell text that the parser knows.
+    Grammar,
+    /// The program is a pattern of file names.
+    Pattern,
+    /// It is nested too deeply, or too large. No honest file is.
+    Limit,
 }
 
 impl Script {

@@ -13,7 +13,7 @@ mod origin;
 mod privilege;
 mod trust;
 
-use seatrial_core::finding::Span;
+use seatrial_core::finding::{Level, Span};
 
 pub(super) use self::fetch::Downloads;
 
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     ast::Keyword,
-    script::{Command, Redirection, Script, ShellWord},
+    script::{Command, Redirection, Script, ShellWord, Why},
 };
 
 /// A command where it stands.
@@ -38,11 +38,20 @@ struct At<'a> {
 
 /// `RUN`, `CMD`, `ENTRYPOINT`, `HEALTHCHECK`, `SHELL`, and scripts that `COPY` holds.
 pub(super) fn judge(site: Site<'_>, script: &Script, downloads: &mut Downloads, sink: &mut Sink<'_>) {
-    for span in &script.not_understood {
-        let written = sink.parsed().slice(*span);
-        sink.report(&ST420, *span, || {
-            format!("no rule knows what this runs: {}", quoted(written.trim()))
-        });
+    for unread in &script.not_understood {
+        let written = quoted(sink.parsed().slice(unread.span).trim());
+        match unread.why {
+            Why::Grammar => sink.report(&ST420, unread.span, || {
+                format!("no rule knows what this runs: {written}")
+            }),
+            Why::Pattern => sink.report(&ST420, unread.span, || {
+                format!("no rule knows which program this pattern names: {written}")
+            }),
+            // What nobody writes by chance would hide anything from every rule.
+            Why::Limit => sink.report_at(Level::Error, &ST420, unread.span, ST420.remedy, || {
+                format!("this is nested too deeply, or there is too much of it, to know what it runs: {written}")
+            }),
+        }
     }
     for (index, command) in script.commands.iter().enumerate() {
         let at = At {

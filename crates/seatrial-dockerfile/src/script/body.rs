@@ -1,12 +1,14 @@
 //! From an instruction to its script: shell form, JSON form, here-documents and `SHELL`.
 
+use seatrial_core::finding::Span;
+
 use super::{
     Script,
-    command::{base_name, is_shell},
-    guard::Budget,
+    command::{Redirect, Redirection, base_name, is_shell},
+    memory::Memory,
     read::{Place, Reader},
     source::Source,
-    word::ShellWord,
+    word::{self, ShellWord},
 };
 use crate::{
     ast::{Args, Heredoc, Instruction, Keyword, Word},
@@ -22,7 +24,7 @@ const MAX_SHELL_WORDS: usize = 32;
 pub(crate) enum Interpreter {
     /// A shell in the manner of Bourne's, with the words before the text: `/bin/sh`, `-c`.
     Shell(Vec<String>),
-    /// `cmd`, PowerShell, or anything else: the text is no shell text.
+    /// `cmd`, PowerShell, or anything else: the text may be no shell text.
     Other(Vec<String>),
 }
 
@@ -88,18 +90,18 @@ pub(crate) fn of_instruction(
     heredocs: &[Heredoc],
     interpreter: &Interpreter,
     outer: &dyn Fn(&str) -> Option<String>,
-    budget: &Budget,
+    memory: &Memory,
 ) -> Option<Script> {
     let args = match &instruction.args {
         Args::Health(health) => &*health.command,
         args => args,
     };
-    let mut reader = Reader::new(budget, outer);
+    let mut reader = Reader::new(memory, outer);
     reader.is_bash = matches!(interpreter.shell(), "bash" | "zsh" | "ksh");
     match args {
         Args::Json(words) => {
             let words = words.iter().map(argument).collect();
-            reader.argv(words, Place::default());
+            reader.argv(words, Vec::new(), Place::default());
         }
         Args::Text(word) => {
             let heredocs = match instruction.keyword {
@@ -113,21 +115,24 @@ pub(crate) fn of_instruction(
     Some(reader.finish())
 }
 
-/// A here-document that `COPY` makes a file of, when its first line names a shell. Its variables are those of
-/// whoever runs it.
-pub(crate) fn of_document(document: &Heredoc, budget: &Budget) -> Option<Script> {
-    let shebang = document
-        .body
-        .trim_start_matches('\t')
-        .lines()
-        .next()?
-        .strip_prefix("#!")?;
-    if !shebang.split_whitespace().any(|word| is_shell(base_name(word))) {
-        return None;
-    }
-    let mut reader = Reader::new(budget, &|_| None);
+/// A here-document that `COPY` makes a file of, when its first line names what runs it. Its variables are those of
+/// whoever does.
+pub(crate) fn of_document(document: &Heredoc, memory: &Memory) -> Option<Script> {
+    document.body.trim_start_matches('\t').strip_prefix("#!")?;
+    let mut reader = Reader::new(memory, &|_| None);
     document_alone(&mut reader, document, &Interpreter::default())?;
     Some(reader.finish())
+}
+
+/// Keeps a here-document that `COPY` makes a file of, for a step that gives it to a shell. The last word of the instruction
+/// is where it goes.
+pub(crate) fn remember_document(document: &Heredoc, target: &str, memory: &Memory) {
+    let text = body_of(document);
+    if target.ends_with('/') {
+        memory.write(&format!("{target}{}", document.delimiter), text);
+    } else {
+        memory.write(target, text);
+    }
 }
 
 /// An element of the JSON form: no quotes, no variables.
@@ -156,9 +161,6 @@ fn text(
         program.strip_suffix(".exe").unwrap_or(&program),
         "powershell" | "pwsh" | "cmd"
     );
-    if matches!(interpreter, Interpreter::Other(_)) {
-        return None;
-    }
     let mut source = written(instruction, word);
     if !heredocs.is_empty() {
         source.push_value("\n", word.span.end);
@@ -168,17 +170,62 @@ fn text(
             source.push_value("\n", document.terminator_span.end);
         }
     }
-    // Text for another shell, given to ours: it may not be readable as ours, and what is readable is judged.
+    // Text for another shell: it may not be readable as ours, and what is readable is judged.
+    let is_other = foreign(reader, interpreter, &source);
     let place = Place {
-        is_guess: is_windows,
+        is_guess: is_windows || is_other,
         ..Place::default()
     };
     reader.text(source, place);
     Some(())
 }
 
+/// Text for something else than a shell in the manner of Bourne's is an argument of that, whatever else it is.
+fn foreign(reader: &mut Reader<'_>, interpreter: &Interpreter, source: &Source) -> bool {
+    let Interpreter::Other(words) = interpreter else {
+        return false;
+    };
+    let span = source.span(0..source.text.len());
+    let text = ShellWord::plain(&source.text, span);
+    let words = words.iter().map(|word| ShellWord::plain(word, span));
+    reader.argv(words.chain([text]).collect(), Vec::new(), Place::default());
+    reader.script.is_foreign = true;
+    true
+}
+
 /// `RUN <<EOF`: the document is the script, or a program for the interpreter that its first line names.
 fn document_alone(reader: &mut Reader<'_>, document: &Heredoc, interpreter: &Interpreter) -> Option<()> {
+    let source = body_of(document);
+    let first = source.text.lines().next().unwrap_or_default();
+    let Some(shebang) = first.strip_prefix("#!") else {
+        let is_guess = foreign(reader, interpreter, &source);
+        let place = Place {
+            is_guess,
+            ..Place::default()
+        };
+        reader.text(source, place);
+        return Some(());
+    };
+    let words: Vec<&str> = shebang.split_whitespace().collect();
+    // `#!/bin/busybox sh`, `#!/usr/bin/env -S a=b sh`
+    if words.iter().any(|word| is_shell(base_name(word))) {
+        reader.text(source, Place::default());
+        return Some(());
+    }
+    let place = Span::new(document.body_span.start, document.body_span.start + first.len());
+    let words = words.iter().map(|word| ShellWord::plain(word, place)).collect();
+    let body = Redirect {
+        kind: Redirection::Here,
+        descriptor: None,
+        target: word::body(&source, 0..source.text.len(), true),
+        span: place,
+    };
+    reader.argv(words, vec![body], Place::default());
+    Some(())
+}
+
+/// The text of a document, as the file or program that it becomes has it.
+fn body_of(document: &Heredoc) -> Source {
     let mut source = Source::default();
     let mut at = document.body_span.start;
     for line in document.body.split_inclusive('\n') {
@@ -190,24 +237,7 @@ fn document_alone(reader: &mut Reader<'_>, document: &Heredoc, interpreter: &Int
         source.push(line.get(tabs..).unwrap_or_default(), at + tabs);
         at += line.len();
     }
-    let first = source.text.lines().next().unwrap_or_default();
-    let Some(shebang) = first.strip_prefix("#!") else {
-        if matches!(interpreter, Interpreter::Other(_)) {
-            return None;
-        }
-        reader.text(source, Place::default());
-        return Some(());
-    };
-    let words: Vec<&str> = shebang.split_whitespace().collect();
-    // `#!/bin/busybox sh`, `#!/usr/bin/env -S a=b sh`
-    if words.iter().any(|word| is_shell(base_name(word))) {
-        reader.text(source, Place::default());
-        return Some(());
-    }
-    let place = seatrial_core::finding::Span::new(document.body_span.start, document.body_span.start + first.len());
-    let words = words.iter().map(|word| ShellWord::plain(word, place)).collect();
-    reader.argv(words, Place::default());
-    Some(())
+    source
 }
 
 /// The text as it is written, with its places in the file.

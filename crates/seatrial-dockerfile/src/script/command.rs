@@ -70,7 +70,7 @@ pub(crate) enum Via {
     Shell,
     /// The parent calls a function.
     Call,
-    /// The parent is `find -exec`.
+    /// The parent is `find -exec`, or its program is a variable and this is what it may be.
     Exec,
 }
 
@@ -103,12 +103,10 @@ pub(crate) enum Redirection {
 }
 
 impl Command {
-    /// The program's base name, empty when there is none or the text does not decide it.
+    /// The program's base name, with variables that nothing sets left out; empty when there is none or a substitution
+    /// decides it.
     pub(crate) fn program(&self) -> &str {
-        match self.words.first() {
-            Some(word) if word.sure => base_name(&word.text),
-            _ => "",
-        }
+        self.words.first().map_or("", |word| base_name(word.likely()))
     }
 
     /// What follows the program.

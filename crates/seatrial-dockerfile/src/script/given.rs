@@ -2,22 +2,35 @@
 
 use super::{
     command::{Command, Redirection},
+    embedded,
+    read::Positional,
     source::Source,
     word::ShellWord,
 };
 
 /// How many commands `find -exec` is asked for.
-const MAX_EXECS: usize = 8;
+const MAX_EXECS: usize = 64;
 
 /// Something that a command runs.
 pub(super) enum Run {
-    /// Shell text; what `$1` and so on are in it, `None` when they stay the same.
+    /// Shell text; what `$0`, `$1` and so on are in it, `None` when they stay the same.
     Text {
         source: Source,
         sure: bool,
-        args: Option<Option<Vec<String>>>,
+        args: Option<Positional>,
     },
     Words(Vec<ShellWord>),
+    /// Shell text that the command reads: a here-document, what another command writes.
+    Input {
+        args: Option<Positional>,
+    },
+    /// Shell text in a file.
+    File {
+        word: ShellWord,
+        args: Option<Positional>,
+    },
+    /// More than is read.
+    Beyond,
 }
 
 /// All that a command runs, as far as its words say it.
@@ -29,35 +42,43 @@ pub(super) fn runs(command: &Command) -> Vec<Run> {
     }
     match program {
         "eval" => text(joined(args), args.iter().all(|word| word.sure)),
+        "." | "source" => args.first().map_or_else(Vec::new, |word| vec![file(word, None)]),
         "trap" => match args {
             [text_word, _, ..] if !text_word.text.starts_with('-') => text(text_word.source(), text_word.sure),
             _ => Vec::new(),
         },
-        "su" | "runuser" | "flock" | "script" => {
-            value_of(args, &["-c", "--command"]).map_or_else(Vec::new, |word| text(word.source(), word.sure))
+        "su" | "runuser" | "flock" | "script" => of_option(args),
+        "sg" => match args {
+            [_, text_word] if !text_word.text.starts_with('-') => text(text_word.source(), text_word.sure),
+            _ => of_option(args),
+        },
+        "watch" => {
+            let operands = command.operands_without(&["-n", "--interval"]);
+            text(joined(operands), false)
         }
+        "env" => split_string(args),
+        "capsh" => match args.iter().position(|word| word.text == "--") {
+            Some(at) => shell(command, args.get(at + 1..).unwrap_or_default()),
+            None => Vec::new(),
+        },
         "find" => find(args),
-        _ => Vec::new(),
+        _ => embedded::runs(command),
     }
 }
 
-/// `echo 'text' | sh`: what a shell without a file is given by the command before it in its pipeline.
-pub(super) fn echoed(command: &Command, before: &Command) -> Option<Run> {
-    let is_fed = before.pipeline == command.pipeline && before.position + 1 == command.position;
-    let takes_file = command.args().iter().any(|word| word.text != "-" && word.text != "-s");
-    if !is_fed || takes_file || !command.is_shell() || !matches!(before.program(), "echo" | "printf") {
-        return None;
+/// Whether a file is what a command reads.
+pub(super) fn is_input(path: &str) -> bool {
+    matches!(path, "-" | "/dev/stdin" | "/dev/fd/0" | "/proc/self/fd/0")
+}
+
+fn file(word: &ShellWord, args: Option<Positional>) -> Run {
+    if is_input(&word.text) {
+        return Run::Input { args };
     }
-    let args = before.args();
-    let options = args
-        .iter()
-        .take_while(|word| matches!(word.text.as_str(), "-e" | "-n" | "-ne" | "-en"));
-    let written = args.get(options.count()..)?;
-    Some(Run::Text {
-        source: joined(written),
-        sure: false, // it may well be a text for a reader
-        args: Some(None),
-    })
+    Run::File {
+        word: word.clone(),
+        args,
+    }
 }
 
 fn text(source: Source, sure: bool) -> Vec<Run> {
@@ -69,7 +90,7 @@ fn text(source: Source, sure: bool) -> Vec<Run> {
 }
 
 /// Words with a blank between each two, as `eval` joins them.
-fn joined(words: &[ShellWord]) -> Source {
+pub(super) fn joined<'w>(words: impl IntoIterator<Item = &'w ShellWord>) -> Source {
     let mut source = Source::default();
     for word in words {
         if !source.text.is_empty() {
@@ -81,73 +102,120 @@ fn joined(words: &[ShellWord]) -> Source {
     source
 }
 
-fn value_of<'w>(args: &'w [ShellWord], names: &[&str]) -> Option<&'w ShellWord> {
-    let at = args.iter().position(|word| names.contains(&word.text.as_str()))?;
-    args.get(at + 1)
+/// `-c text`, alone or behind other letters, `--command=text`.
+fn of_option(args: &[ShellWord]) -> Vec<Run> {
+    for (at, word) in args.iter().enumerate() {
+        let option = word.text.as_str();
+        if let Some(value) = option.strip_prefix("--command=") {
+            let tail = word.tail(option.len() - value.len());
+            return text(tail.source(), tail.sure);
+        }
+        let is_letters = option
+            .strip_prefix('-')
+            .and_then(|letters| letters.strip_suffix('c'))
+            .is_some_and(|letters| letters.len() < 4 && letters.bytes().all(|byte| byte.is_ascii_alphabetic()));
+        if is_letters || option == "--command" {
+            return args
+                .get(at + 1)
+                .map_or_else(Vec::new, |word| text(word.source(), word.sure));
+        }
+        if option.len() > 2 && option.starts_with("-c") {
+            let tail = word.tail(2);
+            return text(tail.source(), tail.sure);
+        }
+    }
+    Vec::new()
 }
 
-/// `sh -c text name args`, `sh <<EOF`.
+/// `env -S 'a=b program args'`.
+fn split_string(args: &[ShellWord]) -> Vec<Run> {
+    let found = args.iter().enumerate().find_map(|(at, word)| {
+        let option = word.text.as_str();
+        let value = match option.strip_prefix("--split-string") {
+            Some(value) => value.strip_prefix('=').unwrap_or(value),
+            None if option.starts_with("--") => return None,
+            None => option.strip_prefix('-')?.split_once('S')?.1,
+        };
+        Some((at, option.len() - value.len(), word))
+    });
+    let Some((at, start, word)) = found else {
+        return Vec::new();
+    };
+    let tail = Some(word.tail(start)).filter(|tail| !tail.text.is_empty());
+    let rest = args.get(at + 1..).unwrap_or_default();
+    text(joined(tail.iter().chain(rest)), false)
+}
+
+/// `sh -c text name args`, `sh file args`, `sh -s args`, `sh <<EOF`.
 fn shell(command: &Command, args: &[ShellWord]) -> Vec<Run> {
     let mut takes_text = false;
+    let mut takes_input = false;
     let mut at = 0;
     while let Some(word) = args.get(at) {
         let Some(letters) = word.text.strip_prefix(['-', '+']).filter(|letters| !letters.is_empty()) else {
             break;
         };
+        at += 1;
         if letters == "-" {
-            at += 1;
             break;
         }
-        if !letters.starts_with('-') && word.text.starts_with('-') {
-            takes_text |= letters.contains('c');
+        if letters.starts_with('-') {
+            at += usize::from(matches!(letters, "-rcfile" | "-init-file"));
+            continue;
         }
-        // The names of options that `-o` and `-O` set, and of files.
-        let has_value =
-            (!letters.starts_with('-') && letters.ends_with(['o', 'O'])) || matches!(letters, "-rcfile" | "-init-file");
-        at += 1 + usize::from(has_value);
+        if word.text.starts_with('-') {
+            takes_text |= letters.contains('c');
+            takes_input |= letters.contains('s');
+        }
+        // The names of options that `-o` and `-O` set.
+        at += usize::from(letters.contains(['o', 'O']));
     }
     let rest = args.get(at..).unwrap_or_default();
+    // What stands there, the name of the script first.
+    let values = |words: &[ShellWord]| {
+        let known = words.iter().all(|word| word.sure);
+        Some(known.then(|| words.iter().map(|word| word.text.clone()).collect::<Vec<_>>()))
+    };
     if takes_text {
-        let Some((word, names)) = rest.split_first() else {
-            return Vec::new();
+        return match rest.split_first() {
+            // `xargs sh -c`, `xargs -I{} sh -c {}`
+            None if command.wrapper("xargs").is_some() => vec![Run::Input { args: None }],
+            Some((word, _)) if word.text == "{}" && command.wrapper("xargs").is_some() => {
+                vec![Run::Input { args: None }]
+            }
+            None => Vec::new(),
+            Some((word, names)) => vec![Run::Text {
+                source: word.source(),
+                sure: word.sure,
+                args: values(names),
+            }],
         };
-        let known = names.iter().all(|word| word.sure);
-        let values: Vec<String> = names.iter().skip(1).map(|word| word.text.clone()).collect();
-        return vec![Run::Text {
-            source: word.source(),
-            sure: word.sure,
-            args: Some(known.then_some(values)),
-        }];
     }
-    let reads_input = rest
-        .first()
-        .is_none_or(|word| word.text == "-" || word.text == "/dev/stdin")
-        || args.iter().any(|word| word.text == "-s");
-    if !reads_input {
-        return Vec::new();
+    match rest.first() {
+        Some(word) if !takes_input && !is_input(&word.text) => vec![file(word, values(rest))],
+        _ => vec![Run::Input { args: values(rest) }],
     }
+}
+
+/// The last here-document of a command.
+pub(super) fn here(command: &Command) -> Option<&ShellWord> {
     let here = command.redirects.iter().rev().find(|redirect| {
         redirect.kind == Redirection::Here && redirect.descriptor.is_none_or(|descriptor| descriptor == 0)
-    });
-    here.map_or_else(Vec::new, |redirect| {
-        vec![Run::Text {
-            source: redirect.target.source(),
-            sure: redirect.target.sure,
-            args: Some(None),
-        }]
-    })
+    })?;
+    Some(&here.target)
 }
 
 fn find(args: &[ShellWord]) -> Vec<Run> {
     let mut runs = Vec::new();
     let mut rest = args;
-    while runs.len() < MAX_EXECS {
-        let Some(at) = rest
-            .iter()
-            .position(|word| matches!(word.text.as_str(), "-exec" | "-execdir" | "-ok" | "-okdir"))
-        else {
+    while let Some(at) = rest
+        .iter()
+        .position(|word| matches!(word.text.as_str(), "-exec" | "-execdir" | "-ok" | "-okdir"))
+    {
+        if runs.len() >= MAX_EXECS {
+            runs.push(Run::Beyond);
             break;
-        };
+        }
         rest = rest.get(at + 1..).unwrap_or_default();
         let end = rest
             .iter()

@@ -13,6 +13,8 @@ use std::{
 
 use rable::Node;
 
+use super::Why;
+
 /// Levels that the stack at hand bears: up to 40 KiB each were measured without optimisation, 6 KiB with it.
 const HERE: usize = if cfg!(debug_assertions) { 16 } else { 96 };
 /// Levels that the larger stack bears.
@@ -32,13 +34,15 @@ pub(crate) struct Budget {
     left: Cell<usize>,
 }
 
-impl Budget {
-    pub(crate) fn new() -> Self {
+impl Default for Budget {
+    fn default() -> Self {
         Self {
             left: Cell::new(BUDGET),
         }
     }
+}
 
+impl Budget {
     /// Takes work away, if there is enough.
     pub(super) fn spend(&self, work: usize) -> bool {
         let left = self.left.get().checked_sub(work);
@@ -55,11 +59,11 @@ struct Weight {
 }
 
 /// Parses a text and hands the tree to `read`, on a stack that bears both.
-pub(super) fn parse<T: Send>(text: &str, budget: &Budget, read: impl FnOnce(&[Node]) -> T + Send) -> Option<T> {
+pub(super) fn parse<T: Send>(text: &str, budget: &Budget, read: impl FnOnce(&[Node]) -> T + Send) -> Result<T, Why> {
     let weight = weigh(text);
     let stack_work = if weight.levels > HERE { STACK_WORK } else { 0 };
     if weight.levels > THERE || !budget.spend(weight.work + stack_work) {
-        return None;
+        return Err(Why::Limit);
     }
     let work = || {
         let nodes = rable::parse(text, false).ok()?;
@@ -68,11 +72,12 @@ pub(super) fn parse<T: Send>(text: &str, budget: &Budget, read: impl FnOnce(&[No
     // The parser has branches that it calls unreachable; hostile text shall not be what finds out.
     let guarded = || catch_unwind(AssertUnwindSafe(work)).ok().flatten();
     if weight.levels <= HERE {
-        return guarded();
+        return guarded().ok_or(Why::Grammar);
     }
     thread::scope(|scope| {
         let builder = thread::Builder::new().stack_size(LARGE_STACK);
-        builder.spawn_scoped(scope, guarded).ok()?.join().ok().flatten()
+        let parser = builder.spawn_scoped(scope, guarded).map_err(|_| Why::Limit)?;
+        parser.join().ok().flatten().ok_or(Why::Grammar)
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     command::Via,
-    guard::Budget,
+    memory::Memory,
     read::{Place, Reader},
     source::Source,
 };
@@ -11,8 +11,8 @@ use super::{
 /// what `sh -c` and its like are given. `None` when it cannot be read, or is too large to be.
 #[must_use]
 pub fn shell_commands(text: &str) -> Option<Vec<Vec<String>>> {
-    let budget = Budget::new();
-    let mut reader = Reader::new(&budget, &|_| None);
+    let memory = Memory::default();
+    let mut reader = Reader::new(&memory, &|_| None);
     reader.is_bash = true;
     reader.text(Source::at(text, 0), Place::default());
     let script = reader.finish();

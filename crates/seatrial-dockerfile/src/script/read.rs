@@ -3,11 +3,13 @@
 
 use std::{collections::HashMap, ops::Range, rc::Rc};
 
+use seatrial_core::finding::Span;
+
 use super::{
-    Script,
-    command::{Command, Context, Redirect, Redirection, Via},
-    given::{self, Run},
-    guard::{self, Budget},
+    Script, Unread, Why,
+    command::{Command, Context, Redirect, Redirection, Via, base_name},
+    guard,
+    memory::Memory,
     outline::{self, Kind, Outline},
     source::Source,
     tree::{self, Event, Parts, Pipeline, Redirected, Slot},
@@ -16,9 +18,11 @@ use super::{
 };
 
 /// How deep `sh -c`, `eval`, substitutions and functions are followed in each other.
-const MAX_DEPTH: usize = 14;
+pub(super) const MAX_DEPTH: usize = 14;
 /// How many calls of functions are followed in a script.
-const MAX_CALLS: usize = 64;
+pub(super) const MAX_CALLS: usize = 64;
+/// How many values a variable is remembered to have maybe.
+const MAX_MAYBE: usize = 8;
 
 /// Where a text stands.
 #[derive(Clone, Copy, Default)]
@@ -34,28 +38,40 @@ pub(super) struct Place {
 }
 
 #[derive(Clone)]
-struct Function {
-    outline: Rc<Outline>,
-    piece: usize,
-    body: Range<usize>,
-    context: Context,
-    is_called: bool,
+pub(super) struct Function {
+    pub(super) outline: Rc<Outline>,
+    pub(super) piece: usize,
+    pub(super) body: Range<usize>,
+    pub(super) context: Context,
+    pub(super) is_called: bool,
 }
+
+/// What a script assigns to a variable.
+#[derive(Default)]
+pub(super) struct Assigned {
+    /// `None`: nobody knows which value it has.
+    value: Option<String>,
+    /// Values that it may have: of branches, of parts that run by themselves, of what a loop runs over.
+    pub(super) maybe: Vec<String>,
+}
+
+/// What `$0`, `$1` and so on are; `None` when nobody knows.
+pub(super) type Positional = Option<Vec<String>>;
 
 /// Reads the texts of one instruction.
 pub(super) struct Reader<'a> {
     pub(super) script: Script,
     /// Text is read by bash; otherwise it may be read by dash as well.
     pub(super) is_bash: bool,
-    budget: &'a Budget,
+    pub(super) memory: &'a Memory,
     /// The variables that the file decides.
     outer: &'a dyn Fn(&str) -> Option<String>,
-    /// What the script assigns; `None`: something.
-    assigned: HashMap<String, Option<String>>,
-    /// `$1` and so on; `None`: unknown.
-    positional: Vec<Option<Vec<String>>>,
-    functions: HashMap<String, Function>,
-    calls: usize,
+    pub(super) assigned: HashMap<String, Assigned>,
+    pub(super) positional: Vec<Positional>,
+    pub(super) functions: HashMap<String, Function>,
+    pub(super) calls: usize,
+    /// Files that are being read, each out of the one before.
+    pub(super) open_files: Vec<String>,
 }
 
 impl Values for Reader<'_> {
@@ -68,32 +84,38 @@ impl Values for Reader<'_> {
                 name.parse().ok()?
             };
             return match number {
-                0 => None,
-                number => Some(positional.get(number - 1).cloned().unwrap_or_default()),
+                0 => positional.first().filter(|name| !name.is_empty()).cloned(),
+                number => Some(positional.get(number).cloned().unwrap_or_default()),
             };
         }
         match name {
-            "@" | "*" => Some(self.positional.last()?.as_ref()?.join(" ")),
-            "#" => Some(self.positional.last()?.as_ref()?.len().to_string()),
+            "@" | "*" => Some(self.positional()?.join(" ")),
+            "#" => Some(self.positional()?.len().to_string()),
             _ => match self.assigned.get(name) {
-                Some(value) => value.clone(),
+                Some(assigned) => assigned.value.clone(),
                 None => (self.outer)(name),
             },
         }
     }
+
+    fn positional(&self) -> Option<&[String]> {
+        let positional = self.positional.last()?.as_ref()?;
+        Some(positional.get(1..).unwrap_or_default())
+    }
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(budget: &'a Budget, outer: &'a dyn Fn(&str) -> Option<String>) -> Self {
+    pub(super) fn new(memory: &'a Memory, outer: &'a dyn Fn(&str) -> Option<String>) -> Self {
         Self {
             script: Script::default(),
             is_bash: false,
-            budget,
+            memory,
             outer,
             assigned: HashMap::new(),
             positional: vec![Some(Vec::new())],
             functions: HashMap::new(),
             calls: 0,
+            open_files: Vec::new(),
         }
     }
 
@@ -103,6 +125,12 @@ impl<'a> Reader<'a> {
         rest.retain(|function| !function.is_called);
         rest.sort_by_key(|function| (function.piece, function.body.start));
         self.positional.push(None);
+        if let Some(unread) = rest.get(MAX_CALLS) {
+            let piece = unread.outline.pieces.get(unread.piece);
+            if let Some(piece) = piece {
+                self.unread(piece.source.span(unread.body.clone()), Why::Limit);
+            }
+        }
         for function in rest.into_iter().take(MAX_CALLS) {
             let place = Place {
                 context: Context {
@@ -125,26 +153,30 @@ impl<'a> Reader<'a> {
             return;
         }
         let lines = source.clone();
-        let outline = if place.depth < MAX_DEPTH && self.budget.spend(source.text.len()) {
-            outline::outline(source)
-        } else {
-            None
-        };
-        match outline {
+        if place.depth >= MAX_DEPTH || !self.memory.budget.spend(source.text.len()) {
+            self.unread(whole, Why::Limit);
+            return;
+        }
+        match outline::outline(source) {
             Some(outline) => {
                 if outline.is_ambiguous && !self.is_bash {
-                    self.script.not_understood.push(whole);
+                    self.unread(whole, Why::Grammar);
                 }
                 let len = outline.pieces.first().map_or(0, |piece| piece.source.text.len());
                 self.region(&Rc::new(outline), 0, 0..len, place);
             }
             None => {
                 if !place.is_guess {
-                    self.script.not_understood.push(whole);
+                    self.unread(whole, Why::Grammar);
                 }
                 self.lines(&lines, place);
             }
         }
+    }
+
+    /// Says that something was not read.
+    pub(super) fn unread(&mut self, span: Span, why: Why) {
+        self.script.not_understood.push(Unread { span, why });
     }
 
     /// A shell runs a script as far as it can read it: what stands in lines of its own before that place is run, whatever
@@ -168,24 +200,27 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a part of a piece.
-    fn region(&mut self, outline: &Rc<Outline>, index: usize, range: Range<usize>, place: Place) {
+    pub(super) fn region(&mut self, outline: &Rc<Outline>, index: usize, range: Range<usize>, place: Place) {
         let Some(piece) = outline.pieces.get(index) else {
             return;
         };
         let text = piece.source.text.get(range.clone()).unwrap_or_default();
-        let flat = if place.depth < MAX_DEPTH {
-            guard::parse(text, self.budget, |nodes| tree::flatten(text, nodes))
+        let parsed = if place.depth < MAX_DEPTH {
+            guard::parse(text, &self.memory.budget, |nodes| tree::flatten(text, nodes))
         } else {
-            None
+            Err(Why::Limit)
         };
-        let Some(flat) = flat else {
-            if !place.is_guess {
-                self.script.not_understood.push(piece.source.span(range.clone()));
+        let flat = match parsed {
+            Ok(flat) => flat,
+            Err(why) => {
+                if !place.is_guess || why == Why::Limit {
+                    self.unread(piece.source.span(range.clone()), why);
+                }
+                let mut own = Source::default();
+                own.push_part(&piece.source, range);
+                self.lines(&own, place);
+                return;
             }
-            let mut own = Source::default();
-            own.push_part(&piece.source, range);
-            self.lines(&own, place);
-            return;
         };
         let base = self.pipelines(&flat.pipelines, place.outer);
         let region = Region {
@@ -212,8 +247,17 @@ impl<'a> Reader<'a> {
                     };
                     self.functions.insert(name, function);
                 }
-                Event::Varies(name) => {
-                    self.assigned.insert(name, None);
+                Event::Varies { name, words } => {
+                    let mut values = Vec::new();
+                    for word in &words {
+                        word::expand(&Source::at(word, 0), 0..word.len(), self, &mut values);
+                    }
+                    let maybe = values.into_iter().filter(|word| word.sure).map(|word| word.text);
+                    let assigned = Assigned {
+                        value: None,
+                        maybe: maybe.take(MAX_MAYBE).collect(),
+                    };
+                    self.assigned.insert(name, assigned);
                 }
             }
         }
@@ -318,6 +362,7 @@ impl<'a> Reader<'a> {
         for cut in cuts {
             self.cut(region.outline, cut, Some(index), place);
         }
+        self.remember(index);
         self.descend(index, region.place);
     }
 
@@ -354,11 +399,24 @@ impl<'a> Reader<'a> {
     }
 
     fn assign(&mut self, name: &str, value: Option<&ShellWord>, context: Context) {
-        let lasts = !(context.subshell || context.conditional || context.looped || context.uncalled);
-        let value = value.filter(|word| word.sure && lasts).map(|word| word.text.clone());
-        if value.is_some() || !context.subshell {
-            self.assigned.insert(name.to_owned(), value);
+        let lasts = lasts(context);
+        let value = value.filter(|word| word.sure).map(|word| word.text.clone());
+        if lasts && let Some(value) = value {
+            let assigned = Assigned {
+                value: Some(value),
+                maybe: Vec::new(),
+            };
+            self.assigned.insert(name.to_owned(), assigned);
+            return;
         }
+        let outer = (self.outer)(name);
+        let assigned = self.assigned.entry(name.to_owned()).or_insert_with(|| Assigned {
+            value: outer,
+            maybe: Vec::new(),
+        });
+        let before = assigned.value.take();
+        let room = MAX_MAYBE.saturating_sub(assigned.maybe.len());
+        assigned.maybe.extend(before.into_iter().chain(value).take(room));
     }
 
     /// A line of words becomes a command.
@@ -382,9 +440,26 @@ impl<'a> Reader<'a> {
                     self.assign(name, None, line.context);
                 }
             }
-            "set" if unwrapped.words.iter().any(|word| word.text == "--") => self.set_positional(None),
+            "set" => {
+                if let Some(at) = unwrapped.words.iter().position(|word| word.text == "--") {
+                    let values = unwrapped.words.get(at..).unwrap_or_default();
+                    let known = values.iter().all(|word| word.sure) && lasts(line.context);
+                    // The first is the name of the script, which nobody knows.
+                    let values = values.iter().enumerate().map(|(at, word)| match at {
+                        0 => String::new(),
+                        _ => word.text.clone(),
+                    });
+                    self.set_positional(known.then(|| values.collect()));
+                }
+            }
             "shift" => self.set_positional(None),
             _ => {}
+        }
+        if unwrapped.is_cut {
+            self.unread(line.span, Why::Limit);
+        }
+        if let Some(word) = unwrapped.words.first().filter(|word| word.pattern && hides(&word.text)) {
+            self.unread(word.span, Why::Pattern);
         }
         self.script.push(Command {
             words: unwrapped.words,
@@ -400,107 +475,29 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn set_positional(&mut self, values: Option<Vec<String>>) {
+    fn set_positional(&mut self, values: Positional) {
         if let Some(last) = self.positional.last_mut() {
             *last = values;
         }
     }
 
     /// A command that is no shell text but a list of arguments.
-    pub(super) fn argv(&mut self, words: Vec<ShellWord>, place: Place) {
+    pub(super) fn argv(&mut self, words: Vec<ShellWord>, redirects: Vec<Redirect>, place: Place) {
         let (Some(first), Some(last)) = (words.first(), words.last()) else {
             return;
         };
-        let span = seatrial_core::finding::Span::new(first.span.start, last.span.end.max(first.span.start));
+        let span = Span::new(first.span.start, last.span.end.max(first.span.start));
         let pipeline = self.script.open_pipeline(place.outer, false);
         let line = Line {
             words,
             assignments: Vec::new(),
-            redirects: Vec::new(),
+            redirects,
             span,
             slot: (pipeline, 0),
             context: place.context,
         };
         let index = self.line(line, place);
         self.descend(index, place);
-    }
-
-    /// What a command gives to a shell, or to a function of the script.
-    fn descend(&mut self, index: usize, place: Place) {
-        let Some(command) = self.script.commands.get(index) else {
-            return;
-        };
-        if place.depth + 1 >= MAX_DEPTH {
-            return;
-        }
-        let inner = Place {
-            outer: Some((command.pipeline, command.position)),
-            parent: Some(index),
-            via: Via::Shell,
-            context: command.context,
-            depth: place.depth + 1,
-            is_guess: place.is_guess,
-        };
-        let before = index.checked_sub(1).and_then(|before| self.script.commands.get(before));
-        let echoed = before.and_then(|before| given::echoed(command, before));
-        for run in given::runs(command).into_iter().chain(echoed) {
-            match run {
-                Run::Text { source, sure, args } => {
-                    let inner = Place {
-                        is_guess: inner.is_guess || !sure,
-                        ..inner
-                    };
-                    match args {
-                        Some(args) => {
-                            self.positional.push(args);
-                            self.text(source, inner);
-                            self.positional.pop();
-                        }
-                        None => self.text(source, inner),
-                    }
-                }
-                Run::Words(words) => {
-                    let inner = Place {
-                        via: Via::Exec,
-                        ..inner
-                    };
-                    self.argv(words, inner);
-                }
-            }
-        }
-        self.call(index, inner);
-    }
-
-    fn call(&mut self, index: usize, inner: Place) {
-        let Some(command) = self.script.commands.get(index) else {
-            return;
-        };
-        let Some(first) = command.words.first() else { return };
-        let Some(function) = self.functions.get_mut(&first.text) else {
-            return;
-        };
-        if self.calls >= MAX_CALLS {
-            return;
-        }
-        self.calls += 1;
-        function.is_called = true;
-        let function = function.clone();
-        let args = command.args();
-        let known = args.iter().all(|word| word.sure);
-        let args = args.iter().map(|word| word.text.clone()).collect();
-        let context = join(function.context, inner.context);
-        // Each call takes the function away while it runs: none calls itself.
-        let name = first.text.clone();
-        self.functions.remove(&name);
-        self.positional.push(known.then_some(args));
-        let inner = Place {
-            via: Via::Call,
-            context,
-            ..inner
-        };
-        self.region(&function.outline, function.piece, function.body.clone(), inner);
-        self.positional.pop();
-        self.functions.entry(name).or_insert(function);
     }
 }
 
@@ -538,12 +535,31 @@ struct Line {
     words: Vec<ShellWord>,
     assignments: Vec<(String, ShellWord)>,
     redirects: Vec<Redirect>,
-    span: seatrial_core::finding::Span,
+    span: Span,
     slot: Slot,
     context: Context,
 }
 
-fn join(outer: Context, inner: Context) -> Context {
+/// Whether what is assigned here is so for all that follows.
+fn lasts(context: Context) -> bool {
+    !(context.subshell || context.conditional || context.looped || context.uncalled)
+}
+
+/// Whether a pattern in the place of a program hides which one it is. A package's own folder may have any name, and what an
+/// archive left there (`./jdk-*.bin`) has a version in it; what stands among the system's programs has a name.
+fn hides(pattern: &str) -> bool {
+    let special = ['*', '?', '[', '{'];
+    let name = base_name(pattern);
+    let folder = pattern.get(..pattern.len() - name.len()).unwrap_or_default();
+    name.contains(special)
+        && (folder.contains(special)
+            || matches!(
+                folder,
+                "" | "/bin/" | "/sbin/" | "/usr/bin/" | "/usr/sbin/" | "/usr/local/bin/" | "/usr/local/sbin/"
+            ))
+}
+
+pub(super) fn join(outer: Context, inner: Context) -> Context {
     Context {
         conditional: outer.conditional || inner.conditional,
         background: outer.background || inner.background,

@@ -2,7 +2,7 @@
 
 use crate::{
     ast::Dockerfile,
-    script::{Budget, Interpreter, Script, Via, of_instruction},
+    script::{Interpreter, Memory, Script, Via, Why, of_instruction},
 };
 
 /// The script of the last instruction.
@@ -18,7 +18,7 @@ fn script_of(text: &str) -> Script {
         &last.heredocs,
         &shell.unwrap_or_default(),
         &values,
-        &Budget::new(),
+        &Memory::default(),
     )
     .unwrap_or_default()
 }
@@ -111,7 +111,15 @@ fn substitutions_are_commands_wherever_they_stand() {
 
 #[test]
 fn what_is_no_shell_is_not_read_as_one() {
-    assert!(commands("FROM a\nSHELL [\"cmd\", \"/S\", \"/C\"]\nRUN a").is_empty());
+    // The text is an argument of what SHELL names; that it is shell text is a guess.
+    assert_eq!(
+        commands("FROM a\nSHELL [\"fish\", \"-c\"]\nRUN a | b"),
+        ["fish -c a | b", "a", "b"]
+    );
+    assert_eq!(
+        commands("FROM a\nSHELL [\"python3\", \"-c\"]\nRUN if a: (b"),
+        ["python3 -c if a: (b"]
+    );
     assert_eq!(
         commands("FROM a\nSHELL [\"/bin/bash\", \"-o\", \"pipefail\", \"-c\"]\nRUN a"),
         ["a"]
@@ -166,4 +174,128 @@ fn a_command_knows_who_feeds_it() {
         .collect();
     assert_eq!(inner, ["wget"]);
     assert_eq!(script.commands[index + 1].via, Via::Substitution);
+}
+
+/// What is run, without what it is run by.
+fn runs(text: &str, program: &str) -> bool {
+    let script = script_of(&format!("FROM a\nRUN {text}\n"));
+    script.commands.iter().any(|command| command.program() == program)
+}
+
+#[test]
+fn a_program_is_found_behind_what_may_hide_it() {
+    let hidden = [
+        "$x nsenter -t 1",
+        "${x}nsenter -t 1",
+        "/usr/bin/${x}nsenter -t 1",
+        "${a:-nsenter} -t 1",
+        "${PATH:+nsenter} -t 1",
+        "for x in a nsenter; do $x -t 1; done",
+        "for x in 'nsenter -t 1'; do $x; done",
+        "if a; then x=nsenter; fi; $x -t 1",
+        "x=ls; (x=nsenter; $x -t 1)",
+        "a=(nsenter -t 1); \"${a[@]}\"",
+        "set -- nsenter -t 1; \"$@\"",
+        "f() { \"$@\"; }; f nsenter -t 1",
+        "sh -c '\"$@\"' x nsenter -t 1",
+        "sh -c '$0 -t 1' nsenter",
+        "bash -oc pipefail 'nsenter -t 1'",
+        "nice nice nice nice nice nice nice nice nice nice nsenter -t 1",
+        "env -S 'a=b nsenter -t 1'",
+        "env -iS'nsenter -t 1'",
+        "env --split-string='nsenter -t 1'",
+        "script -qc 'nsenter -t 1' /dev/null",
+        "su -lc 'nsenter -t 1' x",
+        "su x --command='nsenter -t 1'",
+        "sg x -c 'nsenter -t 1'",
+        "sg x 'nsenter -t 1'",
+        "setarch x86_64 -R nsenter -t 1",
+        "prlimit --nofile=4 nsenter -t 1",
+        "/lib64/ld-linux-x86-64.so.2 /usr/bin/nsenter -t 1",
+        "capsh --user=x -- -c 'nsenter -t 1'",
+        "$(which nsenter) -t 1",
+        "$(command -v nsenter) -t 1",
+        "$(echo nsenter) -t 1",
+        "awk 'BEGIN { system(\"nsenter -t 1\") }'",
+        "awk 'BEGIN { \"nsenter -t 1\" | getline }'",
+        "awk 'BEGIN { print 1 | \"nsenter -t 1\" }'",
+        "python3 -c 'import os; os.system(\"nsenter -t 1\")'",
+        "python3 -c 'import subprocess; subprocess.run([\"nsenter\", \"-t\"])'",
+        "perl -e 'exec \"nsenter\", \"-t\"'",
+        "<<E python3\nimport os\nos.system('nsenter -t 1')\nE",
+        "<<E\n#!/usr/bin/python3\nimport os\nos.system('nsenter -t 1')\nE",
+    ];
+    let missed: Vec<_> = hidden.iter().filter(|text| !runs(text, "nsenter")).collect();
+    assert!(missed.is_empty(), "{missed:#?}");
+    let other = [
+        "$x -t nsenter",
+        "echo nsenter",
+        "\"$x\" nsenter",
+        "for x in nsenter; do echo $x; done",
+        "python3 -c 'print(\"nsenter -t 1\")'",
+    ];
+    let wrong: Vec<_> = other.iter().filter(|text| runs(text, "nsenter")).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn text_is_followed_to_the_shell_that_reads_it() {
+    let followed = [
+        "cat <<E | sh\nnsenter -t 1\nE",
+        "echo nsenter -t 1 | sh -e",
+        "echo nsenter -t 1 | cat | tee /x | sh",
+        "{ echo a; echo nsenter -t 1; } | sh",
+        "printf '%s\\n' 'nsenter -t 1' | sh",
+        "printf 'a\\nnsenter -t 1\\n' | sh",
+        ". /dev/stdin <<E\nnsenter -t 1\nE",
+        "bash /dev/fd/0 <<E\nnsenter -t 1\nE",
+        "eval \"$(echo nsenter -t 1)\"",
+        "sh -c \"$(printf 'nsenter -t 1')\"",
+        "bash <(echo nsenter -t 1)",
+        "bash < <(echo nsenter -t 1)",
+        "sh <<< \"$(echo nsenter -t 1)\"",
+        "echo nsenter -t 1 > /x && sh /x",
+        "echo a > /x; echo nsenter -t 1 >> /x; . /x",
+        "cat > /x <<E && chmod +x /x && /x\nnsenter -t 1\nE",
+        "echo nsenter -t 1 | tee /usr/bin/x; chmod +x /usr/bin/x; x",
+        "echo nsenter -t 1 | xargs -I{} sh -c {}",
+        "echo 'nsenter -t 1' | xargs -0 sh -c",
+    ];
+    let missed: Vec<_> = followed.iter().filter(|text| !runs(text, "nsenter")).collect();
+    assert!(missed.is_empty(), "{missed:#?}");
+    let other = [
+        "echo nsenter -t 1 | sh /x",
+        "echo nsenter -t 1 > /x && cat /x",
+        "echo nsenter -t 1 > /x && sh /y",
+        "echo nsenter -t 1 > /etc/x; x",
+    ];
+    let wrong: Vec<_> = other.iter().filter(|text| runs(text, "nsenter")).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn what_runs_itself_is_read_once() {
+    assert!(runs("echo sh /x > /x; echo 'nsenter -t 1' >> /x; sh /x", "nsenter"));
+    assert_eq!(
+        script_of("FROM a\nRUN echo . /x > /x; . /x").not_understood,
+        [],
+        "no file runs itself"
+    );
+}
+
+#[test]
+fn what_is_beyond_the_bounds_is_told_as_such() {
+    let functions: Vec<_> = (0..20).map(|at| format!("f{at}() {{ f{}; }}; ", at + 1)).collect();
+    let deep = functions.concat() + "f0";
+    let many = "nice ".repeat(80) + "nsenter";
+    let calls = "f() { a; }; ".to_owned() + &"f; ".repeat(80);
+    for text in [deep, many, calls] {
+        let unread = script_of(&format!("FROM a\nRUN {text}")).not_understood;
+        assert!(unread.iter().any(|unread| unread.why == Why::Limit), "{text}");
+    }
+    let unread = script_of("FROM a\nRUN /usr/bin/nsente? -t 1; /opt/*/bin/java").not_understood;
+    assert_eq!(
+        unread.iter().map(|unread| unread.why).collect::<Vec<_>>(),
+        [Why::Pattern]
+    );
 }

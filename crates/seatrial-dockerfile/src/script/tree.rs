@@ -6,6 +6,9 @@ use rable::{ListOperator, Node, NodeKind};
 
 use super::command::{Context, Redirection};
 
+/// How many words that a loop runs over are kept.
+const MAX_LOOPED: usize = 8;
+
 /// A pipeline or position, within the text that is parsed.
 pub(super) type Slot = (usize, usize);
 
@@ -31,8 +34,8 @@ pub(super) enum Event {
         body: Range<usize>,
         context: Context,
     },
-    /// A variable that a loop sets.
-    Varies(String),
+    /// A variable that a loop sets to one of these words; none are known where it takes the arguments.
+    Varies { name: String, words: Vec<String> },
 }
 
 /// Where the parts of a command stand.
@@ -88,6 +91,17 @@ pub(super) fn flatten(text: &str, nodes: &[Node]) -> Flat {
         walk.node(node, state);
     }
     walk.flat
+}
+
+/// Words as they are written; those of loops have no places.
+fn written(words: &[Node]) -> Vec<String> {
+    let words = words.iter().take(MAX_LOOPED);
+    words
+        .filter_map(|word| match &word.kind {
+            NodeKind::Word { value, .. } => Some(value.clone()),
+            _ => None,
+        })
+        .collect()
 }
 
 struct Walk<'a> {
@@ -225,13 +239,22 @@ impl<'a> Walk<'a> {
                 );
             }
             NodeKind::For {
-                var, body, redirects, ..
+                var,
+                words,
+                body,
+                redirects,
             }
             | NodeKind::Select {
-                var, body, redirects, ..
+                var,
+                words,
+                body,
+                redirects,
             } => {
                 self.group(redirects, node, state);
-                self.flat.events.push(Event::Varies(var.clone()));
+                self.flat.events.push(Event::Varies {
+                    name: var.clone(),
+                    words: written(words.as_deref().unwrap_or_default()),
+                });
                 self.children(&[(body, looped)], state.slot);
             }
             NodeKind::ForArith { body, redirects, .. } => {

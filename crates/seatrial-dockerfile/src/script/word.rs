@@ -22,6 +22,11 @@ pub(crate) struct ShellWord {
     pub(crate) span: Span,
     /// Some of it was quoted.
     pub(crate) quoted: bool,
+    /// It is a pattern of file names, or braces that stand for several words.
+    pub(super) pattern: bool,
+    /// Its text where variables that nobody knows are empty, which is what a variable is that nothing sets; `None` when it is
+    /// sure, or made by a substitution.
+    likely: Option<Box<str>>,
     /// The way from `text` to the file; empty when it is one stretch.
     map: Option<Box<Source>>,
 }
@@ -33,9 +38,32 @@ impl ShellWord {
             text: text.to_owned(),
             sure: true,
             span,
-            quoted: false,
-            map: None,
+            ..Self::default()
         }
+    }
+
+    /// The best guess at what it is, empty when there is none.
+    pub(crate) fn likely(&self) -> &str {
+        match &self.likely {
+            _ if self.sure => &self.text,
+            Some(likely) => likely,
+            None => "",
+        }
+    }
+
+    /// Nothing of it may be left, not even an empty word: variables without quotes that nothing sets.
+    pub(super) fn may_vanish(&self) -> bool {
+        !self.sure && self.likely.as_deref() == Some("") && (!self.quoted || self.text == "$@")
+    }
+
+    /// The variable that it is, when it is nothing else.
+    pub(super) fn variable(&self) -> Option<&str> {
+        let name = self.text.strip_prefix('$').filter(|_| !self.sure)?;
+        let name = name
+            .strip_prefix('{')
+            .and_then(|name| name.strip_suffix('}'))
+            .unwrap_or(name);
+        super::wrap::is_name(name).then_some(name)
     }
 
     /// Its text as a text of its own, for a shell that is given it.
@@ -62,6 +90,7 @@ impl ShellWord {
             span: source.span(at..self.text.len()),
             quoted: self.quoted,
             map: Some(Box::new(tail)),
+            ..Self::default()
         }
     }
 }
@@ -69,6 +98,11 @@ impl ShellWord {
 /// Where the values of variables come from: `None` when the text does not decide it.
 pub(super) trait Values {
     fn value(&self, name: &str) -> Option<String>;
+
+    /// The words of `"$@"`.
+    fn positional(&self) -> Option<&[String]> {
+        None
+    }
 
     /// Whether unquoted values are split at blanks.
     fn splits(&self) -> bool {
@@ -81,10 +115,11 @@ pub(super) fn expand(source: &Source, range: Range<usize>, values: &dyn Values, 
     let bytes = source.text.as_bytes().get(range.clone()).unwrap_or_default();
     let is_plain = |byte: &u8| !matches!(byte, b'\\' | b'\'' | b'"' | b'$' | b'`' | b'<' | b'>');
     if bytes.iter().all(is_plain) {
-        into.push(ShellWord::plain(
-            source.text.get(range.clone()).unwrap_or_default(),
-            source.span(range),
-        ));
+        let text = source.text.get(range.clone()).unwrap_or_default();
+        into.push(ShellWord {
+            pattern: is_pattern(text),
+            ..ShellWord::plain(text, source.span(range))
+        });
         return;
     }
     let mut run = Run {
@@ -92,22 +127,33 @@ pub(super) fn expand(source: &Source, range: Range<usize>, values: &dyn Values, 
         end: range.end,
         values,
         words: Vec::new(),
-        text: Source::default(),
-        sure: true,
-        quoted: false,
-        started: false,
+        open: Open::default(),
     };
     run.part(range.start, 0, false);
     run.end_word();
-    for (text, sure, quoted) in run.words {
+    for open in run.words {
+        let sure = open.unknown.is_empty() && !open.opaque && !open.guessed;
+        let likely = (!sure && !open.opaque).then(|| open.without_unknown().into_boxed_str());
         into.push(ShellWord {
-            text: text.text.clone(),
+            text: open.text.text.clone(),
             sure,
             span: source.span(range.clone()),
-            quoted,
-            map: Some(Box::new(text)),
+            quoted: open.quoted,
+            pattern: is_pattern(&open.marks),
+            likely,
+            map: Some(Box::new(open.text)),
         });
     }
+}
+
+/// Whether text without quotes is a pattern, or braces that bash makes several words of.
+fn is_pattern(text: &str) -> bool {
+    let pair = |open: char, inner: &[char], close: char| {
+        text.split_once(open)
+            .and_then(|(_, rest)| rest.rsplit_once(close))
+            .is_some_and(|(rest, _)| inner.is_empty() || rest.contains(inner))
+    };
+    text.contains(['*', '?']) || (!text.starts_with('[') && pair('[', &[], ']')) || pair('{', &[',', '.'], '}')
 }
 
 /// The body of a here-document. Variables in it stay as they are written.
@@ -120,6 +166,7 @@ pub(super) fn body(source: &Source, range: Range<usize>, literal: bool) -> Shell
         span: source.span(range),
         quoted: literal,
         map: Some(Box::new(text)),
+        ..ShellWord::default()
     }
 }
 
@@ -127,11 +174,37 @@ struct Run<'a> {
     source: &'a Source,
     end: usize,
     values: &'a dyn Values,
-    words: Vec<(Source, bool, bool)>,
+    words: Vec<Open>,
+    open: Open,
+}
+
+/// A word that is being put together.
+#[derive(Default)]
+struct Open {
     text: Source,
-    sure: bool,
+    /// Where variables stand in it that nobody knows.
+    unknown: Vec<Range<usize>>,
+    /// A substitution is in it.
+    opaque: bool,
+    /// A default was taken for a value.
+    guessed: bool,
     quoted: bool,
     started: bool,
+    /// What may make it a pattern.
+    marks: String,
+}
+
+impl Open {
+    fn without_unknown(&self) -> String {
+        let mut known = String::new();
+        let mut at = 0;
+        for unknown in &self.unknown {
+            known.push_str(self.text.text.get(at..unknown.start).unwrap_or_default());
+            at = unknown.end;
+        }
+        known.push_str(self.text.text.get(at..).unwrap_or_default());
+        known
+    }
 }
 
 impl Run<'_> {
@@ -143,26 +216,30 @@ impl Run<'_> {
     }
 
     fn copy(&mut self, range: Range<usize>) {
-        self.started = true;
-        if self.text.text.len() < MAX_WORD + self.source.text.len() {
-            self.text.push_part(self.source, range);
+        self.open.started = true;
+        if self.open.text.text.len() < MAX_WORD + self.source.text.len() {
+            self.open.text.push_part(self.source, range);
         }
     }
 
-    /// As it is written: nobody knows what it will be.
+    /// A variable as it is written: nobody knows what it will be.
     fn copy_unknown(&mut self, range: Range<usize>) {
-        self.sure = false;
+        let start = self.open.text.text.len();
+        self.copy(range);
+        self.open.unknown.push(start..self.open.text.text.len());
+    }
+
+    /// A substitution.
+    fn copy_opaque(&mut self, range: Range<usize>) {
+        self.open.opaque = true;
         self.copy(range);
     }
 
     fn end_word(&mut self) {
-        if self.started {
-            let text = std::mem::take(&mut self.text);
-            self.words.push((text, self.sure, self.quoted));
+        let open = std::mem::take(&mut self.open);
+        if open.started {
+            self.words.push(open);
         }
-        self.sure = true;
-        self.quoted = false;
-        self.started = false;
     }
 
     /// The byte behind the character at `at`.
@@ -179,15 +256,15 @@ impl Run<'_> {
             at = match byte {
                 b'"' => {
                     in_quotes = !in_quotes;
-                    self.quoted = true;
-                    self.started = true;
+                    self.open.quoted = true;
+                    self.open.started = true;
                     at + 1
                 }
                 b'\'' if !in_quotes => self.single_quotes(at),
                 b'\\' => self.escape(at, in_quotes),
                 b'$' => self.dollar(at, depth, in_quotes),
                 b'<' | b'>' if !in_quotes && self.byte(at + 1) == Some(b'(') => {
-                    self.copy_unknown(at..(at + 3).min(self.end));
+                    self.copy_opaque(at..(at + 3).min(self.end));
                     at + 3
                 }
                 _ => {
@@ -195,6 +272,11 @@ impl Run<'_> {
                     let mut next = self.after(at);
                     while self.byte(next).is_some_and(|byte| !stop(byte)) {
                         next += 1;
+                    }
+                    if !in_quotes {
+                        let text = self.source.text.get(at..next).unwrap_or_default();
+                        let marks = text.matches(['*', '?', '[', ']', '{', '}', ',', '.']);
+                        self.open.marks.extend(marks);
                     }
                     self.copy(at..next);
                     next
@@ -206,7 +288,7 @@ impl Run<'_> {
     fn single_quotes(&mut self, at: usize) -> usize {
         let rest = self.source.text.get(at + 1..self.end).unwrap_or_default();
         let end = at + 1 + rest.find('\'').unwrap_or(rest.len());
-        self.quoted = true;
+        self.open.quoted = true;
         self.copy(at + 1..end);
         end + 1
     }
@@ -220,7 +302,7 @@ impl Run<'_> {
         if in_quotes && !matches!(next, b'$' | b'`' | b'"' | b'\\') {
             self.copy(at..end);
         } else {
-            self.quoted = true;
+            self.open.quoted = true;
             self.copy(at + 1..end);
         }
         end
@@ -230,7 +312,7 @@ impl Run<'_> {
         match self.byte(at + 1) {
             Some(b'(') => {
                 let end = (at + 3).min(self.end);
-                self.copy_unknown(at..end);
+                self.copy_opaque(at..end);
                 end
             }
             Some(b'{') => self.braces(at, depth, in_quotes),
@@ -263,8 +345,15 @@ impl Run<'_> {
     }
 
     fn variable(&mut self, whole: Range<usize>, name: Range<usize>, in_quotes: bool) {
-        let value = self.values.value(self.source.text.get(name).unwrap_or_default());
-        match value {
+        let name = self.source.text.get(name).unwrap_or_default();
+        if name == "@"
+            && in_quotes
+            && let Some(words) = self.values.positional()
+        {
+            self.fields(words.iter().map(String::as_str), whole.start, true);
+            return;
+        }
+        match self.values.value(name) {
             Some(value) => self.value(&value, whole.start, in_quotes),
             None => self.copy_unknown(whole),
         }
@@ -272,22 +361,29 @@ impl Run<'_> {
 
     fn value(&mut self, value: &str, at: usize, in_quotes: bool) {
         let place = self.source.original(at);
-        if self.text.text.len() + value.len() > MAX_WORD {
-            self.sure = false;
+        if self.open.text.text.len() + value.len() > MAX_WORD {
+            self.open.opaque = true;
             return;
         }
         if in_quotes || !self.values.splits() {
-            self.started = true;
-            self.text.push_value(value, place);
+            self.open.started = true;
+            self.open.text.push_value(value, place);
             return;
         }
-        for (index, field) in value.split([' ', '\t', '\n']).enumerate() {
+        self.fields(value.split([' ', '\t', '\n']), at, false);
+    }
+
+    /// Words of their own, the first and the last joined to what stands around them.
+    fn fields<'v>(&mut self, fields: impl Iterator<Item = &'v str>, at: usize, in_quotes: bool) {
+        let place = self.source.original(at);
+        for (index, field) in fields.enumerate() {
             if index > 0 {
                 self.end_word();
             }
-            if !field.is_empty() {
-                self.started = true;
-                self.text.push_value(field, place);
+            if (in_quotes || !field.is_empty()) && self.open.text.text.len() + field.len() <= MAX_WORD {
+                self.open.started = true;
+                self.open.quoted |= in_quotes;
+                self.open.text.push_value(field, place);
             }
         }
     }
@@ -318,15 +414,24 @@ impl Run<'_> {
         let known = self
             .values
             .value(self.source.text.get(at + 2..name_end).unwrap_or_default());
+        // All of an array: its words, as far as no quotes hold some of them together.
+        if matches!(self.source.text.get(name_end..close), Some("[@]" | "[*]"))
+            && let Some(list) = known
+                .as_deref()
+                .and_then(|value| value.strip_prefix('(')?.strip_suffix(')'))
+        {
+            self.fields(list.split_whitespace(), at, false);
+            return end;
+        }
         match (operator, known) {
             (Some(b'-' | b'=' | b'?'), Some(value)) if !value.is_empty() => self.value(&value, at, in_quotes),
-            // Whether it is set is not known; that it has this default is the best guess there is.
-            (Some(b'-' | b'='), _) if depth < MAX_DEFAULTS => {
+            // Whether it is set is not known; that it has this default, or takes the other text, is the best guess there is.
+            (Some(b'-' | b'='), _) | (Some(b'+'), None) if depth < MAX_DEFAULTS => {
                 let outer = std::mem::replace(&mut self.end, close);
                 self.part(name_end + colon + 1, depth + 1, in_quotes);
                 self.end = outer;
-                self.started = true;
-                self.sure = false;
+                self.open.started = true;
+                self.open.guessed = true;
             }
             _ => self.copy_unknown(at..end),
         }
@@ -363,8 +468,8 @@ impl Run<'_> {
 
     /// `$'…'` with the escapes of C.
     fn ansi(&mut self, start: usize) -> usize {
-        self.quoted = true;
-        self.started = true;
+        self.open.quoted = true;
+        self.open.started = true;
         let mut at = start;
         while let Some(byte) = self.byte(at) {
             let place = self.source.original(at);
@@ -372,7 +477,7 @@ impl Run<'_> {
                 b'\'' => return at + 1,
                 b'\\' => {
                     let (decoded, end) = self.ansi_escape(at + 1);
-                    self.text.push_value(decoded.encode_utf8(&mut [0; 4]), place);
+                    self.open.text.push_value(decoded.encode_utf8(&mut [0; 4]), place);
                     at = end.max(at + 2);
                 }
                 _ => {

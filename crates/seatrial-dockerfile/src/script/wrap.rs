@@ -6,7 +6,7 @@ use super::{
 };
 
 /// How many programs in front of each other are taken off.
-const MAX_WRAPPERS: usize = 8;
+const MAX_WRAPPERS: usize = 64;
 
 /// How a wrapper's own words are told from those of what it runs.
 struct Shape {
@@ -88,9 +88,10 @@ static SHAPES: &[Shape] = &[
             "catchsegv",
             "eatmydata",
             "fakeroot",
-            "setarch",
             "linux32",
             "linux64",
+            "i386",
+            "x86_64",
             "dumb-init",
             "tini",
             "setsid",
@@ -98,6 +99,9 @@ static SHAPES: &[Shape] = &[
             "unbuffer",
             "chronic",
             "retry",
+            "ssh-agent",
+            "dbus-run-session",
+            "proot",
         ],
         &["-r", "-p"],
         0,
@@ -155,6 +159,15 @@ static SHAPES: &[Shape] = &[
         0,
         false,
     ),
+    shape(&["prlimit"], &["-p"], 0, false),
+    shape(&["numactl"], &["-m", "-N", "-C", "-i", "-p"], 0, false),
+    shape(
+        &["ld.so"],
+        &["--library-path", "--preload", "--audit", "--argv0"],
+        0,
+        false,
+    ),
+    shape(&["setarch"], &[], 0, false),
     shape(&["runuser"], &["-u", "-g", "-G", "--user", "--group"], 0, false),
 ];
 
@@ -164,17 +177,20 @@ pub(super) struct Unwrapped {
     pub(super) wrappers: Vec<Wrapper>,
     pub(super) words: Vec<ShellWord>,
     pub(super) assignments: Vec<(String, ShellWord)>,
+    /// There are more wrappers than are taken off.
+    pub(super) is_cut: bool,
 }
 
 /// Takes the wrappers off.
 pub(super) fn unwrap(mut words: Vec<ShellWord>) -> Unwrapped {
     let mut unwrapped = Unwrapped::default();
-    for _ in 0..MAX_WRAPPERS {
-        let Some(end) = own_words(&words, &mut unwrapped.assignments) else {
+    while let Some(end) = own_words(&words, &mut unwrapped.assignments) {
+        if unwrapped.wrappers.len() >= MAX_WRAPPERS {
+            unwrapped.is_cut = true;
             break;
-        };
+        }
         let rest = words.split_off(end);
-        let name = words.first().map(|word| base_name(&word.text).to_owned());
+        let name = words.first().map(|word| base_name(word.likely()).to_owned());
         unwrapped.wrappers.push(Wrapper {
             name: name.unwrap_or_default(),
             words,
@@ -187,10 +203,17 @@ pub(super) fn unwrap(mut words: Vec<ShellWord>) -> Unwrapped {
 
 /// How many words belong to the wrapper that stands first; `None` when there is none, or nothing behind it.
 fn own_words(words: &[ShellWord], assignments: &mut Vec<(String, ShellWord)>) -> Option<usize> {
-    let first = words.first().filter(|word| word.sure)?;
-    let name = base_name(&first.text);
+    let name = base_name(words.first()?.likely());
+    // The loader runs what it is given: `/lib64/ld-linux-x86-64.so.2 /bin/sh`.
+    let is_loader = ["ld-linux", "ld-musl", "ld64.so"]
+        .iter()
+        .any(|loader| name.starts_with(loader));
+    let name = if is_loader { "ld.so" } else { name };
     let shape = SHAPES.iter().find(|shape| shape.names.contains(&name))?;
     let mut at = 1;
+    if name == "setarch" && words.get(1).is_some_and(|word| is_architecture(&word.text)) {
+        at += 1;
+    }
     let mut operands = shape.operands;
     let found = assignments.len();
     while let Some(word) = words.get(at) {
@@ -198,6 +221,8 @@ fn own_words(words: &[ShellWord], assignments: &mut Vec<(String, ShellWord)>) ->
         match (name, text) {
             // They ask about a program, or have the user's login shell read the rest.
             ("command", "-v" | "-V") | ("flock", "-c") | ("runuser", "-c" | "--command" | "-l" | "-") => return None,
+            ("runuser", text) if text.starts_with("--command=") || text == "-lc" => return None,
+            ("env", text) if text.starts_with("--split-string") || is_split(text) => return None,
             _ => {}
         }
         if text == "--" {
@@ -223,6 +248,23 @@ fn own_words(words: &[ShellWord], assignments: &mut Vec<(String, ShellWord)>) ->
     }
     assignments.truncate(found);
     None
+}
+
+/// `-S` of `env`, alone, with its text, or behind letters that have no value.
+fn is_split(option: &str) -> bool {
+    let letters = option.strip_prefix('-').unwrap_or_default();
+    letters.trim_start_matches(['i', '0', 'v']).starts_with('S')
+}
+
+/// What `setarch` takes for a machine and not for a program.
+fn is_architecture(word: &str) -> bool {
+    matches!(word, "linux32" | "linux64" | "uname26")
+        || [
+            "x86_64", "i386", "i486", "i586", "i686", "arm", "aarch64", "ppc", "s390", "mips", "sparc", "riscv",
+            "athlon",
+        ]
+        .iter()
+        .any(|machine| word.starts_with(machine))
 }
 
 /// `name=value`, as `env` and `export` take it.
