@@ -222,6 +222,7 @@ impl Site<'_> {
 
     fn judge_script(self, progress: &mut Progress, sink: &mut Sink<'_>) {
         let Some(script) = self.script(progress) else { return };
+        paths::judge_script(&script, progress, sink);
         if self.instruction.keyword == Keyword::Run && !self.is_trigger {
             shell::judge(self, &script, &mut progress.downloads, sink);
         } else {

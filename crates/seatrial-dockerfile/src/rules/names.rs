@@ -1,5 +1,7 @@
 //! ST002 and ST014: names that belong to the builder or to us.
 
+use seatrial_core::finding::Level;
+
 use super::{
     Progress, Site,
     catalogue::{ST002, ST014},
@@ -9,7 +11,7 @@ use crate::ast::Keyword;
 
 /// The proxy variables that Docker predefines, and the one more that programs know; builders and
 /// programs take them in upper and lower case.
-const PROXIES: [&str; 5] = ["http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"];
+const PROXIES: [&str; 4] = ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy"];
 
 /// The length of the shortest name that is looked for: `seatrial`, `no_proxy`.
 const SHORTEST: usize = 8;
@@ -39,6 +41,15 @@ pub(super) fn judge(site: Site<'_>, progress: &Progress, sink: &mut Sink<'_>) {
         if PROXIES.iter().any(|proxy| name.eq_ignore_ascii_case(proxy)) {
             sink.report(&ST002, pair.name.span, || {
                 format!("{keyword} {} sends downloads through another host", quoted(&name))
+            });
+        }
+        if name.eq_ignore_ascii_case("no_proxy") {
+            // It leads nowhere: to hosts that are asked directly there is no way here.
+            sink.report_at(Level::Warn, &ST002, pair.name.span, ST002.remedy, || {
+                format!(
+                    "{keyword} {} keeps downloads from the way out that a build has",
+                    quoted(&name)
+                )
             });
         }
         if has_prefix(&name, "SEATRIAL_") || name.eq_ignore_ascii_case("SEATRIAL") {

@@ -12,7 +12,10 @@ use super::{
     needle::Needles,
     sink::{Sink, quoted},
 };
-use crate::ast::{Args, Instruction, Keyword, Word};
+use crate::{
+    ast::{Args, Instruction, Keyword, Word},
+    script::{Redirection, Script},
+};
 
 /// Names that mean trouble under any folder.
 static NAMES: Needles = Needles::new(
@@ -141,9 +144,47 @@ pub(super) fn judge(instruction: &Instruction, progress: &Progress, sink: &mut S
     if inner.keyword == Keyword::Volume {
         for word in inner.words() {
             let path = Shown::new(&progress.variables.expand_here(&word.value, false).text, progress);
-            let path = String::from_utf8_lossy(&path.bytes);
+            let path = without_dots(&String::from_utf8_lossy(&path.bytes));
             if path == "/" || KERNEL_FOLDERS.iter().any(|folder| is_in(&path, folder)) {
                 sink.report(&ST017, word.span, || format!("VOLUME takes {}", quoted(&path)));
+            }
+        }
+    }
+}
+
+/// `/x/../proc` is `/proc`.
+fn without_dots(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    for part in path.split('/').filter(|part| !matches!(*part, "" | ".")) {
+        if part == ".." {
+            kept.pop();
+        } else {
+            kept.push(part);
+        }
+    }
+    format!("/{}", kept.join("/"))
+}
+
+/// Paths that a script puts together from its own variables.
+pub(super) fn judge_script(script: &Script, progress: &Progress, sink: &mut Sink<'_>) {
+    for command in &script.commands {
+        let targets = command.redirects.iter().filter(|one| one.kind != Redirection::Here);
+        let words = command.words.iter().chain(targets.map(|redirect| &redirect.target));
+        for word in words {
+            let written = sink.parsed().slice(word.span);
+            if !written.contains('$') || written == word.text {
+                continue;
+            }
+            let found = |text: &str| {
+                let shown = Shown::new(text, progress);
+                let (start, end) = (0..shown.bytes.len()).find_map(|at| found_at(&shown.bytes, at))?;
+                Some(String::from_utf8_lossy(&shown.bytes[start..end]).into_owned())
+            };
+            if found(written).is_some() {
+                continue; // told with the instruction
+            }
+            if let Some(path) = found(&word.text).or_else(|| found(word.likely())) {
+                sink.report(&ST017, word.span, || format!("{} is named", quoted(&path)));
             }
         }
     }
@@ -202,8 +243,27 @@ fn found_at(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
     }
     let phrase = PHRASES.at(bytes, at)?;
     let end = at + phrase.len();
+    if phrase == "source=/," && is_of_stage(bytes, at) {
+        return None;
+    }
     let ends = phrase != "chroot /host" || !behind(phrase.len()).is_some_and(|byte| word(byte) || byte == b'.');
     (ends && !before.is_some_and(word)).then_some((at, end))
+}
+
+/// Whether the mount that holds a place takes from another stage or image, and not from the host.
+fn is_of_stage(bytes: &[u8], at: usize) -> bool {
+    let blank = |byte: &u8| byte.is_ascii_whitespace();
+    let before = bytes[..at]
+        .iter()
+        .rev()
+        .take(256)
+        .take_while(|byte| !blank(byte))
+        .count();
+    let behind = bytes[at..].iter().take(256).take_while(|byte| !blank(byte)).count();
+    let mount = &bytes[at - before..at + behind];
+    mount
+        .split(|byte| matches!(byte, b',' | b'='))
+        .any(|field| field == b"from")
 }
 
 fn widened(bytes: &[u8], start: usize, end: usize) -> (usize, usize) {
@@ -312,9 +372,15 @@ impl Shown {
         let mut end = start + len;
         if braced {
             if source.get(end) != Some(&b'}') {
-                // `${x:-path}`: what follows is read as text.
-                self.push(UNKNOWN, at);
-                return start + len;
+                // `${x:-path}`: what follows is read as text, in the place of a variable that nothing sets.
+                let operator = source[end..]
+                    .iter()
+                    .take_while(|byte| matches!(byte, b':' | b'-' | b'=' | b'+'))
+                    .count();
+                if operator == 0 {
+                    self.push(UNKNOWN, at);
+                }
+                return end + operator;
             }
             end += 1;
         }

@@ -34,6 +34,7 @@ struct At<'a> {
     script: &'a Script,
     index: usize,
     command: &'a Command,
+    overview: &'a attack::Overview<'a>,
 }
 
 /// `RUN`, `CMD`, `ENTRYPOINT`, `HEALTHCHECK`, `SHELL`, and scripts that `COPY` holds.
@@ -53,8 +54,10 @@ pub(super) fn judge(site: Site<'_>, script: &Script, downloads: &mut Downloads, 
             }),
         }
     }
+    let overview = attack::Overview::of(script);
     for (index, command) in script.commands.iter().enumerate() {
         let at = At {
+            overview: &overview,
             site,
             script,
             index,
@@ -107,6 +110,9 @@ pub(super) fn judge_variables(site: Site<'_>, progress: &Progress, sink: &mut Si
 /// `COPY` and `ADD`.
 pub(super) fn judge_copy(site: Site<'_>, sink: &mut Sink<'_>) {
     hook::copied(site, sink);
+    for heredoc in site.heredocs {
+        attack::document(heredoc, sink);
+    }
 }
 
 /// A variable that is set, in the image or for a command.
@@ -229,6 +235,6 @@ fn host(url: &str) -> Option<&str> {
 fn is_loopback(host: &str) -> bool {
     let host = host.trim_matches(['[', ']']);
     matches!(host, "localhost" | "::1" | "0.0.0.0" | "0" | "")
-        || host.starts_with("127.")
+        || (host.starts_with("127.") && host.bytes().all(|byte| byte == b'.' || byte.is_ascii_digit()))
         || host.ends_with(".localhost")
 }

@@ -131,6 +131,8 @@ pub(super) fn characters(text: &[u8], sink: &mut Sink<'_>) {
                 // Joiners and fillers that are letters by name and nothing on a screen.
                 '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{2800}' | '\u{3164}'
                 | '\u{ffa0}' => "an invisible character",
+                // Within words of scripts that need them, and between the parts of an emoji.
+                '\u{200c}' | '\u{200d}' if joins(valid, offset, character) => continue,
                 _ if is_deceptive(character) => "an invisible or direction-changing character",
                 _ => continue,
             };
@@ -149,6 +151,15 @@ pub(super) fn characters(text: &[u8], sink: &mut Sink<'_>) {
         }
     }
     run.tell(sink);
+}
+
+/// Whether a joiner stands between two characters of which none is ASCII or hidden itself: there it is spelling, as in Persian
+/// and in emoji, and hides nothing that a shell or a reader of names knows.
+fn joins(text: &str, at: usize, joiner: char) -> bool {
+    let before = text.get(..at).and_then(|text| text.chars().next_back());
+    let behind = text.get(at + joiner.len_utf8()..).and_then(|text| text.chars().next());
+    let shows = |character: char| !character.is_ascii() && !character.is_whitespace() && !is_deceptive(character);
+    before.is_some_and(shows) && behind.is_some_and(shows)
 }
 
 /// Neighbours of one kind are one finding.

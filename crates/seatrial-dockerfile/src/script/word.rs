@@ -57,7 +57,7 @@ impl ShellWord {
     }
 
     /// The variable that it is, when it is nothing else.
-    pub(super) fn variable(&self) -> Option<&str> {
+    pub(crate) fn variable(&self) -> Option<&str> {
         let name = self.text.strip_prefix('$').filter(|_| !self.sure)?;
         let name = name
             .strip_prefix('{')

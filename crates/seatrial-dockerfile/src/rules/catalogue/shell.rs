@@ -203,8 +203,8 @@ rules! {
         bad "FROM debian:12\nRUN apt-get update && apt-get install -y docker.io\n"
         good "FROM debian:12\nRUN apt-get update && apt-get install -y curl\n";
     ST420 Medium warn [] [] "Shell text that cannot be read"
-        because "It does not parse as a shell reads it, or is nested or long beyond what is looked at: no rule knows \
-                 what it runs."
+        because "It does not parse as a shell reads it, or its program is a pattern of file names: no rule knows what it \
+                 runs. What is nested or long beyond all that people write, so that it could hide anything, is an error."
         so "Correct the quotes and brackets, or put the script into the build context."
         bad "FROM debian:12\nRUN if true; then echo\n"
         good "FROM debian:12\nRUN if true; then echo; fi\n";

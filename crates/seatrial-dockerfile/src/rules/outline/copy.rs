@@ -54,7 +54,7 @@ pub(super) fn judge<'a>(site: Site<'a>, progress: &Progress, survey: &mut Survey
     let folder = survey.chain().find_map(|stage| stage.workdir.as_ref());
     let is_root = match folder {
         _ if target.starts_with('/') => place::cleaned(target) == "/",
-        Some(Workdir::At(folder)) => place::joined(folder, target) == "/",
+        Some(Workdir::At { path, .. }) => place::joined(path, target) == "/",
         Some(Workdir::Unknown) | None => false,
     };
     let from = instruction

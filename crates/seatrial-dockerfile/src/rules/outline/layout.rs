@@ -35,7 +35,9 @@ pub(super) fn maintainer(site: Site<'_>, sink: &mut Sink<'_>) {
             };
             let text = format!("{keyword} org.opencontainers.image.authors=\"{inner}\"");
             let one_line = super::is_one_line(parsed, instruction.span);
-            (plain && one_line && !site.is_trigger).then(|| replace("Use a label", instruction.span, text))
+            // Of two labels of one name only the last is kept.
+            let is_new = !parsed.text.contains("org.opencontainers.image.authors");
+            (plain && one_line && is_new && !site.is_trigger).then(|| replace("Use a label", instruction.span, text))
         },
     );
 }

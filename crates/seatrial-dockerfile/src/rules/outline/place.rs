@@ -47,8 +47,8 @@ const SETTINGS: [&str; 6] = [
 
 /// What the lines of a stage say about its working directory.
 pub(super) enum Workdir {
-    /// A path that the file decides.
-    At(String),
+    /// A path that the file decides; another `--build-arg` may not.
+    At { path: String, has_variable: bool },
     /// One that it does not.
     Unknown,
 }
@@ -77,6 +77,7 @@ pub(super) fn workdir(site: Site<'_>, progress: &Progress, survey: &mut Survey<'
     let before = before.or(survey.before.workdir.as_ref());
     let is_first = before.is_none() && !site.is_trigger;
     let mut next = Workdir::Unknown;
+    let has_variable = written.contains('$') || matches!(before, Some(Workdir::At { has_variable: true, .. }));
     if (written.starts_with('$') && !is_absolute(path)) || is_drive(path) || is_drive(written) {
         if is_first {
             sink.report(&ST512, word.span, || {
@@ -89,7 +90,7 @@ pub(super) fn workdir(site: Site<'_>, progress: &Progress, survey: &mut Survey<'
         }
     } else if !is_absolute(written) && !is_absolute(path) {
         let whole = match before {
-            Some(Workdir::At(folder)) if expanded.sure => Some(joined(folder, path)),
+            Some(Workdir::At { path: folder, .. }) if expanded.sure => Some(joined(folder, path)),
             _ => None,
         };
         if is_first {
@@ -107,25 +108,28 @@ pub(super) fn workdir(site: Site<'_>, progress: &Progress, survey: &mut Survey<'
                 || {
                     let whole = whole.as_ref().filter(|whole| written == path && is_plain(whole))?;
                     // A trigger is put behind what stands where it runs.
-                    if site.is_trigger {
+                    if site.is_trigger || has_variable {
                         return None;
                     }
                     Some(replace("Write the whole path", word.span, whole.clone()))
                 },
             );
         }
-        next = whole.map_or(Workdir::Unknown, Workdir::At);
+        next = whole.map_or(Workdir::Unknown, |path| Workdir::At { path, has_variable });
     } else if expanded.sure && path.starts_with('/') {
-        next = Workdir::At(path.to_owned());
+        next = Workdir::At {
+            path: path.to_owned(),
+            has_variable: written.contains('$'),
+        };
     }
-    if matches!(&next, Workdir::At(path) if path.len() > MAX_PATH) {
+    if matches!(&next, Workdir::At { path, .. } if path.len() > MAX_PATH) {
         next = Workdir::Unknown;
     }
     let clean = match &next {
-        Workdir::At(path) => cleaned(path),
+        Workdir::At { path, .. } => cleaned(path),
         Workdir::Unknown => cleaned(path),
     };
-    let is_whole = path.starts_with('/') || matches!(next, Workdir::At(_));
+    let is_whole = path.starts_with('/') || matches!(next, Workdir::At { .. });
     if !site.is_trigger {
         survey.here().workdir = Some(next);
     }

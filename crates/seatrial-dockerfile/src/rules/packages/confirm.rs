@@ -121,14 +121,26 @@ pub(super) fn recommended(site: Site<'_>, calls: &[Call<'_>], sink: &mut Sink<'_
         &ST336
     };
     let parsed = sink.parsed();
-    for call in calls.iter().filter(installs).filter(|call| takes_recommended(call)) {
+    let takes = || calls.iter().filter(installs).filter(|call| takes_recommended(call));
+    // Corrected all together: one that is left behind would look forgotten.
+    let is_safe = !takes().any(wants_certificates);
+    for call in takes() {
         sink.report_fixed(
             rule,
             call.verb.span,
             || "apt-get install without --no-install-recommends".into(),
-            || add_behind(site, parsed, call.verb, "--no-install-recommends"),
+            || add_behind(site, parsed, call.verb, "--no-install-recommends").filter(|_| is_safe),
         );
     }
+}
+
+/// Whether what is installed downloads over TLS and only recommends the certificates for it.
+fn wants_certificates(call: &Call<'_>) -> bool {
+    let names = |wanted: &[&str]| {
+        let mut words = call.command.args().iter();
+        words.any(|word| wanted.contains(&word.text.split('=').next().unwrap_or_default()))
+    };
+    names(&["curl", "wget", "git", "libcurl4", "aria2", "lftp"]) && !names(&["ca-certificates"])
 }
 
 fn takes_recommended(call: &Call<'_>) -> bool {

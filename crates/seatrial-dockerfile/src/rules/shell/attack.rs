@@ -2,9 +2,11 @@
 
 use super::{At, Sink, Variable, is_loopback, is_versioned, letter, quoted, texts};
 use crate::{
+    ast::Heredoc,
     rules::catalogue::{ST403, ST404, ST405, ST406},
-    script::{Command, Redirection, ShellWord},
+    script::{Command, Redirection, Script, ShellWord},
 };
+use seatrial_core::finding::Span;
 
 pub(super) fn judge(at: At<'_>, sink: &mut Sink<'_>) {
     reverse_shell(at, sink);
@@ -12,6 +14,9 @@ pub(super) fn judge(at: At<'_>, sink: &mut Sink<'_>) {
     walls(at, sink);
     bomb(at, sink);
 }
+
+/// How many pipes with names are remembered.
+const MAX_PIPES: usize = 16;
 
 /// Bash's own network: the host in `/dev/tcp/host/port`.
 fn dev_tcp(text: &str) -> Option<&str> {
@@ -30,16 +35,22 @@ fn reverse_shell(at: At<'_>, sink: &mut Sink<'_>) {
         let Some(host) = dev_tcp(&redirect.target.text) else {
             continue;
         };
-        let is_stream = program == "exec" || matches!(redirect.kind, Redirection::ReadWrite);
         let is_fed_to_shell = || {
             at.script
                 .commands
                 .get(at.index + 1)
                 .is_some_and(|next| next.pipeline == command.pipeline && next.is_shell())
         };
-        // Waiting for a port is done with the same paths, most often of this machine or of a variable.
+        // Waiting for a port is done with the same paths, most often of this machine or of a variable, and puts nothing
+        // on the connection.
         let is_outside = !is_loopback(host) && !host.contains('$');
-        if command.is_shell() || (is_stream && is_outside) || is_fed_to_shell() {
+        let stays_open = program == "exec" || redirect.kind == Redirection::ReadWrite;
+        // With one of the first three everything that follows is on the connection.
+        let is_run = match redirect.descriptor {
+            Some(3..) => at.overview.runs_what_it_reads,
+            _ => at.overview.runs,
+        };
+        if command.is_shell() || (is_outside && stays_open && is_run) || is_fed_to_shell() {
             sink.report(&ST403, redirect.span, || {
                 format!(
                     "{} talks to {}",
@@ -52,12 +63,15 @@ fn reverse_shell(at: At<'_>, sink: &mut Sink<'_>) {
     let Some(word) = command.words.first() else { return };
     let found = match program {
         "nc" | "ncat" | "netcat" | "nc.traditional" | "nc.openbsd" => {
+            let names_shell = args.iter().find(|word| names_shell(&word.text));
+            // A server that answers with what one program says is no shell.
+            let listens =
+                letter(command, 'l', "ipqswXxTIPVMmGgbec").is_some() || command.flag('\0', "listen").is_some();
             let executes = args
                 .iter()
                 .find(|word| matches!(word.text.split('=').next(), Some("--exec" | "--sh-exec" | "--lua-exec")));
-            let is_program = |word: &&ShellWord| is_shell_path(&word.text);
-            let names_shell = args.iter().find(is_program);
             executes
+                .filter(|_| !listens || names_shell.is_some())
                 .or_else(|| letter(command, 'e', "ipqswXxTIPVMmGgb").filter(|_| names_shell.is_some()))
                 .or_else(|| letter(command, 'c', "ipqswXxTIPVMmGgb").filter(|_| names_shell.is_some()))
         }
@@ -72,14 +86,13 @@ fn reverse_shell(at: At<'_>, sink: &mut Sink<'_>) {
         return;
     }
     // A connection in a pipeline with a shell.
-    let is_connection = |command: &Command| match command.program() {
-        "nc" | "ncat" | "netcat" | "nc.traditional" | "nc.openbsd" | "telnet" | "socat" => true,
-        "openssl" => command.args().first().is_some_and(|word| word.text == "s_client"),
-        _ => false,
-    };
-    let runs_input = command.is_shell()
-        && letter(command, 'c', "oO").is_none()
-        && command.operands_without(&["-o", "-O"]).all(|word| word.text == "-");
+    if let Some(pipe) = named_pipe(at) {
+        sink.report(&ST403, word.span, || {
+            format!("{program} is joined to a connection by {}", quoted(&pipe.text))
+        });
+        return;
+    }
+    let runs_input = is_fed_shell(command);
     if is_connection(command) || runs_input {
         let feeders = at.script.feeders(at.index);
         let other = feeders
@@ -110,56 +123,167 @@ fn reverse_shell(at: At<'_>, sink: &mut Sink<'_>) {
     }
 }
 
+/// A shell that reads its input.
+fn is_fed_shell(command: &Command) -> bool {
+    command.is_shell()
+        && letter(command, 'c', "oO").is_none()
+        && command.operands_without(&["-o", "-O"]).all(|word| word.text == "-")
+}
+
+fn is_connection(command: &Command) -> bool {
+    match command.program() {
+        "nc" | "ncat" | "netcat" | "nc.traditional" | "nc.openbsd" | "telnet" | "socat" => true,
+        "openssl" => command.args().first().is_some_and(|word| word.text == "s_client"),
+        _ => false,
+    }
+}
+
+/// What rules of connections need to know of a whole script.
+#[derive(Default)]
+pub(super) struct Overview<'a> {
+    /// Something runs what it reads: a shell, `eval`, or a variable that is taken for a program.
+    runs: bool,
+    /// And something reads what a descriptor or a variable holds.
+    runs_what_it_reads: bool,
+    /// Pipes with a name, in a script that opens a connection.
+    pipes: Vec<&'a str>,
+}
+
+impl<'a> Overview<'a> {
+    pub(super) fn of(script: &'a Script) -> Self {
+        let mut reads = false;
+        let mut runs = false;
+        let mut connects = false;
+        let mut pipes = Vec::new();
+        for command in &script.commands {
+            let program = command.program();
+            reads |= matches!(program, "read" | "mapfile" | "readarray")
+                || command.redirects.iter().any(|redirect| {
+                    let number = redirect.target.text.trim_start_matches('&');
+                    redirect.kind == Redirection::Duplicate && number.parse::<u32>().is_ok_and(|number| number > 2)
+                });
+            runs |= is_fed_shell(command)
+                || program == "eval"
+                || (command.context.looped && command.words.first().is_some_and(|first| first.text.starts_with('$')));
+            connects |= is_connection(command);
+            if matches!(program, "mkfifo" | "mknod") && pipes.len() < MAX_PIPES {
+                pipes.extend(command.operands().take(MAX_PIPES).map(|word| word.text.as_str()));
+            }
+        }
+        Self {
+            runs,
+            runs_what_it_reads: reads && runs,
+            pipes: if connects { pipes } else { Vec::new() },
+        }
+    }
+}
+
+/// The pipe with a name from which a shell reads.
+fn named_pipe<'s>(at: At<'s>) -> Option<&'s ShellWord> {
+    let command = at.command;
+    if at.overview.pipes.is_empty() || !command.is_shell() || letter(command, 'c', "oO").is_some() {
+        return None;
+    }
+    let redirected = command
+        .redirects
+        .iter()
+        .filter(|redirect| redirect.kind == Redirection::Read)
+        .map(|redirect| &redirect.target);
+    let mut inputs = redirected.chain(command.operands_without(&["-o", "-O"]));
+    inputs.find(|word| at.overview.pipes.contains(&word.text.as_str()))
+}
+
+/// Whether one of the words of a text is a shell.
+fn names_shell(text: &str) -> bool {
+    text.split([' ', '=', '\'', '"']).any(is_shell_path)
+}
+
 fn is_shell_path(text: &str) -> bool {
     crate::script::is_shell(crate::script::base_name(
         text.trim_start_matches("-e").trim_start_matches("-c"),
     )) || matches!(text, "cmd" | "cmd.exe")
 }
 
-/// A program in a language that opens a connection and puts a shell on it.
+/// How a language opens a connection, and how it puts a program on one.
+struct Language {
+    opens: &'static [&'static str],
+    joins: &'static [&'static str],
+    /// Runs text: with `reads` the text of the connection.
+    runs: &'static [&'static str],
+    reads: &'static [&'static str],
+}
+
+const PYTHON: Language = Language {
+    opens: &["socket"],
+    joins: &["os.dup2", "pty.spawn", "stdin=s.", "stdin=s,", "stdin=sock"],
+    runs: &["subprocess", "os.system", "os.popen", "exec(", "eval("],
+    reads: &[".recv(", ".makefile("],
+};
+const PERL: Language = Language {
+    opens: &["Socket"],
+    joins: &[
+        ">&S",
+        "fdopen(",
+        "exec{\"/bin",
+        "exec(\"/bin",
+        "/bin/sh -i",
+        "/bin/bash -i",
+    ],
+    runs: &["system", "exec", "qx", "`"],
+    reads: &["<$", "readline"],
+};
+const PHP: Language = Language {
+    opens: &["fsockopen", "stream_socket_client", "socket_connect"],
+    joins: &["/bin/sh", "/bin/bash", "sh -i", "proc_open"],
+    runs: &["shell_exec", "exec(", "system(", "passthru(", "popen("],
+    reads: &["fgets(", "fread(", "stream_get_", "socket_read("],
+};
+const RUBY: Language = Language {
+    opens: &["TCPSocket"],
+    joins: &["/bin/sh", "/bin/bash", "sh -i", "IO.popen"],
+    runs: &["system", "exec", "`", "popen"],
+    reads: &[".gets", ".read", ".recv"],
+};
+const NODE: Language = Language {
+    opens: &[
+        "net.connect",
+        "net.Socket",
+        "createConnection",
+        "require(\"net\")",
+        "require('net')",
+    ],
+    joins: &["/bin/sh", "/bin/bash"],
+    runs: &["child_process"],
+    reads: &[".on(\"data\"", ".on('data'", ".pipe("],
+};
+const LUA: Language = Language {
+    opens: &["socket"],
+    joins: &["io.popen", "os.execute"],
+    runs: &[],
+    reads: &[],
+};
+
+/// A program in a language that opens a connection and puts a shell on it, or runs what it reads there.
 fn scripted<'c>(command: &'c Command, program: &str) -> Option<&'c ShellWord> {
-    let (opens, joins): (&[&str], &[&str]) = if is_versioned(program, "python") {
-        (
-            &["socket"],
-            &["os.dup2", "pty.spawn", "stdin=s.", "stdin=s,", "stdin=sock"],
-        )
+    let language = if is_versioned(program, "python") {
+        PYTHON
     } else if is_versioned(program, "perl") {
-        (
-            &["Socket"],
-            &[
-                ">&S",
-                "fdopen(",
-                "exec{\"/bin",
-                "exec(\"/bin",
-                "/bin/sh -i",
-                "/bin/bash -i",
-            ],
-        )
+        PERL
     } else if is_versioned(program, "php") {
-        (
-            &["fsockopen", "stream_socket_client"],
-            &["/bin/sh", "/bin/bash", "sh -i", "proc_open"],
-        )
+        PHP
     } else if is_versioned(program, "ruby") {
-        (&["TCPSocket"], &["/bin/sh", "/bin/bash", "sh -i", "IO.popen"])
+        RUBY
     } else if matches!(program, "node" | "nodejs") {
-        (
-            &[
-                "net.connect",
-                "net.Socket",
-                "createConnection",
-                "require(\"net\")",
-                "require('net')",
-            ],
-            &["/bin/sh", "/bin/bash"],
-        )
+        NODE
     } else if program.starts_with("lua") {
-        (&["socket"], &["io.popen", "os.execute"])
+        LUA
     } else {
         return None;
     };
-    let holds = |text: &str, any: &[&str]| any.iter().any(|one| text.contains(one));
-    texts(command).find(|word| holds(&word.text, opens) && holds(&word.text, joins))
+    texts(command).find(|word| {
+        let holds = |any: &[&str]| any.iter().any(|one| word.text.contains(one));
+        holds(language.opens) && (holds(language.joins) || (holds(language.runs) && holds(language.reads)))
+    })
 }
 
 /// `socat` joins a connection to a shell, or calls out and joins that to any program.
@@ -226,6 +350,7 @@ fn pool(text: &str) -> Option<&'static str> {
     if !text.contains(':') {
         return None;
     }
+    let text = text.to_ascii_lowercase();
     MINING.iter().copied().find(|part| {
         text.find(part).is_some_and(|at| {
             let behind = text.get(at + part.len()..).unwrap_or_default();
@@ -247,7 +372,11 @@ fn miner(at: At<'_>, sink: &mut Sink<'_>) {
         return;
     }
     // What is only shown on the screen runs nothing.
-    let only_shown = matches!(program, "echo" | "printf" | "grep" | ":") && command.redirects.is_empty();
+    let goes_on = || {
+        let next = at.script.commands.get(at.index + 1);
+        next.is_some_and(|next| next.pipeline == command.pipeline)
+    };
+    let only_shown = matches!(program, "echo" | "printf" | "grep" | ":") && command.redirects.is_empty() && !goes_on();
     if only_shown {
         return;
     }
@@ -261,7 +390,7 @@ fn miner(at: At<'_>, sink: &mut Sink<'_>) {
                 && MINERS
                     .iter()
                     .take(8)
-                    .any(|miner| name.split('/').any(|part| part.starts_with(miner)))
+                    .any(|miner| name.split('/').any(|part| is_release(part, miner)))
         };
         if let Some(part) = pool {
             sink.report(&ST404, word.span, || {
@@ -269,6 +398,31 @@ fn miner(at: At<'_>, sink: &mut Sink<'_>) {
             });
         } else if fetched() {
             sink.report(&ST404, word.span, || format!("{} is a miner", quoted(&word.text)));
+        }
+    }
+}
+
+/// The name by itself, or with a version or an ending: not one that only begins so.
+fn is_release(part: &str, name: &str) -> bool {
+    part.strip_prefix(name)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.', '_', '@', ':']))
+}
+
+/// A file that `COPY` holds.
+pub(super) fn document(heredoc: &Heredoc, sink: &mut Sink<'_>) {
+    for part in heredoc
+        .body
+        .split_inclusive('\n')
+        .scan(heredoc.body_span.start, |at, line| {
+            let start = *at;
+            *at += line.len();
+            Some((Span::new(start, start + line.trim_end().len()), line))
+        })
+    {
+        if let Some(found) = pool(part.1) {
+            sink.report(&ST404, part.0, || {
+                format!("{} is an address of a mining pool", quoted(found))
+            });
         }
     }
 }

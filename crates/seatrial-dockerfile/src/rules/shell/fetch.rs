@@ -26,6 +26,9 @@ pub(super) fn judge(at: At<'_>, sink: &mut Sink<'_>) {
     if takes_substitution(command) {
         let inner: Vec<_> = at.script.substituted(at.index).map(|(_, inner)| inner).collect();
         told(&inner, word, command, sink);
+    } else if let Some(assigned) = taken_variable(command).and_then(|name| assigned(at, name)) {
+        let inner: Vec<_> = at.script.substituted(assigned).map(|(_, inner)| inner).collect();
+        told(&inner, word, command, sink);
     }
     encoded_program(command, sink);
     fetching_program(command, sink);
@@ -81,7 +84,15 @@ fn runs_input(command: &Command) -> bool {
         return args.first().is_none_or(|arg| matches!(arg.text.as_str(), "-" | "-s"));
     }
     if command.is_shell() {
-        return letter(command, 's', "oO").is_some()
+        // `xargs sh -c`, `xargs -I{} sh -c {}`: what it reads is the text.
+        let takes_words = command.wrapper("xargs").is_some()
+            && letter(command, 'c', "oO").is_some()
+            && command
+                .operands_without(&["-o", "+o", "-O"])
+                .next()
+                .is_none_or(|word| word.text == "{}");
+        return takes_words
+            || letter(command, 's', "oO").is_some()
             || (letter(command, 'c', "oO").is_none()
                 && reads_operand(command.operands_without(&["-o", "+o", "-O"]).next()));
     }
@@ -121,6 +132,36 @@ fn takes_substitution(command: &Command) -> bool {
     }
 }
 
+/// The variable that is run as a program: `eval "$x"`, `sh -c "$x"`, `$x`, `sh <<< "$x"`.
+fn taken_variable(command: &Command) -> Option<&str> {
+    let here = command
+        .redirects
+        .iter()
+        .filter(|redirect| redirect.kind == Redirection::Here)
+        .map(|redirect| &redirect.target);
+    let first = command.words.first()?;
+    if first.variable().is_some() {
+        return first.variable();
+    }
+    let takes = command.program() == "eval" || command.is_shell() || is_interpreter(command.program());
+    let mut words = command.args().iter().chain(here).filter(|_| takes);
+    words.find_map(|word| word.variable())
+}
+
+/// The last command before this one that assigns what a substitution gives to a variable.
+fn assigned(at: At<'_>, name: &str) -> Option<usize> {
+    let before = at.script.commands.get(..at.index)?;
+    let mut near = before.iter().enumerate().rev().take(MAX_BEFORE);
+    let (index, _) = near.find(|(_, command)| {
+        let mut assignments = command.assignments.iter();
+        assignments.any(|(assigned, value)| assigned == name && value.text.contains("$()"))
+    })?;
+    Some(index)
+}
+
+/// How many commands back an assignment is looked for.
+const MAX_BEFORE: usize = 256;
+
 pub(super) fn is_download(command: &Command) -> bool {
     match command.program() {
         "curl" | "wget" | "wget2" | "aria2c" | "axel" | "lwp-request" | "GET" | "xh" => true,
@@ -158,6 +199,14 @@ fn decodes(command: &Command, and_unpacks: bool) -> bool {
                 .is_some_and(|word| matches!(word.text.as_str(), "base64" | "enc" | "aes-256-cbc"))
                 && args.iter().any(|word| word.text == "-d")
         }
+        // Letters for other letters: `tr A-Za-z N-ZA-Mn-za-m`.
+        "tr" => args
+            .iter()
+            .any(|word| word.text.to_ascii_lowercase().contains("n-za-m")),
+        _ if is_versioned(command.program(), "python") => {
+            matches!(args, [module, name, rest @ ..] if module.text == "-m" && matches!(name.text.as_str(), "base64" | "uu" | "quopri")
+                && rest.iter().any(|word| matches!(word.text.as_str(), "-d" | "-u")))
+        }
         "xxd" => letter(command, 'r', "").is_some(),
         "uudecode" | "rev" => true,
         "gunzip" | "zcat" | "bunzip2" | "bzcat" | "unxz" | "xzcat" => and_unpacks,
@@ -167,14 +216,27 @@ fn decodes(command: &Command, and_unpacks: bool) -> bool {
     }
 }
 
-/// `\x41`, `\101`.
+/// The three digits that a text begins with.
+fn octal(text: &str) -> Option<&str> {
+    text.get(..3)
+        .filter(|digits| digits.bytes().all(|digit| matches!(digit, b'0'..=b'7')))
+}
+
+/// `\x41`, `\101`: how many stand for what could be written as it is. Colours and the like cannot.
 fn escapes(text: &str) -> usize {
-    let bytes = text.as_bytes();
     text.match_indices('\\')
-        .filter(|(at, _)| match bytes.get(at + 1) {
-            Some(b'x') => bytes.get(at + 2).is_some_and(u8::is_ascii_hexdigit),
-            Some(b'0'..=b'7') => bytes.get(at + 2).is_some_and(u8::is_ascii_digit),
-            _ => false,
+        .filter(|(at, _)| {
+            let rest = text.get(at + 1..).unwrap_or_default();
+            let (digits, radix) = match rest.strip_prefix('x') {
+                Some(rest) => (rest.get(..2), 16),
+                // echo may have a zero before the three digits.
+                None => match rest.strip_prefix('0').and_then(octal) {
+                    Some(digits) => (Some(digits), 8),
+                    None => (octal(rest), 8),
+                },
+            };
+            let value = digits.and_then(|digits| u8::from_str_radix(digits, radix).ok());
+            value.is_some_and(|value| value.is_ascii_graphic())
         })
         .count()
 }
@@ -213,7 +275,7 @@ fn encoded_program(command: &Command, sink: &mut Sink<'_>) {
                 "zlib.decompress",
                 "codecs.decode",
             ],
-            &["exec(", "eval("],
+            &["exec(", "eval(", "os.system(", "os.popen(", "subprocess."],
         )
     } else if is_versioned(program, "perl") {
         (

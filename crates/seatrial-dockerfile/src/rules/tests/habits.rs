@@ -274,6 +274,20 @@ fn old_forms_are_corrected_where_they_mean_the_same() {
             "LABEL org.opencontainers.image.authors=\"Ann <a@e.org>\"\n",
         ),
         ("RUN a \\\n\n\n  b", "RUN a \\\n  b\n"),
+        (
+            "LABEL org.opencontainers.image.authors=Bob\nMAINTAINER Ann <a@e.org>",
+            "LABEL org.opencontainers.image.authors=Bob\nMAINTAINER Ann <a@e.org>\n",
+        ),
+        ("WORKDIR /a\nWORKDIR b", "WORKDIR /a\nWORKDIR /a/b\n"),
+        ("ARG D=/a\nWORKDIR $D\nWORKDIR b", "ARG D=/a\nWORKDIR $D\nWORKDIR b\n"),
+        (
+            "RUN apt-get update && apt-get install -y curl=7.88.1-10",
+            "RUN apt-get update && apt-get install -y curl=7.88.1-10\n",
+        ),
+        (
+            "RUN apt-get update && apt-get install -y curl=7.88.1-10 ca-certificates=20230311",
+            "RUN apt-get update && apt-get install --no-install-recommends -y curl=7.88.1-10 ca-certificates=20230311\n",
+        ),
     ] {
         assert_eq!(fixed(old), new, "{old}");
     }

@@ -240,6 +240,12 @@ fn sockets_and_paths_of_the_host_are_seen_through_a_shells_tricks() {
             "COPY <<E /x.sh\ncat /proc/1/root/etc/shadow\nE",
             "ENV D=/var/run/dock\u{1}RUN ls ${D}er.sock",
             "ARG D=docker\u{1}RUN ls /var/run/$D.sock",
+            "RUN d=docker; ls /var/run/$d.sock",
+            "RUN a=/proc b=1; cat < ${a}/${b}/environ",
+            "RUN ls ${x:-docker.sock}",
+            "RUN ls ${x:-/proc/1/root}",
+            "VOLUME /x/../proc",
+            "RUN docker run --mount type=bind,source=/,target=/host a",
         ],
         &[
             "RUN systemctl enable docker.socket",
@@ -255,6 +261,9 @@ fn sockets_and_paths_of_the_host_are_seen_through_a_shells_tricks() {
             "LABEL run=\"docker run -v /var/run/docker.sock:/x\"",
             "COPY etc/kubernetes /x",
             "RUN echo /dev/null /dev/sdk /dev/memory",
+            "VOLUME /x/../data",
+            "RUN --mount=type=bind,from=debian,source=/,target=/x a",
+            "RUN d=mine; ls /var/run/$d.pid",
         ],
     );
     check(

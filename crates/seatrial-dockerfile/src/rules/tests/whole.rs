@@ -125,12 +125,16 @@ fn characters_that_deceive_are_seen_and_those_of_languages_are_not() {
             "FROM debian\n# \u{1b}[2J\n",
             "FROM debian\n# \u{e0041}\n",
             "FROM debian\nENV a\u{3164}=b\n",
+            "FROM debian\nRUN rm\u{200d}-x\n",
+            "FROM debian\nENV ж\u{200b}ж=b\n",
+            "FROM debian\n# می\u{200c}\u{200c}خواهم\n",
         ],
         &[
             "\u{feff}FROM debian\n",
             "FROM debian\r\nRUN a\r\n",
             "FROM debian\n# größer ✓ 日本語 العربية עברית 🚢\n",
             "FROM debian\n\tRUN\ta\n",
+            "FROM debian\n# 👨\u{200d}👩\u{200d}👧 می\u{200c}خواهم\n",
         ],
     );
     let bytes = b"FROM debian\nRUN a\xff\xfeb\n";

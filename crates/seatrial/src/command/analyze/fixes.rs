@@ -37,7 +37,7 @@ pub(super) fn mend(policy: &Policy, path: &Path, file: Judged, args: &AnalyzeArg
 }
 
 /// The file after all corrections that hold: each round is judged again, and one after which a rule finds more than
-/// before is not kept. What a waiver lets pass is not corrected: the operator wants it so.
+/// before, or there is an instruction more, is not kept. What a waiver lets pass is not corrected: the operator wants it so.
 fn mended(policy: &Policy, file: &Judged) -> Judged {
     let mut now = file.clone();
     for _ in 0..ROUNDS {
@@ -53,12 +53,16 @@ fn mended(policy: &Policy, file: &Judged) -> Judged {
         let grew = by_rule(&next)
             .into_iter()
             .any(|(rule, number)| number > before.get(rule).copied().unwrap_or_default());
-        if grew {
+        if grew || instructions(&next) > instructions(&now) {
             return now;
         }
         now = next;
     }
     now
+}
+
+fn instructions(file: &Judged) -> usize {
+    seatrial_dockerfile::parse(&file.text).dockerfile.instructions.len()
 }
 
 fn by_rule(file: &Judged) -> BTreeMap<&str, usize> {
