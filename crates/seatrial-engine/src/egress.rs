@@ -10,7 +10,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -20,7 +20,6 @@ use seatrial_core::{egress::EgressRequest, engine::EngineError, id::AttemptId};
 use tokio::sync::Notify;
 
 use crate::{
-    client::Client,
     container::Container,
     engine::Inner,
     lower,
@@ -39,8 +38,6 @@ const MAX_PAYLOAD: usize = 32_768;
 const HELD: usize = 1 << 20;
 /// How long the proxy may take for its last lines.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// Its exit code when what it was sent were no frames.
-const NO_FRAMES: i32 = 96;
 
 /// What the container says: cut into frames that wait for the proxy.
 #[derive(Default)]
@@ -53,8 +50,6 @@ pub(crate) struct Wire {
     more: Notify,
     /// Less waits than did.
     less: Notify,
-    /// Nothing is carried any more.
-    shut: AtomicBool,
 }
 
 #[derive(Default)]
@@ -70,9 +65,6 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Wire {
     /// Takes a piece of the container's standard output; what stands behind the last frame of all.
     pub(crate) fn take<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], EngineError> {
-        if self.shut.load(Ordering::Relaxed) {
-            return Ok(&[]);
-        }
         let mut whole = Vec::new();
         let rest = locked(&self.cutter).cut(bytes, &mut whole, |head| self.may_go(head))?;
         if !whole.is_empty() {
@@ -83,15 +75,6 @@ impl Wire {
             self.more.notify_one();
         }
         Ok(rest)
-    }
-
-    /// Throws away what waits and what comes, so that nobody waits for a proxy that takes nothing any more.
-    /// `false` when that was so already.
-    pub(crate) fn shut(&self) -> bool {
-        let first = !self.shut.swap(true, Ordering::Relaxed);
-        *locked(&self.held) = Held::default();
-        self.less.notify_one();
-        first
     }
 
     /// Waits until more may be taken.
@@ -228,7 +211,6 @@ pub(crate) struct Proxy {
     stdio: Stdio,
     input: Input,
     journal: journal::Journal,
-    client: Client,
     container: Container,
 }
 
@@ -254,7 +236,6 @@ pub(crate) async fn open(
         input: stdio.input(),
         stdio,
         journal: journal::Journal::new(request.seen.clone()),
-        client: inner.client.clone(),
         container,
     })
 }
@@ -297,12 +278,6 @@ impl Proxy {
         tokio::try_join!(to_proxy, to_container)
             .map(|((), ())| ())
             .map_err(Interrupted::Engine)
-    }
-
-    /// Whether it ended because what it was sent were no frames.
-    pub(crate) async fn refused_frames(&mut self) -> bool {
-        let code = self.client.wait(self.container.name(), LAST_WORDS).await;
-        matches!(code, Ok(NO_FRAMES))
     }
 
     /// Ends it, and waits a moment for its last lines.

@@ -32,8 +32,7 @@ use crate::{
 /// with whoever started it.
 const AHEAD: Duration = Duration::from_hours(8);
 
-/// After its limit a run is ended from outside: a guest may have stopped process 1, or starved it, since both are of one
-/// user.
+/// After its limit a run is ended from outside: a guest may have starved process 1.
 const STOPPED: Duration = Duration::from_secs(10);
 
 struct Loaded {
@@ -41,8 +40,6 @@ struct Loaded {
     container: Container,
     stdio: Stdio,
     proxy: Option<Proxy>,
-    /// Who is inside may open the streams of process 1, and end it: in gVisor it is a process like others of its user.
-    exposed: bool,
     time: Duration,
     walls: Walls,
     /// What the image declares, as mount points.
@@ -81,7 +78,10 @@ pub(crate) async fn load(
     };
     let body = lower::guest(&parts, request, &image.config, data, inputs.as_deref());
     let stdio = container.create(body.clone()).await?;
-    let walls = walls::standing(&body, inner.client.inspect(container.name()).await?, &facts, Place::Run)?;
+    let mut walls = walls::standing(&body, inner.client.inspect(container.name()).await?, &facts, Place::Run)?;
+    // The guest's own, as the probe saw them: process 1 has others, so that the guest cannot reach it.
+    walls.user.clone_from(&request.user);
+    walls.capabilities.clear();
     let proxy = match &request.egress {
         Some(egress) => Some(egress::open(inner, request.attempt, egress, life + AHEAD).await?),
         None => None,
@@ -91,7 +91,6 @@ pub(crate) async fn load(
         container,
         stdio,
         proxy,
-        exposed: request.runtime.as_deref().is_some_and(lower::is_gvisor),
         time: request.limits.time,
         walls,
         volumes: image.config.volumes.keys().cloned().collect(),
@@ -204,19 +203,12 @@ impl Guest for Loaded {
         let wire = Wire::default();
         let mut proxy = self.proxy.take();
         let online = proxy.is_some();
-        let exposed = self.exposed;
         let feed = async {
             // Open until the guest's end: PID 1 ends it when this is dropped.
             input.write(&nonce.line()).await;
             input.flush().await;
             match &mut proxy {
-                Some(proxy) => match proxy.carry(&wire, &mut input).await {
-                    Err(_) if exposed && proxy.refused_frames().await => {
-                        closed(&wire, logs);
-                        Ok(())
-                    }
-                    other => other,
-                },
+                Some(proxy) => proxy.carry(&wire, &mut input).await,
                 None => Ok(()),
             }
         };
@@ -228,7 +220,6 @@ impl Guest for Loaded {
                     // With a way out the guest's own output is on the other stream, and this one has frames alone.
                     Turn::Said(Piece::Out(bytes)) if online => match wire.take(&bytes) {
                         Ok([]) => {}
-                        _ if exposed => closed(&wire, logs),
                         Ok(_) => return Err(EngineError::Broken("a guest's frames ended before it did".to_owned())),
                         Err(error) => return Err(error),
                     },
@@ -259,7 +250,7 @@ impl Guest for Loaded {
                 talked?;
                 match &report {
                     Some(report) => exit(report)?,
-                    None => exit_without_report(&self.client, self.container.name(), exposed).await?,
+                    None => exit_without_report(&self.client, self.container.name()).await?,
                 }
             }
             Err(_) => {
@@ -303,24 +294,12 @@ fn unmountable<'v>(error: &EngineError, volumes: &'v [String]) -> Option<&'v str
         .find(|volume| said.contains(&format!("to rootfs at \"{volume}\"")))
 }
 
-/// What a guest forged is no fault of ours: it has lost its way out, and is told so.
-fn closed(wire: &Wire, logs: &dyn LogSink) {
-    if wire.shut() {
-        logs.write(b"seatrial: the way out is closed: something inside broke the rules of its frames\n");
-    }
-}
-
 /// PID 1 was ended by somebody else.
-async fn exit_without_report(client: &Client, name: &str, exposed: bool) -> Result<RunExit, EngineError> {
+async fn exit_without_report(client: &Client, name: &str) -> Result<RunExit, EngineError> {
     let code = client.wait(name, Duration::from_secs(lower::DEAD_MAN_S)).await?;
     let state = client.state(name).await?;
     if state.oom_killed == Some(true) {
         return Ok(RunExit::OutOfMemory);
-    }
-    // A signal ended it. Where a guest can send it one, it did: as a fault of ours it would be tried again, and each
-    // try would make the worker rest.
-    if exposed && code > 128 {
-        return Ok(RunExit::Code(code));
     }
     if stdio::is_cut_off(code) {
         return Err(stdio::cut_off());

@@ -30,6 +30,9 @@ pub(crate) const SECCOMP_GUEST: &str = include_str!("../seccomp/guest.json");
 
 /// Who reads `/data`, and who the guest is unless the operator says otherwise.
 pub(crate) const NOBODY: &str = "65532:65532";
+/// What process 1 of a guest needs to start the guest as another user, without any of these, to lend it the container's
+/// streams, and to end it.
+const INIT_CAPABILITIES: [&str; 5] = ["CHOWN", "KILL", "SETGID", "SETPCAP", "SETUID"];
 /// Seconds that a guest has between the polite signal and the other one.
 const GRACE_S: u64 = 1;
 /// Seconds that are waited for the end of a container that should have ended by itself.
@@ -167,6 +170,7 @@ pub(crate) fn guest(
     if gvisor {
         host.security_opt = Some(security(&for_gvisor(SECCOMP_GUEST)));
     }
+    host.cap_add = Some(INIT_CAPABILITIES.map(str::to_owned).to_vec());
     host.runtime = request.runtime.clone();
     host.shm_size = i64::try_from(limits.tmp.as_u64()).ok();
     let mut mounts = vec![tools_mount(parts), data_mount(data_volume, limits, false, None)];
@@ -199,8 +203,10 @@ pub(crate) fn guest(
         args.extend(["--workdir".to_owned(), config.working_dir.clone()]);
     }
     args.extend(tunnel(request.egress.is_some()));
-    args.push("--".to_owned());
-    let mut body = body(parts, &request.user, args, host);
+    // Process 1 is root in there, and the guest is not: of its own user's processes it may starve any, and in gVisor,
+    // where process 1 is one like others, stop it.
+    args.extend(["--user".to_owned(), request.user.clone(), "--".to_owned()]);
+    let mut body = body(parts, "0:0", args, host);
     body.working_dir = Some("/".to_owned());
     body.cmd = Some(command(config));
     let mut environment = Vec::new();

@@ -18,11 +18,12 @@ use std::{
 use rustix::{
     io::Errno,
     process::{Pid, WaitOptions},
+    thread::{CapabilitySet, remove_capability_from_bounding_set},
 };
 
 use crate::{
     deadline::{Deadline, end_others},
-    wire::{Broken, surroundings},
+    wire::{Broken, decimal, surroundings},
 };
 
 /// Where we find ourselves, in every container.
@@ -59,6 +60,44 @@ pub(crate) struct Job<'a> {
     pub(crate) stdout: Option<Stdio>,
     /// `None`: the stream of the container.
     pub(crate) stderr: Option<Stdio>,
+    /// Who runs it; `None`: whoever we are.
+    pub(crate) user: Option<User>,
+}
+
+/// Another user than ours, without other groups and without any capability.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct User {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+impl User {
+    /// `uid:gid`, of which none is root.
+    pub(crate) fn read(text: &OsStr) -> Result<Self, Broken> {
+        let parts = text.to_str().and_then(|text| text.split_once(':'));
+        // The last one means "as it is" to the kernel, and that is root.
+        let ids = 1..u32::MAX;
+        let number = |text: &str| decimal(text.as_bytes()).and_then(|number| u32::try_from(number).ok());
+        match parts.map(|(uid, gid)| (number(uid), number(gid))) {
+            Some((Some(uid), Some(gid))) if ids.contains(&uid) && ids.contains(&gid) => Ok(Self { uid, gid }),
+            _ => Err(Broken::Usage("--user is no uid:gid, or is root's".to_owned())),
+        }
+    }
+
+    /// Has a command start as this user. A change of user takes our capabilities from it; that no file gives it any is up
+    /// to the bounding set, which it has from us, and which we do not need.
+    fn runs(self, command: &mut Command) -> Result<(), Broken> {
+        for one in CapabilitySet::all().iter() {
+            match remove_capability_from_bounding_set(one) {
+                // The kernel is older than this one.
+                Ok(()) | Err(Errno::INVAL) => {}
+                Err(error) => return Err(surroundings("drop capabilities")(error.into())),
+            }
+        }
+        // As root this empties the list of other groups too.
+        command.uid(self.uid).gid(self.gid);
+        Ok(())
+    }
 }
 
 /// Runs it to its end, or to the deadline, and leaves no process behind.
@@ -79,6 +118,9 @@ pub(crate) fn run(job: Job<'_>, deadline: &Deadline) -> Result<End, Broken> {
     }
     if let Some(stderr) = job.stderr {
         command.stderr(stderr);
+    }
+    if let Some(user) = job.user {
+        user.runs(&mut command)?;
     }
     let began = Instant::now();
     let child = command.spawn().map_err(surroundings("start ourselves"))?;

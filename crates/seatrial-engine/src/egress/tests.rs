@@ -110,16 +110,3 @@ async fn what_waits_for_the_proxy_is_bounded() {
     drop(wire.next().await);
     wire.room().await;
 }
-
-#[tokio::test]
-async fn a_way_out_that_is_shut_takes_anything_and_holds_nothing() {
-    let wire = Wire::default();
-    wire.take(&frame(b'O', 1, b"")).unwrap();
-    for _ in 0..40 {
-        wire.take(&frame(b'D', 1, &[0; MAX_PAYLOAD])).unwrap();
-    }
-    let ((), first) = tokio::join!(wire.room(), async { wire.shut() });
-    assert!(first && !wire.shut());
-    assert_eq!(wire.take(b"no frame at all").unwrap(), b"");
-    assert!(queued(&wire).is_empty());
-}

@@ -252,6 +252,7 @@ fn build(command: &[OsString], places: &Places, port: Option<u16>, deadline: &De
         environment: Some(environment),
         stdout: Some(writer.into()),
         stderr: Some(twin.into()),
+        user: None,
     };
     let end = child::run(job, deadline);
     // Every process that could hold the other end is dead, so this ends too.

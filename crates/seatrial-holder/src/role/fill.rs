@@ -51,6 +51,7 @@ fn walk(args: &Args, deadline: &Deadline) -> Result<i32, Broken> {
         environment: Some(environment(&own.join("storage.conf"), &tmp)),
         stdout: Some(stdout.into()),
         stderr: None,
+        user: None,
     };
     let end = child::run(job, deadline)?;
     let id = fs::read(&printed).map_err(surroundings("read the id"))?;

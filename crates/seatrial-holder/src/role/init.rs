@@ -6,10 +6,12 @@
 
 use std::{os::fd::AsFd, time::Duration};
 
+use rustix::fs::{Gid, Uid};
+
 use crate::{
     EXIT_DEADLINE,
     args::Args,
-    child::{self, Job},
+    child::{self, Job, User},
     deadline::Deadline,
     egress::Tunnel,
     life,
@@ -17,7 +19,17 @@ use crate::{
     wire::{Broken, nonce, surroundings},
 };
 
-pub(super) const OPTIONS: &[&str] = &["--deadline-s", "--grace-s", "--workdir", "--egress"];
+pub(super) const OPTIONS: &[&str] = &["--deadline-s", "--grace-s", "--workdir", "--egress", "--user"];
+
+/// The container's streams are ours, and the guest, who is another, opens its own anew by `/dev/stdout`.
+fn lend(user: User, and_stdout: bool) {
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    // A guest that cannot open them can write to them all the same.
+    if and_stdout {
+        let _ = rustix::fs::fchown(rustix::stdio::stdout(), Some(uid), Some(gid));
+    }
+    let _ = rustix::fs::fchown(rustix::stdio::stderr(), Some(uid), Some(gid));
+}
 
 pub(super) fn run(args: &Args) -> Result<i32, Broken> {
     if args.operands.is_empty() {
@@ -25,6 +37,7 @@ pub(super) fn run(args: &Args) -> Result<i32, Broken> {
     }
     let grace = Duration::from_secs(args.number("--grace-s", 60)?.unwrap_or(2));
     let deadline = Deadline::start(args.required_deadline()?, grace);
+    let user = args.text("--user").map(User::read).transpose()?;
     let nonce = nonce(&mut std::io::stdin().lock())?;
     let tunnel = Tunnel::asked(args)?.map(|(tunnel, _)| tunnel);
     life::hold(&deadline, tunnel.as_ref())?;
@@ -44,7 +57,11 @@ pub(super) fn run(args: &Args) -> Result<i32, Broken> {
         environment: None,
         stdout: stdout.map(Into::into),
         stderr: None,
+        user,
     };
+    if let Some(user) = user {
+        lend(user, job.stdout.is_none());
+    }
     let end = child::run(job, &deadline)?;
     Report::of(&nonce, &end).send()?;
     Ok(if end.late { EXIT_DEADLINE } else { end.code })

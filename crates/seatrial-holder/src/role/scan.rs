@@ -120,6 +120,7 @@ fn scan(command: &[OsString], tmp: &Path, deadline: &Deadline) -> Result<i32, Br
         environment: Some(environment(tmp)),
         stdout: Some(stdout.into()),
         stderr: None,
+        user: None,
     };
     let end = child::run(job, deadline)?;
     if end.late {

@@ -28,6 +28,35 @@ fn the_code_of_the_guest_is_ours() {
 }
 
 #[test]
+fn a_guest_of_another_user_has_no_capability_and_its_own_streams_and_leaves_init_alone() {
+    if !rustix::process::getuid().is_root() {
+        return; // there is no other user to become
+    }
+    let options = ["--deadline-s", "60", "--user", "65532:65533"];
+    let ran = guest(
+        &mut holder_as_init(),
+        &options,
+        "echo $(id -u):$(id -g):$(id -G) $(grep -cE 'Cap(Inh|Prm|Eff|Bnd|Amb):.0000000000000000' /proc/self/status)
+         echo again > /dev/stdout
+         kill -STOP 1 2>/dev/null || kill -KILL 1 2>/dev/null || echo refused
+         cat /proc/1/environ 2>/dev/null || echo closed
+         sleep 1000 &",
+    );
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let told = "65532:65533:65533 5\nagain\nrefused\nclosed\n";
+    assert_eq!(ran.stdout_text(), told, "{}", ran.stderr);
+    assert_eq!(ran.report("killed"), "1", "init may end what is another's");
+}
+
+#[test]
+fn no_guest_becomes_root() {
+    for user in ["0:1", "1:0", "4294967295:1", "1:4294967295", "1", "a:b", "1:", "-1:1"] {
+        let ran = guest(&mut holder_as_init(), &["--deadline-s", "60", "--user", user], "id");
+        assert_eq!((ran.code, ran.stdout_text().as_str()), (2, ""), "{user}");
+    }
+}
+
+#[test]
 fn a_signal_counts_from_128() {
     let ran = run("kill -9 $$");
     assert_eq!(ran.code, 137);

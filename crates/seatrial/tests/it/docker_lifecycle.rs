@@ -22,13 +22,13 @@ fn endless(folder: &tempfile::TempDir) -> Child {
 /// The same in any stage, once it says "here".
 fn endless_in(folder: &tempfile::TempDir, stage: &str, text: &str, limit: &str) -> Child {
     let policy = format!("version = 1\n[limits.build]\ntime = \"{limit}\"\n[limits.run]\ntime = \"{limit}\"\n");
-    started(folder, &policy, stage, text, "here")
+    started(folder, &policy, &[], stage, text, "here")
 }
 
 /// Kills a worker once its guest has said something; the proxies that ran then.
 pub(crate) fn killed_when_it_says(policy: &str, stage: &str, text: &str, says: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let mut child = started(&folder, policy, stage, text, says);
+    let mut child = started(&folder, policy, &[], stage, text, says);
     let proxies = docker(&["ps", "--quiet", "--filter", "name=^st-egress-"]);
     signal(&child, "KILL");
     child.wait().unwrap();
@@ -36,13 +36,14 @@ pub(crate) fn killed_when_it_says(policy: &str, stage: &str, text: &str, says: &
 }
 
 /// A job on its way, up to the point where its guest has said something.
-fn started(folder: &tempfile::TempDir, rules: &str, stage: &str, text: &str, says: &str) -> Child {
+fn started(folder: &tempfile::TempDir, rules: &str, args: &[&str], stage: &str, text: &str, says: &str) -> Child {
     let dockerfile = folder.path().join("Dockerfile");
     std::fs::write(&dockerfile, text).unwrap();
     let policy = folder.path().join("policy.toml");
     std::fs::write(&policy, rules).unwrap();
     let mut child = on_engine()
         .args(QUICK)
+        .args(args)
         .arg("--policy")
         .arg(&policy)
         .arg(&dockerfile)
@@ -133,6 +134,28 @@ fn docker_what_a_killed_process_had_started_ends_in_seconds_though_nobody_comes(
     let (code, _) = run(&["examples/perf/Dockerfile"]);
     assert_eq!(code, 0);
     assert_clean("two deaths and a sweep");
+}
+
+/// The switch in process 1 is out of a guest's reach, also in gVisor, to which process 1 is like others.
+#[test]
+fn docker_a_guest_that_would_stop_process_1_ends_at_its_limit_though_no_worker_is_there() {
+    for runtime in ["runc", "runsc"] {
+        let folder = tempfile::tempdir().unwrap();
+        let policy = "version = 1\n[limits.run]\ntime = \"5s\"\n";
+        let text = "FROM busybox\nCMD trap '' TERM INT; kill -STOP 1 2>/dev/null; kill -TSTP 1 2>/dev/null; echo here; while :; do sleep 1; done\n";
+        let mut child = started(&folder, policy, &["--runtime", runtime], "run", text, "here");
+        // Stopped, not killed: its end of the life line stays open, and it does nothing any more.
+        signal(&child, "STOP");
+        until(&format!("nothing runs in {runtime}"), Duration::from_secs(60), || {
+            docker(&["ps", "--quiet", "--filter", "name=^st-run-"]).is_empty()
+        });
+        signal(&child, "CONT");
+        signal(&child, "KILL");
+        child.wait().unwrap();
+    }
+    let (code, _) = run(&["examples/perf/Dockerfile"]);
+    assert_eq!(code, 0);
+    assert_clean("two guests without a worker, and a sweep");
 }
 
 #[test]

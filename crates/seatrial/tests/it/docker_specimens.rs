@@ -8,13 +8,14 @@ use serde_json::Value;
 use crate::support::{assert_clean, on_engine};
 
 /// What gVisor answers in our place, or what a guest meets there that it does not meet elsewhere: its own kernel's
-/// calls, files and streams of process 1, limits that the Engine puts around gVisor, and a volume that both mount.
+/// calls, files and streams of process 1, signals to it, limits that the Engine puts around gVisor, and a volume that both mount.
 const IN_GVISOR: &[&str] = &[
     "egress-direct",
     "egress-streams",
     "endless-run",
     "fork-bomb-run",
     "init-signals-run",
+    "init-stopped-run",
     "io-uring-run",
     "kernel-memory-run",
     "keyring-run",
