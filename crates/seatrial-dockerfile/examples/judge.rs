@@ -11,6 +11,7 @@ use seatrial_dockerfile::{
 fn main() -> std::io::Result<()> {
     let context = Context {
         allowed: &|name| name.starts_with("docker.io/"),
+        pinned: false,
     };
     for path in std::env::args_os().skip(1) {
         if path == "--rules" {

@@ -29,9 +29,9 @@ mod sink;
 mod switches;
 mod text;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use seatrial_core::finding::{Finding, Rule};
+use seatrial_core::finding::{Finding, Rule, Span};
 
 use self::{outline::Survey, scope::Variables, sink::Sink};
 use crate::{
@@ -46,7 +46,22 @@ pub struct Context<'a> {
     /// Whether a base image may be used; the name is completed
     /// (`docker.io/library/debian:bookworm-slim`).
     pub allowed: &'a dyn Fn(&str) -> bool,
+    /// Whether a base image must be named with a registry's digest.
+    pub pinned: bool,
 }
+
+/// What was looked at.
+#[derive(Debug)]
+pub struct Examined {
+    /// Everything that is wrong, in the order of the places.
+    pub findings: Vec<Finding>,
+    /// The labels that the last stage and the stages under it set, at most [`MAX_LABELS`]: `None` where the file alone
+    /// does not decide a value.
+    pub labels: BTreeMap<String, Option<String>>,
+}
+
+/// Most labels that are told.
+pub const MAX_LABELS: usize = 100;
 
 /// Every rule there is, table by table.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
@@ -62,6 +77,12 @@ pub fn find(id: &str) -> Option<&'static Rule> {
 /// Everything that is wrong with a file, in the order of the places. `text` is what was parsed.
 #[must_use]
 pub fn analyze(text: &[u8], parsed: &Parsed, context: &Context<'_>) -> Vec<Finding> {
+    examine(text, parsed, context).findings
+}
+
+/// The same, with what else an operator may ask about.
+#[must_use]
+pub fn examine(text: &[u8], parsed: &Parsed, context: &Context<'_>) -> Examined {
     let mut sink = Sink::new(parsed);
     text::parse_errors(&mut sink);
     text::characters(text, &mut sink);
@@ -73,6 +94,7 @@ pub fn analyze(text: &[u8], parsed: &Parsed, context: &Context<'_>) -> Vec<Findi
         stages: HashMap::new(),
         stage_count: 0,
         interpreters: Vec::new(),
+        labels: Vec::new(),
         memory: Memory::default(),
         downloads: shell::Downloads::default(),
         habits: habits::Habits::default(),
@@ -105,7 +127,27 @@ pub fn analyze(text: &[u8], parsed: &Parsed, context: &Context<'_>) -> Vec<Findi
     for finding in lower::findings(parsed) {
         sink.adopt(finding);
     }
-    sink.finish()
+    Examined {
+        findings: sink.finish(),
+        labels: progress.labels.pop().unwrap_or_default(),
+    }
+}
+
+/// The finding about a base image by its completed name, for who resolves names: the same as a `FROM` gets. It stands at no
+/// place.
+#[must_use]
+pub fn base_finding(name: &str, context: &Context<'_>) -> Option<Finding> {
+    let (message, remedy) = base::refusal(name, context)?;
+    Some(Finding {
+        rule: catalogue::ST015.id.into(),
+        level: catalogue::ST015.level,
+        line: 1,
+        column: 1,
+        span: Span::default(),
+        message,
+        remedy: remedy.into(),
+        fix: None,
+    })
 }
 
 /// Only what does not parse.
@@ -126,6 +168,8 @@ struct Progress {
     stage_count: usize,
     /// What `SHELL` says in each stage so far.
     interpreters: Vec<Interpreter>,
+    /// What `LABEL` sets in each stage so far, what stands below it included.
+    labels: Vec<BTreeMap<String, Option<String>>>,
     /// What scripts share: work that they may still ask for, files that they wrote.
     memory: Memory,
     /// What steps of the open stage downloaded.
@@ -189,6 +233,7 @@ impl Site<'_> {
             }
             Keyword::Arg | Keyword::Env | Keyword::Label => {
                 names::judge(self, progress, sink);
+                self.keep_labels(progress);
                 if self.instruction.keyword != Keyword::Label {
                     shell::judge_variables(self, progress, sink);
                 }
@@ -209,6 +254,30 @@ impl Site<'_> {
 }
 
 impl Site<'_> {
+    fn keep_labels(self, progress: &mut Progress) {
+        if self.instruction.keyword != Keyword::Label || self.is_trigger {
+            return;
+        }
+        let Some(mut labels) = progress.labels.pop() else {
+            return;
+        };
+        for pair in self.instruction.pairs() {
+            if labels.len() >= MAX_LABELS {
+                break;
+            }
+            let [key, value] = [Some(&pair.name), pair.value.as_ref()].map(|word| {
+                let word = word.map_or("", |word| word.value.as_str());
+                progress.variables.expand_here(word, false)
+            });
+            // A key that nobody knows could be any.
+            labels.insert(
+                key.text.into_owned(),
+                (key.sure && value.sure).then(|| value.text.into_owned()),
+            );
+        }
+        progress.labels.push(labels);
+    }
+
     /// What the instruction runs, read once for all rules.
     fn script(self, progress: &Progress) -> Option<Script> {
         // A trigger finds the same ENV in the image that is built on this one.

@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`body`] (an instruction to shell text), [`outline`](mod@outline) (cuts substitutions out),
 //! [`guard`] (the parser and what it may cost), [`tree`] (its tree to events), [`word`] (quotes and variables),
-//! [`read`](mod@read) (events to commands), [`wrap`] (`sudo`, `env` and other programs that run programs),
+//! [`variables`], [`read`](mod@read) (events to commands), [`wrap`] (`sudo`, `env` and other programs that run programs),
 //! [`given`] and [`follow`] (what a command runs: `sh -c`, `eval`, functions, what it reads from another command or a file
 //! of [`memory`]), [`embedded`] (commands in programs of other languages).
 //!
@@ -20,8 +20,10 @@ mod memory;
 mod outline;
 mod plain;
 mod read;
+mod shown;
 mod source;
 mod tree;
+mod variables;
 mod word;
 mod wrap;
 
@@ -76,6 +78,8 @@ pub(crate) enum Why {
     Pattern,
     /// It is nested too deeply, or too large. No honest file is.
     Limit,
+    /// More is handed from command to command than is followed.
+    Guesses,
 }
 
 impl Script {
@@ -101,6 +105,27 @@ impl Script {
             slot = self.outer.get(pipeline).copied().flatten();
         }
         found
+    }
+
+    /// Those of the nearest pipeline alone in which a command has some, in the order of the text, and its position there.
+    fn near_feeders(&self, index: usize) -> Option<((usize, usize), Vec<usize>)> {
+        let command = self.commands.get(index)?;
+        let mut slot = Some((command.pipeline, command.position));
+        for _ in 0..MAX_OUTER {
+            let (pipeline, position) = slot?;
+            if let Some(members) = self.members.get(&pipeline) {
+                // They stand in the order of the text, and so of their positions.
+                let before = members
+                    .iter()
+                    .take_while(|(at, member)| *member < index && *at < position);
+                let feeding: Vec<usize> = before.map(|(_, member)| *member).take(MAX_FEEDERS).collect();
+                if !feeding.is_empty() {
+                    return Some(((pipeline, position), feeding));
+                }
+            }
+            slot = self.outer.get(pipeline).copied().flatten();
+        }
+        None
     }
 
     /// The commands that stand in substitutions of a command's words: `sh -c "$(curl …)"`, `bash <(curl …)`.

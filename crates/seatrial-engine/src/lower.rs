@@ -202,10 +202,11 @@ pub(crate) fn guest(
         // Entered by our init in the container: the runtime never opens a path of the guest's.
         args.extend(["--workdir".to_owned(), config.working_dir.clone()]);
     }
-    args.extend(tunnel(request.egress.is_some()));
     // Process 1 is root in there, and the guest is not: of its own user's processes it may starve any, and in gVisor,
     // where process 1 is one like others, stop it.
-    args.extend(["--user".to_owned(), request.user.clone(), "--".to_owned()]);
+    args.extend(["--user".to_owned(), request.user.clone()]);
+    args.extend(tunnel(request.egress.is_some()));
+    args.push("--".to_owned());
     let mut body = body(parts, "0:0", args, host);
     body.working_dir = Some("/".to_owned());
     body.cmd = Some(command(config));

@@ -13,7 +13,7 @@ use seatrial_core::{
     job::{Blame, Outcome, Reason},
     view::{AnalysisView, WaivedView},
 };
-use seatrial_dockerfile::{Parsed, ast::Keyword, rules};
+use seatrial_dockerfile::{Parsed, rules};
 use seatrial_policy::{self as policy, Checked, Facts, Judgement, Policy, Rego, Waiver};
 
 use crate::case::Case;
@@ -147,7 +147,11 @@ pub fn look(policy: &Policy, text: &[u8], parsed: &Parsed, checks: &dyn Checks) 
         bases.borrow_mut().insert(name.to_owned());
         policy.base_allowed(name)
     };
-    let findings = rules::analyze(text, parsed, &rules::Context { allowed: &allowed });
+    let context = rules::Context {
+        allowed: &allowed,
+        pinned: policy.bases.require_digest,
+    };
+    let rules::Examined { findings, labels } = rules::examine(text, parsed, &context);
     let mut facts = Facts {
         bytes: text.len() as u64,
         bases: bases.into_inner().into_iter().collect(),
@@ -168,16 +172,8 @@ pub fn look(policy: &Policy, text: &[u8], parsed: &Parsed, checks: &dyn Checks) 
             .counts
             .entry(instruction.keyword.as_str().to_ascii_lowercase())
             .or_default() += 1;
-        if instruction.keyword == Keyword::Label {
-            for pair in instruction.pairs() {
-                let value = pair
-                    .value
-                    .as_ref()
-                    .map_or_else(String::new, |value| value.value.clone());
-                facts.labels.insert(pair.name.value.clone(), value);
-            }
-        }
     }
+    facts.labels = labels;
     (findings, facts)
 }
 

@@ -164,7 +164,7 @@ fn read<'a>(
     let table: Table = toml::from_str(source.text).map_err(|refusal| vec![parse::refused(source, &refusal)])?;
     let resolved = resolve::resolve(&mut policy, names);
     let mut complaints = resolved.complaints;
-    complaints.extend(locks::unknown(&policy));
+    complaints.extend(locks::unknown(&policy, names));
     complaints.extend(expressions::compile(&mut policy));
     complaints.extend(rego::read(&mut policy.rego, source, reader));
     let layer = Layer {
@@ -265,12 +265,29 @@ fn appended<'l, 'a>(layers: &'l [Layer<'a>], path: &[Step]) -> Option<(&'l Layer
     None
 }
 
+/// Lists of single words to which each file adds.
+const GATHERED: [&str; 2] = ["locked", "rego.files"];
+
 fn origins(policy: &Policy, layers: &[Layer<'_>]) -> Vec<Origin> {
     let mut leaves = Vec::new();
     if let Ok(value) = show::to_value(policy) {
         flatten(&value, &mut Vec::new(), &mut leaves);
     }
     let origin = |(path, value): (Vec<Step>, String)| {
+        let words = parse::words(&path);
+        let all: Vec<&str> = layers
+            .iter()
+            .filter(|layer| GATHERED.contains(&words.as_str()) && written_at(layer, &path).is_some())
+            .map(|layer| layer.source.name)
+            .collect();
+        if all.len() > 1 {
+            return Origin {
+                path: words,
+                value,
+                file: Some(all.join(", ")),
+                line: None,
+            };
+        }
         let found = match appended(layers, &path) {
             Some((layer, path)) => Some((layer, layer.nearest(&path).0)),
             None => layers
@@ -279,7 +296,7 @@ fn origins(policy: &Policy, layers: &[Layer<'_>]) -> Vec<Origin> {
                 .find_map(|layer| Some((layer, written_at(layer, &path)?))),
         };
         Origin {
-            path: parse::words(&path),
+            path: words,
             value,
             file: found.map(|(layer, _)| layer.source.name.to_owned()),
             line: found.map(|(layer, span)| layer.line(span)),
@@ -436,8 +453,8 @@ mod tests {
         let told = both(base, "[vulnerabilities]\nblock = \"none\"").unwrap_err();
         assert_eq!(
             told,
-            "over.toml: line 3, column 9: vulnerabilities.block is locked and may not become weaker: \"medium\" \
-             (base.toml, line 4) would become \"none\" (remove it, make it stricter, or have vulnerabilities.block taken \
+            "over.toml: line 3, column 9: vulnerabilities.block is locked and may only become stricter: \"medium\" \
+             (base.toml, line 4) would become \"none\" (remove it, make it stricter (a list: without a new entry), or have vulnerabilities.block taken \
              out of `locked` (base.toml, line 2))"
         );
         let told = both(base, "[walls]\nrun = []").unwrap_err();
@@ -455,6 +472,37 @@ mod tests {
         )
         .unwrap();
         assert_eq!(free.policy.limits.run.pids, 1000);
+    }
+
+    #[test]
+    fn a_lock_by_another_tools_name_of_a_rule_holds_and_one_of_no_rule_is_refused() {
+        let base = "locked = [\"analysis.levels.DL3006\"]\n[analysis.levels]\nDL3006 = \"error\"";
+        for over in ["ST101 = \"warn\"", "DL3006 = \"off\""] {
+            let told = both(base, &format!("[analysis.levels]\n{over}")).unwrap_err();
+            assert!(told.contains("analysis.levels.ST101 is locked"), "{told}");
+        }
+        assert!(both(base, "[analysis.levels]\nST003 = \"warn\"").is_ok());
+        let told = both("locked = [\"analysis.levels.DL30006\"]", "").unwrap_err();
+        assert!(told.contains("did you mean analysis.levels.DL3006?"), "{told}");
+    }
+
+    #[test]
+    fn locked_conditions_cannot_be_waived_and_a_list_that_files_gather_names_all_of_them() {
+        let condition = "[[expressions]]\nname = \"no\"\nwhen = \"true\"\nmessage = \"m\"\nowner = \"o\"\n";
+        let waiver = WAIVER.replace("ST003", "expression:no");
+        assert!(waiver.contains("expression:no"));
+        let told = both(&format!("locked = [\"expressions\"]\n{condition}"), &waiver).unwrap_err();
+        assert!(
+            told.contains("waivers.0 is locked") && told.contains("a waiver of expression:no"),
+            "{told}"
+        );
+        assert!(both(condition, &waiver).is_ok());
+        let origins = both("locked = [\"run\"]", "locked = [\"walls\"]").unwrap().origins;
+        let locked = origins.iter().find(|origin| origin.path == "locked").unwrap();
+        assert_eq!(
+            (locked.file.as_deref(), locked.line),
+            (Some("base.toml, over.toml"), None)
+        );
     }
 
     #[test]

@@ -178,6 +178,10 @@ pub enum Change {
     IgnoreUnfixed,
     /// The operator sets `vulnerabilities.secrets` to `warn`.
     SecretsWarn,
+    /// The operator sets `vulnerabilities.ignore_unfixed` to `false`.
+    CountUnfixed,
+    /// The operator sets `vulnerabilities.secrets` to `block`.
+    SecretsBlock,
 }
 
 impl Change {
@@ -212,6 +216,8 @@ impl fmt::Display for Change {
             Self::BlockSeverity { to } => write!(out, "set vulnerabilities.block to {}", word(to)),
             Self::IgnoreUnfixed => write!(out, "set vulnerabilities.ignore_unfixed to true"),
             Self::SecretsWarn => write!(out, "set vulnerabilities.secrets to \"warn\""),
+            Self::CountUnfixed => write!(out, "set vulnerabilities.ignore_unfixed to false"),
+            Self::SecretsBlock => write!(out, "set vulnerabilities.secrets to \"block\""),
         }
     }
 }
@@ -459,6 +465,8 @@ fn after<'a>(policy: &Policy, subject: &Subject<'a>, changes: &[Change], now: Ti
             Change::BlockSeverity { to } => policy.vulnerabilities.block = *to,
             Change::IgnoreUnfixed => policy.vulnerabilities.ignore_unfixed = true,
             Change::SecretsWarn => policy.vulnerabilities.secrets = SecretAction::Warn,
+            Change::CountUnfixed => policy.vulnerabilities.ignore_unfixed = false,
+            Change::SecretsBlock => policy.vulnerabilities.secrets = SecretAction::Block,
         }
     }
     (policy, subject)

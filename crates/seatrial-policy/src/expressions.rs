@@ -31,10 +31,13 @@ pub const MAX_LENGTH: usize = 1024;
 pub(crate) const MAX_FINDINGS: usize = 256;
 pub(crate) const MAX_BASES: usize = 32;
 pub(crate) const MAX_LABELS: usize = 64;
-/// Longest text that expressions look at, in bytes.
-const MAX_TEXT: usize = 256;
+/// Longest text that expressions look at, in bytes: a longer base or label cannot be worked out, a longer message is cut.
+const MAX_TEXT: usize = 1024;
 /// What the rule of a finding by an expression begins with.
 pub const PREFIX: &str = "expression:";
+
+/// The rule of a condition that could not be worked out: it blocks, and no waiver helps.
+pub const FAILED: &str = "expression:failed";
 
 /// A condition of the operator's own: where it holds, there is a finding.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
@@ -99,8 +102,8 @@ pub struct Facts {
     pub bytes: u64,
     /// Completed names of bases, without stages and `scratch`.
     pub bases: Vec<String>,
-    /// Labels as they are written.
-    pub labels: BTreeMap<String, String>,
+    /// Labels of the final stage as the file alone decides them; `None` where a value is not decided by it.
+    pub labels: BTreeMap<String, Option<String>>,
     /// How many instructions there are, by keyword in lower case.
     pub counts: BTreeMap<String, u64>,
     /// What came of the checks in Rego; expressions see it among the findings.
@@ -129,6 +132,13 @@ pub(crate) fn compile(policy: &mut Policy) -> Vec<Complaint> {
                 "name",
                 format!("'{}' is no name", expression.name.escape_debug()),
                 remedy,
+            );
+        }
+        if expression.rule() == FAILED {
+            complain(
+                "name",
+                "`failed` is what a condition is called that cannot be worked out".to_owned(),
+                "choose another name",
             );
         }
         for (article, key, text) in [
@@ -192,15 +202,8 @@ fn program(text: &str) -> Result<(Program, u64), String> {
     Ok((program, price))
 }
 
-/// The finding of an expression.
-pub(crate) struct Held {
-    pub(crate) finding: Finding,
-    /// It could not be worked out: it blocks whatever the policy says.
-    pub(crate) failed: bool,
-}
-
 /// Works all expressions out. `findings` are at the policy's levels, each with whether it is waived.
-pub(crate) fn held(policy: &Policy, findings: &[(Finding, bool)], facts: Option<&Facts>) -> Vec<Held> {
+pub(crate) fn held(policy: &Policy, findings: &[(Finding, bool)], facts: Option<&Facts>) -> Vec<Finding> {
     if policy.expressions.is_empty() {
         return Vec::new();
     }
@@ -209,7 +212,7 @@ pub(crate) fn held(policy: &Policy, findings: &[(Finding, bool)], facts: Option<
         .and_then(|facts| context(findings, facts));
     let hold = |expression: &Expression| {
         let result = match &context {
-            Ok(context) => work_out(expression, context),
+            Ok((context, unknown)) => work_out(expression, context, unknown),
             Err(why) => Err(why.clone()),
         };
         let (message, level, failed) = match result {
@@ -225,7 +228,11 @@ pub(crate) fn held(policy: &Policy, findings: &[(Finding, bool)], facts: Option<
             ),
         };
         let finding = Finding {
-            rule: expression.rule().into(),
+            rule: if failed {
+                FAILED.into()
+            } else {
+                expression.rule().into()
+            },
             level,
             line: 1,
             column: 1,
@@ -238,18 +245,26 @@ pub(crate) fn held(policy: &Policy, findings: &[(Finding, bool)], facts: Option<
             .into(),
             fix: None,
         };
-        Some(Held { finding, failed })
+        Some(finding)
     };
     policy.expressions.iter().filter_map(hold).collect()
 }
 
-fn work_out(expression: &Expression, context: &Context<'_, '_>) -> Result<bool, String> {
-    let result = match &expression.compiled.0 {
-        Some(program) => program.execute(context),
+fn work_out(expression: &Expression, context: &Context<'_, '_>, unknown: &Unknown) -> Result<bool, String> {
+    let own;
+    let program = match &expression.compiled.0 {
+        Some(program) => &**program,
         // A policy that was made by hand.
-        None => program(&expression.when)?.0.execute(context),
+        None => {
+            own = program(&expression.when)?.0;
+            &own
+        }
     };
-    match result {
+    let references = program.references();
+    if let Some((_, why)) = unknown.iter().find(|(name, _)| references.has_variable(name)) {
+        return Err(why.clone());
+    }
+    match program.execute(context) {
         Ok(Value::Bool(holds)) => Ok(holds),
         Ok(other) => Err(format!("it is neither true nor false but {}", other.type_of())),
         Err(why) => Err(cut(&why.to_string(), 160)),
@@ -265,20 +280,24 @@ struct Seen<'a> {
     waived: bool,
 }
 
-fn context(findings: &[(Finding, bool)], facts: &Facts) -> Result<Context<'static, 'static>, String> {
+/// Variables of which not all is known, and why: an expression that looks at one cannot be worked out.
+type Unknown = Vec<(&'static str, String)>;
+
+fn context(findings: &[(Finding, bool)], facts: &Facts) -> Result<(Context<'static, 'static>, Unknown), String> {
+    let mut unknown = Unknown::new();
     for (what, count, most) in [
         ("findings", findings.len(), MAX_FINDINGS),
         ("bases", facts.bases.len(), MAX_BASES),
         ("labels", facts.labels.len(), MAX_LABELS),
     ] {
         if count > most {
-            return Err(format!(
-                "the file has {count} {what}, and conditions look at {most} at most"
-            ));
+            let why = format!("the file has {count} {what}, and conditions look at {most} at most");
+            unknown.push((what, why));
         }
     }
     let seen: Vec<Seen<'_>> = findings
         .iter()
+        .take(MAX_FINDINGS)
         .map(|(finding, waived)| Seen {
             rule: &finding.rule,
             level: finding.level,
@@ -287,12 +306,25 @@ fn context(findings: &[(Finding, bool)], facts: &Facts) -> Result<Context<'stati
             waived: *waived,
         })
         .collect();
-    let bases: Vec<String> = facts.bases.iter().map(|base| cut(base, MAX_TEXT)).collect();
-    let labels: BTreeMap<String, String> = facts
-        .labels
-        .iter()
-        .map(|(key, value)| (cut(key, MAX_TEXT), cut(value, MAX_TEXT)))
-        .collect();
+    let is_short = |text: &str| text.len() <= MAX_TEXT;
+    let (bases, long): (Vec<&String>, Vec<_>) = facts.bases.iter().partition(|base| is_short(base));
+    if !long.is_empty() {
+        unknown.push(("bases", format!("a base's name has more than {MAX_TEXT} bytes")));
+    }
+    let mut labels = BTreeMap::new();
+    for (key, value) in &facts.labels {
+        let shown = cut(key, 80);
+        match value {
+            None => unknown.push((
+                "labels",
+                format!("the file does not decide the value of the label {shown}"),
+            )),
+            Some(value) if is_short(key) && is_short(value) => {
+                labels.insert(key, value);
+            }
+            Some(_) => unknown.push(("labels", format!("the label {shown} has more than {MAX_TEXT} bytes"))),
+        }
+    }
     let mut context = Context::default();
     let cannot = |_| "it cannot be shown what it looks at".to_owned();
     context.add_variable("findings", seen).map_err(cannot)?;
@@ -300,7 +332,7 @@ fn context(findings: &[(Finding, bool)], facts: &Facts) -> Result<Context<'stati
     context.add_variable("labels", labels).map_err(cannot)?;
     context.add_variable("counts", &facts.counts).map_err(cannot)?;
     context.add_variable("bytes", facts.bytes).map_err(cannot)?;
-    Ok(context)
+    Ok((context, unknown))
 }
 
 fn cut(text: &str, most: usize) -> String {

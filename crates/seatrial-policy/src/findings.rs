@@ -3,11 +3,7 @@
 use jiff::{Timestamp, civil::Date};
 use seatrial_core::finding::{Finding, Level};
 
-use crate::{
-    Checked, Facts, Policy, Waiver,
-    expressions::{self, Held},
-    is_fixed_rule, rego, utc_date,
-};
+use crate::{Checked, Facts, Policy, Rego, Waiver, expressions, is_fixed_rule, rego, utc_date};
 
 /// Yes or no.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,8 +94,9 @@ pub fn judge_with(policy: &Policy, findings: &[Finding], facts: Option<&Facts>, 
                 )
             })
             .collect();
-        for Held { finding, failed } in expressions::held(policy, &seen, facts) {
-            weigh(policy, finding, failed, today, &mut judgement);
+        for finding in expressions::held(policy, &seen, facts) {
+            let fixed = is_fixed_rule(&finding.rule);
+            weigh(policy, finding, fixed, today, &mut judgement);
         }
     }
     if policy.rego.is_on() && facts.is_some_and(|facts| facts.checked == Checked::Left) {
@@ -110,6 +107,17 @@ pub fn judge_with(policy: &Policy, findings: &[Finding], facts: Option<&Facts>, 
         judgement.verdict = Verdict::Deny;
     }
     judgement
+}
+
+/// Whether a finding by itself lets a file pass, at its level under the policy and with its waivers.
+#[must_use]
+pub fn lets_pass(policy: &Policy, finding: &Finding, now: Timestamp) -> bool {
+    let bare = Policy {
+        expressions: Vec::new(),
+        rego: Rego::default(),
+        ..policy.clone()
+    };
+    judge(&bare, std::slice::from_ref(finding), now).verdict == Verdict::Pass
 }
 
 /// What the operator's checks found, or that they were not worked out.

@@ -44,7 +44,7 @@ pub use self::{
     compose::{Composed, MAX_SOURCES, Origin, Source},
     egress::Egress,
     expressions::{Expression, Facts},
-    findings::{Blocked, Judgement, Verdict, judge, judge_with},
+    findings::{Blocked, Judgement, Verdict, judge, judge_with, lets_pass},
     names::{KnownRule, UnknownRule, rules_called},
     parse::{PolicyError, Problem},
     rego::{Checked, Rego},
@@ -149,7 +149,8 @@ pub struct Waiver {
     /// The rules of ours that `rule` stands for when it is another tool's name; found when the policy is read.
     #[serde(skip)]
     pub rules: Vec<String>,
-    /// Part of the finding's message, of the package's name or of the secret's path.
+    /// Part of the finding's message, of the package's name or of the secret's path, from where a name or path begins in it:
+    /// `quay.io/team/` is not found in `evil.example/quay.io/team/x`.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub matches: Option<String>,
@@ -176,8 +177,18 @@ impl Waiver {
     #[must_use]
     pub fn covers(&self, rule: &str, text: &str) -> bool {
         let named = self.rule == rule || self.rules.iter().any(|meant| meant == rule);
-        named && self.matches.as_deref().is_none_or(|part| text.contains(part))
+        named && self.matches.as_deref().is_none_or(|part| begins_in(text, part))
     }
+}
+
+/// Whether a part begins in a text where a name or path begins. Guests choose names: `evil.example/quay.io/team/x` shall not
+/// pass for `quay.io/team/`.
+fn begins_in(text: &str, part: &str) -> bool {
+    let goes_on = |before: char| before.is_alphanumeric() || "_-./:@%+".contains(before);
+    text.match_indices(part).any(|(at, _)| {
+        let before = text.get(..at).and_then(|before| before.chars().next_back());
+        !before.is_some_and(goes_on)
+    })
 }
 
 /// Base images.
@@ -473,7 +484,7 @@ impl Policy {
 /// Such a rule is always an error and cannot be waived. Checks of the operator's that could not be worked out are one.
 #[must_use]
 pub fn is_fixed_rule(id: &str) -> bool {
-    id == "ST040" || id == rego::FAILED || (id.len() == 5 && id.starts_with("ST09"))
+    id == "ST040" || id == rego::FAILED || id == expressions::FAILED || (id.len() == 5 && id.starts_with("ST09"))
 }
 
 /// The day in UTC, which is the one that waivers count in.

@@ -13,6 +13,7 @@ use crate::{
     compose::{Layer, written_at},
     names::{self, Names},
     parse::{self, Complaint, Step},
+    resolve::meant,
     show,
 };
 
@@ -24,22 +25,30 @@ pub(crate) struct Weaker {
     pub(crate) to: String,
 }
 
+/// What the lock of one rule's level begins with; a name of the rule follows.
+const LEVEL: &str = "analysis.levels.";
+
 /// Locked keys that are none.
-pub(crate) fn unknown(policy: &Policy) -> Vec<Complaint> {
+pub(crate) fn unknown(policy: &Policy, names: Option<&Names<'_>>) -> Vec<Complaint> {
     let keys = keys();
     let is_known = |path: &str| {
-        let level = path.strip_prefix("analysis.levels.");
-        keys.contains(path) || level.is_some_and(|rule| !rule.is_empty())
+        let level = path.strip_prefix(LEVEL);
+        keys.contains(path) || level.is_some_and(|rule| !meant(rule, names).is_empty())
     };
-    let complain = |path: &String| Complaint {
-        path: vec![Step::Key("locked".to_owned())],
-        message: format!("there is no key {} to lock", path.escape_debug()),
-        remedy: Some(match names::similar(path, keys.iter().map(String::as_str)) {
-            Some(similar) => format!("did you mean {similar}?"),
-            None => {
-                "write keys like \"walls\" or \"vulnerabilities.block\"; `seatrial policy show` prints all".to_owned()
-            }
-        }),
+    let complain = |path: &String| {
+        let similar = match (path.strip_prefix(LEVEL), names) {
+            (Some(rule), Some(names)) => names.similar(rule).map(|rule| format!("{LEVEL}{rule}")),
+            _ => names::similar(path, keys.iter().map(String::as_str)).map(str::to_owned),
+        };
+        Complaint {
+            path: vec![Step::Key("locked".to_owned())],
+            message: format!("there is no key {} to lock", path.escape_debug()),
+            remedy: Some(match similar {
+                Some(similar) => format!("did you mean {similar}?"),
+                None => "write keys like \"walls\" or \"vulnerabilities.block\"; `seatrial policy show` prints all"
+                    .to_owned(),
+            }),
+        }
     };
     policy
         .locked
@@ -75,7 +84,16 @@ pub(crate) fn broken(layers: &[Layer<'_>], before: &Policy, after: &Policy, name
     let mut problems = Vec::new();
     for weaker in weakened(before, after, &|rule| names.and_then(|names| names.level(rule))) {
         let path = parse::words(&weaker.path);
-        let Some(lock) = before.locked.iter().find(|lock| covers(lock, &path)) else {
+        let of_expression = weaker.to.starts_with(WAIVER_OF_EXPRESSION);
+        let covers = |lock: &&String| {
+            let level = lock.strip_prefix(LEVEL).zip(path.strip_prefix(LEVEL));
+            covers(lock, &path)
+                // A rule's level may be locked by another tool's name for it.
+                || level.is_some_and(|(lock, rule)| meant(lock, names).iter().any(|meant| meant == rule))
+                // Conditions are only appended; what takes one away is a waiver of it.
+                || (of_expression && *lock == "expressions")
+        };
+        let Some(lock) = before.locked.iter().find(covers) else {
             continue;
         };
         let locked_at = others
@@ -94,14 +112,17 @@ pub(crate) fn broken(layers: &[Layer<'_>], before: &Policy, after: &Policy, name
         problems.push(parse::problem(
             last.source,
             span,
-            format!("{path} is locked and may not become weaker: {from} ({set_at}) would become {to}"),
+            format!("{path} is locked and may only become stricter: {from} ({set_at}) would become {to}"),
             Some(format!(
-                "remove it, make it stricter, or have {lock} taken out of `locked` ({locked_at})"
+                "remove it, make it stricter (a list: without a new entry), or have {lock} taken out of `locked` ({locked_at})"
             )),
         ));
     }
     problems
 }
+
+/// How a waiver of one of the operator's conditions is told.
+const WAIVER_OF_EXPRESSION: &str = "a waiver of expression:";
 
 fn covers(lock: &str, path: &str) -> bool {
     path == lock || path.strip_prefix(lock).is_some_and(|rest| rest.starts_with('.'))
@@ -142,7 +163,7 @@ fn weakened(old: &Policy, new: &Policy, default: &dyn Fn(&str) -> Option<Level>)
         locked: _,
         analysis,
         waivers,
-        // They append, and each can only deny.
+        // They append, and each can only deny; `broken` knows the waivers of them.
         expressions: _,
         rego,
         bases,

@@ -122,7 +122,7 @@ fn waivers(policy: &mut Policy, names: Option<&Names<'_>>, complaints: &mut Vec<
 }
 
 /// The rules of ours that a name means.
-fn meant(name: &str, names: Option<&Names<'_>>) -> Vec<String> {
+pub(crate) fn meant(name: &str, names: Option<&Names<'_>>) -> Vec<String> {
     match names {
         // Which checks there are, only the checks themselves know.
         _ if name.len() > PREFIX_REGO.len() && name.starts_with(PREFIX_REGO) => vec![name.to_owned()],

@@ -15,6 +15,10 @@ use crate::{
 /// Most patterns, waivers and levels: a policy is read for each decision.
 const MAX_ENTRIES: usize = 10_000;
 /// Longest time of one stage. The scanner waits for a whole build and then scans, and our static
+/// Most processes, and files in `/data`: the kernel's own bound of process numbers.
+const MAX_NUMBER: u32 = 4 << 20;
+/// The shortest time: no container starts in less.
+const MIN_TIME: Duration = Duration::from_millis(100);
 /// binary counts no more than a day.
 const MAX_TIME: Duration = Duration::from_secs(7 * 60 * 60);
 /// Largest size, in bytes: sums and small multiples of sizes stay far from what a number can hold.
@@ -91,7 +95,7 @@ fn check_waivers(policy: &Policy, today: Date, complaints: &mut Complaints) {
                 "set an earlier day, or set the rule's level in [analysis.levels]",
             );
         }
-        if waiver.matches.as_deref() == Some("") {
+        if waiver.matches.as_deref().is_some_and(|part| part.trim().is_empty()) {
             complaints.add(
                 &format!("waivers.{index}.match"),
                 "an empty match says nothing",
@@ -286,6 +290,8 @@ fn check_limits(policy: &Policy, complaints: &mut Complaints) {
     let (build, scan, run) = (&limits.build, &limits.scan, &limits.run);
     for (path, size) in [
         ("limits.dockerfile", limits.dockerfile),
+        ("limits.context", limits.context),
+        ("limits.inputs", limits.inputs),
         ("limits.log", limits.log),
         ("limits.result", limits.result),
         ("limits.build.memory", build.memory),
@@ -307,12 +313,8 @@ fn check_limits(policy: &Policy, complaints: &mut Complaints) {
         ("limits.scan.time", scan.time),
         ("limits.run.time", run.time),
     ] {
-        if time.is_zero() || time > MAX_TIME {
-            complaints.add(
-                path,
-                "a time must be more than 0 and at most 7h",
-                "write it like 90s or 15m",
-            );
+        if !(MIN_TIME..=MAX_TIME).contains(&time) {
+            complaints.add(path, "a time is from 0.1s to 7h", "write it like 90s or 15m");
         }
     }
     for (path, cpus) in [
@@ -333,6 +335,8 @@ fn check_limits(policy: &Policy, complaints: &mut Complaints) {
     ] {
         if pids == 0 {
             complaints.add(path, "0 lets nothing pass", "write a number above 0");
+        } else if pids > MAX_NUMBER {
+            complaints.add(path, format!("it is at most {MAX_NUMBER}"), "write a smaller number");
         }
     }
     let too_large = [
@@ -491,8 +495,11 @@ mod tests {
     #[test]
     fn limits_are_neither_zero_nor_larger_than_what_holds_them() {
         refused("[limits.build]\npids = 0", "0 lets nothing pass");
-        refused("[limits.run]\ntime = \"0s\"", "more than 0");
-        refused("[limits.build]\ntime = \"8h\"", "at most 7h");
+        refused("[limits.run]\ntime = \"0s\"", "from 0.1s to 7h");
+        refused("[limits]\ncontext = \"16EiB\"", "at most 1TiB");
+        refused("[limits]\ninputs = 0", "0 lets nothing pass");
+        refused("[limits.run]\npids = 4294967295", "at most 4194304");
+        refused("[limits.build]\ntime = \"8h\"", "to 7h");
         refused("[limits.scan]\nmemory = \"2TiB\"", "at most 1TiB");
         refused("[limits.run]\ncpus = 0", "from 0.01");
         refused("[limits.run]\ncpus = nan", "from 0.01");

@@ -45,20 +45,18 @@ pub(crate) fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>> {
     if path == Path::new("-") {
         std::io::stdin()
             .lock()
-            .take(max + 1)
+            .take(max.saturating_add(1))
             .read_to_end(&mut bytes)
             .context("cannot read standard input")?;
         return Ok(bytes);
     }
-    let file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    if !file
-        .metadata()
-        .with_context(|| format!("cannot open {}", path.display()))?
-        .is_file()
-    {
+    let cannot = || format!("cannot open {}", path.display());
+    // Looked at first: to open a pipe waits for somebody who writes to it.
+    if !std::fs::metadata(path).with_context(cannot)?.is_file() {
         bail!("{} is not a file", path.display());
     }
-    file.take(max + 1)
+    let file = std::fs::File::open(path).with_context(cannot)?;
+    file.take(max.saturating_add(1))
         .read_to_end(&mut bytes)
         .with_context(|| format!("cannot read {}", path.display()))?;
     Ok(bytes)

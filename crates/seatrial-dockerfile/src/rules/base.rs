@@ -30,10 +30,11 @@ pub(super) fn from(site: Site<'_>, progress: &mut Progress, context: &Context<'_
             });
         } else if parent.is_none() && text != "scratch" {
             match reference::complete(text) {
-                Some(name) if (context.allowed)(&name) => {}
-                Some(name) => sink.report(&ST015, word.span, || {
-                    format!("the base {} is not on the list of allowed ones", quoted(&name))
-                }),
+                Some(name) => {
+                    if let Some((message, remedy)) = refusal(&name, context) {
+                        sink.report_with(&ST015, word.span, remedy, || message);
+                    }
+                }
                 None if progress.stages.contains_key(&gotext::lower(text)) => {
                     let remedy = "Write the stage's name in lower case.";
                     sink.report_with(&ST015, word.span, remedy, || {
@@ -60,7 +61,25 @@ pub(super) fn from(site: Site<'_>, progress: &mut Progress, context: &Context<'_
     progress.stage_count += 1;
     let inherited = parent.and_then(|parent| progress.interpreters.get(parent).cloned());
     progress.interpreters.push(inherited.unwrap_or_default());
+    let labels = parent.and_then(|parent| progress.labels.get(parent).cloned());
+    progress.labels.push(labels.unwrap_or_default());
     progress.variables.open_stage(parent);
+}
+
+/// Why a base may not be used, if so, and what to do about it.
+pub(super) fn refusal(name: &str, context: &Context<'_>) -> Option<(String, &'static str)> {
+    if !(context.allowed)(name) {
+        let message = format!("the base {} is not on the list of allowed ones", quoted(name));
+        return Some((message, ST015.remedy));
+    }
+    let is_loose = context.pinned && !name.contains("@sha256:");
+    is_loose.then(|| {
+        let message = format!("the base {} has no digest, and the policy asks for one", quoted(name));
+        (
+            message,
+            "Write FROM name@sha256:…, with the digest that its registry shows.",
+        )
+    })
 }
 
 /// `COPY --from`: a name in any case or a position, of a stage before this one.

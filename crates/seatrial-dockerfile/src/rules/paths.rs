@@ -170,6 +170,8 @@ pub(super) fn judge_script(script: &Script, progress: &Progress, sink: &mut Sink
     for command in &script.commands {
         let targets = command.redirects.iter().filter(|one| one.kind != Redirection::Here);
         let words = command.words.iter().chain(targets.map(|redirect| &redirect.target));
+        // A variable may make many words of one that is written: that is looked at once.
+        let mut last: Option<(Span, bool)> = None;
         for word in words {
             let written = sink.parsed().slice(word.span);
             if !written.contains('$') || written == word.text {
@@ -180,10 +182,15 @@ pub(super) fn judge_script(script: &Script, progress: &Progress, sink: &mut Sink
                 let (start, end) = (0..shown.bytes.len()).find_map(|at| found_at(&shown.bytes, at))?;
                 Some(String::from_utf8_lossy(&shown.bytes[start..end]).into_owned())
             };
-            if found(written).is_some() {
-                continue; // told with the instruction
+            let is_told = match last {
+                Some((span, is_told)) if span == word.span => is_told,
+                _ => found(written).is_some(),
+            };
+            last = Some((word.span, is_told));
+            if is_told {
+                continue; // with the instruction
             }
-            if let Some(path) = found(&word.text).or_else(|| found(word.likely())) {
+            if let Some(path) = found(&word.text) {
                 sink.report(&ST017, word.span, || format!("{} is named", quoted(&path)));
             }
         }

@@ -5,10 +5,12 @@
 //! and data are none.
 
 mod attack;
+mod connection;
 mod credential;
 mod fetch;
 mod habit;
 mod hook;
+mod inline;
 mod origin;
 mod privilege;
 mod trust;
@@ -34,7 +36,7 @@ struct At<'a> {
     script: &'a Script,
     index: usize,
     command: &'a Command,
-    overview: &'a attack::Overview<'a>,
+    overview: &'a connection::Overview<'a>,
 }
 
 /// `RUN`, `CMD`, `ENTRYPOINT`, `HEALTHCHECK`, `SHELL`, and scripts that `COPY` holds.
@@ -48,13 +50,16 @@ pub(super) fn judge(site: Site<'_>, script: &Script, downloads: &mut Downloads, 
             Why::Pattern => sink.report(&ST420, unread.span, || {
                 format!("no rule knows which program this pattern names: {written}")
             }),
+            Why::Guesses => sink.report(&ST420, unread.span, || {
+                format!("more is handed from command to command than is followed: {written}")
+            }),
             // What nobody writes by chance would hide anything from every rule.
             Why::Limit => sink.report_at(Level::Error, &ST420, unread.span, ST420.remedy, || {
                 format!("this is nested too deeply, or there is too much of it, to know what it runs: {written}")
             }),
         }
     }
-    let overview = attack::Overview::of(script);
+    let overview = connection::Overview::of(script);
     for (index, command) in script.commands.iter().enumerate() {
         let at = At {
             overview: &overview,
@@ -68,6 +73,7 @@ pub(super) fn judge(site: Site<'_>, script: &Script, downloads: &mut Downloads, 
         trust::judge(at, sink);
         origin::judge(at, sink);
         fetch::judge(at, sink);
+        connection::judge(at, sink);
         attack::judge(at, sink);
         hook::judge(at, sink);
         habit::judge(at, sink);

@@ -25,7 +25,10 @@ fn judged(text: &str) -> Vec<Finding> {
     analyze(
         text.as_bytes(),
         &crate::parse(text.as_bytes()),
-        &Context { allowed: &allowed },
+        &Context {
+            allowed: &allowed,
+            pinned: false,
+        },
     )
 }
 

@@ -132,7 +132,7 @@ pub(super) fn characters(text: &[u8], sink: &mut Sink<'_>) {
                 '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{2800}' | '\u{3164}'
                 | '\u{ffa0}' => "an invisible character",
                 // Within words of scripts that need them, and between the parts of an emoji.
-                '\u{200c}' | '\u{200d}' if joins(valid, offset, character) => continue,
+                '\u{200c}' | '\u{200d}' | '\u{e0020}'..='\u{e007f}' if joins(valid, offset, character) => continue,
                 _ if is_deceptive(character) => "an invisible or direction-changing character",
                 _ => continue,
             };
@@ -153,14 +153,35 @@ pub(super) fn characters(text: &[u8], sink: &mut Sink<'_>) {
     run.tell(sink);
 }
 
-/// Whether a joiner stands between two characters of which none is ASCII or hidden itself: there it is spelling, as in Persian
-/// and in emoji, and hides nothing that a shell or a reader of names knows.
-fn joins(text: &str, at: usize, joiner: char) -> bool {
-    let before = text.get(..at).and_then(|text| text.chars().next_back());
-    let behind = text.get(at + joiner.len_utf8()..).and_then(|text| text.chars().next());
-    let shows = |character: char| !character.is_ascii() && !character.is_whitespace() && !is_deceptive(character);
-    before.is_some_and(shows) && behind.is_some_and(shows)
+/// Whether a hidden character is spelling: a joiner beside a letter or sign that is not ASCII, as Persian and emoji need
+/// them, so that it hides in no name that a shell or a reader of names knows; and the tags of a flag.
+fn joins(text: &str, at: usize, hidden: char) -> bool {
+    let before = text.get(..at).unwrap_or_default();
+    if is_tag(hidden) {
+        let mut signs = before
+            .chars()
+            .rev()
+            .take(MAX_TAGS)
+            .skip_while(|character| is_tag(*character));
+        return signs.next() == Some('\u{1f3f4}');
+    }
+    let behind = text.get(at + hidden.len_utf8()..).and_then(|text| text.chars().next());
+    let is_deceived = |character: Option<char>| character.is_some_and(is_deceptive);
+    let shows = |character: Option<char>| {
+        character
+            .is_some_and(|character| !character.is_ascii() && !character.is_whitespace() && !is_deceptive(character))
+    };
+    let before = before.chars().next_back();
+    !is_deceived(before) && !is_deceived(behind) && (shows(before) || shows(behind))
 }
+
+/// Letters that are no text but say which flag is meant.
+fn is_tag(character: char) -> bool {
+    matches!(character, '\u{e0020}'..='\u{e007f}')
+}
+
+/// More tags than the longest flag has.
+const MAX_TAGS: usize = 8;
 
 /// Neighbours of one kind are one finding.
 #[derive(Default)]

@@ -129,9 +129,9 @@ pub(crate) fn of_document(document: &Heredoc, memory: &Memory) -> Option<Script>
 pub(crate) fn remember_document(document: &Heredoc, target: &str, memory: &Memory) {
     let text = body_of(document);
     if target.ends_with('/') {
-        memory.write(&format!("{target}{}", document.delimiter), text);
+        memory.write(&format!("{target}{}", document.delimiter), &text, false);
     } else {
-        memory.write(target, text);
+        memory.write(target, &text, false);
     }
 }
 

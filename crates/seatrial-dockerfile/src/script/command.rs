@@ -51,7 +51,7 @@ pub(crate) struct Context {
     /// In a function that nothing calls by its plain name.
     pub(crate) uncalled: bool,
     /// What it assigns does not last: in a pipeline, `(…)` or a substitution.
-    pub(super) subshell: bool,
+    pub(crate) subshell: bool,
 }
 
 /// How a command came about.

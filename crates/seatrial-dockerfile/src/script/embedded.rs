@@ -4,6 +4,7 @@
 //! read as shell text; what it puts together is not seen.
 
 use super::{
+    Why,
     command::{Command, Redirection},
     given::Run,
     source::Source,
@@ -16,7 +17,7 @@ const MAX_COMMANDS: usize = 64;
 const MAX_LITERALS: usize = 32;
 
 /// Functions that start a program.
-const STARTERS: [&str; 32] = [
+const STARTERS: [&str; 31] = [
     "system",
     "popen",
     "Popen",
@@ -47,7 +48,6 @@ const STARTERS: [&str; 32] = [
     "check_call",
     "check_output",
     "capture2",
-    "execute",
     "qx",
 ];
 
@@ -78,7 +78,7 @@ pub(super) fn runs(command: &Command) -> Vec<Run> {
         }
         if runs.len() >= MAX_COMMANDS {
             runs.truncate(MAX_COMMANDS);
-            runs.push(Run::Beyond);
+            runs.push(Run::Beyond(Why::Guesses));
             break;
         }
     }

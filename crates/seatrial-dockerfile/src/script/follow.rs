@@ -5,8 +5,11 @@ use super::{
     Why,
     command::{Command, Redirection, Via, base_name},
     given::{self, Run},
+    memory::MAX_BYTES,
     read::{MAX_CALLS, MAX_DEPTH, Place, Reader, join},
+    shown,
     source::Source,
+    variables::{MAX_MAYBE, Positional},
     word::ShellWord,
 };
 
@@ -19,8 +22,11 @@ impl Reader<'_> {
         let Some(command) = self.script.commands.get(index) else {
             return;
         };
-        if !matches!(command.program(), "echo" | "printf" | "cat" | "tee") {
-            return;
+        let program = command.program();
+        match program {
+            "cp" | "mv" | "ln" | "install" => self.carry(command),
+            "echo" | "printf" | "cat" | "tee" => {}
+            _ => return,
         }
         let redirected = command.redirects.iter().rev().find(|redirect| {
             matches!(redirect.kind, Redirection::Write | Redirection::Append)
@@ -31,7 +37,7 @@ impl Reader<'_> {
             let appends = redirect.kind == Redirection::Append;
             files.push((redirect.target.likely().to_owned(), appends));
         }
-        if command.program() == "tee" {
+        if program == "tee" {
             let appends = command.flag('a', "append").is_some();
             files.extend(command.operands().map(|word| (word.likely().to_owned(), appends)));
         }
@@ -40,15 +46,34 @@ impl Reader<'_> {
         }
         let Some(text) = self.output(index, 0) else { return };
         for (path, appends) in files {
-            let before = if appends { self.memory.read(&path) } else { None };
-            let mut whole = before.unwrap_or_default();
-            if !whole.text.is_empty() {
-                whole.push_value("\n", text.original(0));
-            }
-            whole.push_part(&text, 0..text.text.len());
-            if self.memory.budget.spend(whole.text.len()) {
-                self.memory.write(&path, whole);
-            }
+            self.memory.write(&path, &text, appends);
+        }
+    }
+
+    /// A file, or one of the system's programs, has another name as well.
+    fn carry(&self, command: &Command) {
+        let mut operands = command.operands();
+        let (Some(from), Some(to), None) = (operands.next(), operands.next(), operands.next()) else {
+            return;
+        };
+        let path = from.likely();
+        let name = base_name(path);
+        let is_program = path.len() > name.len()
+            && path
+                .get(..path.len() - name.len())
+                .is_some_and(|folder| folder.ends_with("bin/"));
+        let text = self.memory.read(path).or_else(|| {
+            is_program.then(|| {
+                let mut text = Source::default();
+                text.push_value(&format!("{name} \"$@\""), from.span.start);
+                text
+            })
+        });
+        let target = to.likely();
+        match text {
+            Some(text) if target.ends_with('/') => self.memory.write(&format!("{target}{name}"), &text, false),
+            Some(text) => self.memory.write(target, &text, false),
+            None => {}
         }
     }
 
@@ -66,7 +91,11 @@ impl Reader<'_> {
             .is_some_and(|first| self.functions.contains_key(first.likely()));
         if place.depth + 1 >= MAX_DEPTH {
             if calls || !runs.is_empty() {
-                self.unread(span, Why::Limit);
+                let place = Place {
+                    depth: MAX_DEPTH,
+                    ..place
+                };
+                self.too_much(span, place);
             }
             return;
         }
@@ -95,7 +124,7 @@ impl Reader<'_> {
             Run::Text { source, sure, args } => {
                 let place = if sure { inner } else { guess };
                 if matches!(source.text.trim(), "$()" | "<()") {
-                    self.given(self.substituted_output(index), args, guess);
+                    self.given(self.substituted_output(index, 0), args, guess);
                 } else {
                     self.given(Some(source), args, place);
                 }
@@ -115,12 +144,24 @@ impl Reader<'_> {
                         let source = word.source();
                         self.given(Some(source), args, place);
                     }
-                    _ => self.given(self.input(index, 0), args, guess),
+                    _ => {
+                        let slot = self.script.near_feeders(index).map(|(slot, _)| slot);
+                        // A text does not read itself again where it has a shell read what is left of it.
+                        if slot.is_some_and(|slot| self.open_inputs.contains(&slot)) {
+                            return;
+                        }
+                        let text = self.input(index, 0);
+                        self.open_inputs.extend(slot);
+                        self.given(text, args, guess);
+                        if slot.is_some() {
+                            self.open_inputs.pop();
+                        }
+                    }
                 }
             }
             Run::File { word, args } => {
                 if word.text == "<()" {
-                    self.given(self.substituted_output(index), args, guess);
+                    self.given(self.substituted_output(index, 0), args, guess);
                     return;
                 }
                 let name = base_name(word.likely()).to_owned();
@@ -131,16 +172,16 @@ impl Reader<'_> {
                     self.open_files.pop();
                 }
             }
-            Run::Beyond => {
+            Run::Beyond(why) => {
                 if let Some(command) = self.script.commands.get(index) {
                     let span = command.span;
-                    self.unread(span, Why::Limit);
+                    self.unread(span, why);
                 }
             }
         }
     }
 
-    fn given(&mut self, source: Option<Source>, args: Option<super::read::Positional>, place: Place) {
+    fn given(&mut self, source: Option<Source>, args: Option<Positional>, place: Place) {
         let Some(source) = source else { return };
         match args {
             Some(args) => {
@@ -170,7 +211,7 @@ impl Reader<'_> {
         }
         if first.text == "$()" {
             // `$(which nsenter) -t 1`
-            let Some(mut source) = self.substituted_output(index) else {
+            let Some(mut source) = self.substituted_output(index, 0) else {
                 return Vec::new();
             };
             source.push_value(" ", first.span.end);
@@ -184,13 +225,19 @@ impl Reader<'_> {
         }
         let maybe = first.variable().and_then(|name| self.assigned.get(name));
         let values = maybe.map_or(&[] as &[String], |assigned| &assigned.maybe);
-        let mut runs: Vec<Run> = values
-            .iter()
-            .map(|value| {
-                let words = value.split_whitespace().map(|word| ShellWord::plain(word, first.span));
-                Run::Words(words.chain(rest.iter().cloned()).collect())
-            })
-            .collect();
+        let mut runs: Vec<Run> = Vec::new();
+        let work: usize = rest.iter().map(|word| word.text.len() + 1).sum();
+        for value in values {
+            if !self.memory.guesses.spend(value.len() + work) {
+                break;
+            }
+            let words = value.split([' ', '\t', '\n']).filter(|word| !word.is_empty());
+            let words = words.map(|word| ShellWord::plain(word, first.span));
+            runs.push(Run::Words(words.chain(rest.iter().cloned()).collect()));
+        }
+        if values.len() >= MAX_MAYBE {
+            runs.push(Run::Beyond(Why::Guesses));
+        }
         let begins = rest.first().is_some_and(|word| !word.text.starts_with('-'));
         if runs.is_empty() && first.may_vanish() && begins {
             runs.push(Run::Words(rest.to_vec()));
@@ -204,7 +251,7 @@ impl Reader<'_> {
         let command = self.script.commands.get(index)?;
         if let Some(word) = given::here(command) {
             return match word.text.trim() {
-                "$()" => self.substituted_output(index),
+                "$()" => self.substituted_output(index, passed),
                 _ => Some(word.source()),
             };
         }
@@ -215,43 +262,53 @@ impl Reader<'_> {
             .find(|redirect| redirect.kind == Redirection::Read);
         if let Some(file) = file {
             return match file.target.text.as_str() {
-                "<()" => self.substituted_output(index),
+                "<()" => self.substituted_output(index, passed),
                 _ => self.memory.read(file.target.likely()),
             };
         }
-        if passed >= MAX_PASSED {
-            return None;
-        }
+        let (_, feeders) = self.script.near_feeders(index)?;
         let mut written: Option<Source> = None;
-        for feeder in self.script.feeders(index).into_iter().rev() {
+        for feeder in feeders {
             if matches!(self.script.commands.get(feeder)?.program(), "cat" | "tee") && written.is_some() {
                 continue; // it passes on what stands there already
             }
             if let Some(text) = self.output(feeder, passed + 1) {
-                append(&mut written, &text);
+                self.append(&mut written, &text);
             }
         }
         written
     }
 
-    /// What a command writes, as far as the text says it.
+    /// What a command writes, as far as the text says it. Asked once for each: in a long pipeline all depend on each other.
     fn output(&self, index: usize, passed: usize) -> Option<Source> {
+        if let Some(known) = self.outputs.borrow().get(&index) {
+            let known = known.as_ref()?;
+            return self.memory.guesses.spend(known.text.len() + 1).then(|| known.clone());
+        }
+        if passed >= MAX_PASSED || !self.memory.guesses.spend(1) {
+            return None;
+        }
+        let text = self.written(index, passed);
+        let text = text.filter(|text| text.text.len() <= MAX_BYTES && self.memory.guesses.spend(text.text.len()));
+        self.outputs.borrow_mut().insert(index, text.clone());
+        text
+    }
+
+    fn written(&self, index: usize, passed: usize) -> Option<Source> {
         let command = self.script.commands.get(index)?;
-        let text = match command.program() {
+        match command.program() {
             "echo" => {
                 let options = command
                     .args()
                     .iter()
                     .take_while(|word| matches!(word.text.as_str(), "-e" | "-n" | "-E" | "-ne" | "-en"));
-                lines(&given::joined(command.args().iter().skip(options.count())))
+                Some(shown::unescaped(&given::joined(
+                    command.args().iter().skip(options.count()),
+                )))
             }
             "printf" => {
                 let (format, values) = command.args().split_first()?;
-                if format.text.contains('%') {
-                    lines(&given::joined(values))
-                } else {
-                    lines(&format.source())
-                }
+                Some(shown::formatted(format, values))
             }
             "cat" => {
                 let mut written = None;
@@ -259,35 +316,48 @@ impl Reader<'_> {
                 if operands.peek().is_none() {
                     written = self.input(index, passed);
                 }
+                let mut has_read = false;
                 for word in operands {
-                    let text = if given::is_input(&word.text) {
-                        self.input(index, passed)
-                    } else {
+                    let text = if !given::is_input(&word.text) {
                         self.memory.read(word.likely())
+                    } else if std::mem::replace(&mut has_read, true) {
+                        None // it is at its end
+                    } else {
+                        self.input(index, passed)
                     };
                     if let Some(text) = text {
-                        append(&mut written, &text);
+                        self.append(&mut written, &text);
                     }
                 }
-                written?
+                written
             }
-            "tee" => self.input(index, passed)?,
-            "which" => command.operands().next()?.source(),
-            "command" | "type" => command.operands().next()?.source(),
-            _ => return None,
-        };
-        self.memory.budget.spend(text.text.len()).then_some(text)
+            "tee" => self.input(index, passed),
+            "which" | "command" | "type" => Some(command.operands().next()?.source()),
+            _ => None,
+        }
     }
 
     /// What the commands in the substitutions of a command write.
-    fn substituted_output(&self, index: usize) -> Option<Source> {
+    fn substituted_output(&self, index: usize, passed: usize) -> Option<Source> {
         let mut written = None;
         for (inner, _) in self.script.substituted(index) {
-            if let Some(text) = self.output(inner, 0) {
-                append(&mut written, &text);
+            if let Some(text) = self.output(inner, passed + 1) {
+                self.append(&mut written, &text);
             }
         }
         written
+    }
+
+    /// Adds a text, as long as the whole may be a script.
+    fn append(&self, whole: &mut Option<Source>, text: &Source) {
+        let source = whole.get_or_insert_default();
+        if source.text.len() + text.text.len() >= MAX_BYTES || !self.memory.guesses.spend(text.text.len() + 1) {
+            return;
+        }
+        if !source.text.is_empty() {
+            source.push_value("\n", text.original(0));
+        }
+        source.push_part(text, 0..text.text.len());
     }
 
     fn call(&mut self, index: usize, inner: Place) {
@@ -325,28 +395,4 @@ impl Reader<'_> {
         self.positional.pop();
         self.functions.entry(name).or_insert(function);
     }
-}
-
-fn append(whole: &mut Option<Source>, text: &Source) {
-    let source = whole.get_or_insert_default();
-    if !source.text.is_empty() {
-        source.push_value("\n", text.original(0));
-    }
-    source.push_part(text, 0..text.text.len());
-}
-
-/// `\n` as the line end that `echo` and `printf` make of it.
-fn lines(source: &Source) -> Source {
-    if !source.text.contains("\\n") {
-        return source.clone();
-    }
-    let mut lines = Source::default();
-    let mut at = 0;
-    for (found, escape) in source.text.match_indices("\\n") {
-        lines.push_part(source, at..found);
-        lines.push_value("\n", source.original(found));
-        at = found + escape.len();
-    }
-    lines.push_part(source, at..source.text.len());
-    lines
 }

@@ -1,10 +1,11 @@
 //! What a command gives another program to run: text for a shell, or words.
 
 use super::{
+    Why,
     command::{Command, Redirection},
     embedded,
-    read::Positional,
     source::Source,
+    variables::Positional,
     word::ShellWord,
 };
 
@@ -30,7 +31,7 @@ pub(super) enum Run {
         args: Option<Positional>,
     },
     /// More than is read.
-    Beyond,
+    Beyond(Why),
 }
 
 /// All that a command runs, as far as its words say it.
@@ -213,7 +214,7 @@ fn find(args: &[ShellWord]) -> Vec<Run> {
         .position(|word| matches!(word.text.as_str(), "-exec" | "-execdir" | "-ok" | "-okdir"))
     {
         if runs.len() >= MAX_EXECS {
-            runs.push(Run::Beyond);
+            runs.push(Run::Beyond(Why::Limit));
             break;
         }
         rest = rest.get(at + 1..).unwrap_or_default();

@@ -43,6 +43,11 @@ impl Default for Budget {
 }
 
 impl Budget {
+    /// Nothing is left.
+    pub(super) fn is_spent(&self) -> bool {
+        self.left.get() == 0
+    }
+
     /// Takes work away, if there is enough.
     pub(super) fn spend(&self, work: usize) -> bool {
         let left = self.left.get().checked_sub(work);

@@ -1,19 +1,20 @@
 //! Events to commands: words are read, variables followed, and what one command gives another to run is read
 //! as well.
 
-use std::{collections::HashMap, ops::Range, rc::Rc};
+use std::{cell::RefCell, collections::HashMap, ops::Range, rc::Rc};
 
 use seatrial_core::finding::Span;
 
 use super::{
     Script, Unread, Why,
     command::{Command, Context, Redirect, Redirection, Via, base_name},
-    guard,
+    guard::{self, Budget},
     memory::Memory,
     outline::{self, Kind, Outline},
     source::Source,
     tree::{self, Event, Parts, Pipeline, Redirected, Slot},
-    word::{self, ShellWord, Values},
+    variables::{Assigned, MAX_MAYBE, Positional, Quoted, lasts},
+    word::{self, ShellWord},
     wrap,
 };
 
@@ -21,9 +22,6 @@ use super::{
 pub(super) const MAX_DEPTH: usize = 14;
 /// How many calls of functions are followed in a script.
 pub(super) const MAX_CALLS: usize = 64;
-/// How many values a variable is remembered to have maybe.
-const MAX_MAYBE: usize = 8;
-
 /// Where a text stands.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Place {
@@ -46,18 +44,6 @@ pub(super) struct Function {
     pub(super) is_called: bool,
 }
 
-/// What a script assigns to a variable.
-#[derive(Default)]
-pub(super) struct Assigned {
-    /// `None`: nobody knows which value it has.
-    value: Option<String>,
-    /// Values that it may have: of branches, of parts that run by themselves, of what a loop runs over.
-    pub(super) maybe: Vec<String>,
-}
-
-/// What `$0`, `$1` and so on are; `None` when nobody knows.
-pub(super) type Positional = Option<Vec<String>>;
-
 /// Reads the texts of one instruction.
 pub(super) struct Reader<'a> {
     pub(super) script: Script,
@@ -65,43 +51,17 @@ pub(super) struct Reader<'a> {
     pub(super) is_bash: bool,
     pub(super) memory: &'a Memory,
     /// The variables that the file decides.
-    outer: &'a dyn Fn(&str) -> Option<String>,
+    pub(super) outer: &'a dyn Fn(&str) -> Option<String>,
     pub(super) assigned: HashMap<String, Assigned>,
     pub(super) positional: Vec<Positional>,
     pub(super) functions: HashMap<String, Function>,
     pub(super) calls: usize,
     /// Files that are being read, each out of the one before.
     pub(super) open_files: Vec<String>,
-}
-
-impl Values for Reader<'_> {
-    fn value(&self, name: &str) -> Option<String> {
-        if let Some(number) = name.bytes().next().filter(u8::is_ascii_digit) {
-            let positional = self.positional.last()?.as_ref()?;
-            let number = if name.len() == 1 {
-                usize::from(number - b'0')
-            } else {
-                name.parse().ok()?
-            };
-            return match number {
-                0 => positional.first().filter(|name| !name.is_empty()).cloned(),
-                number => Some(positional.get(number).cloned().unwrap_or_default()),
-            };
-        }
-        match name {
-            "@" | "*" => Some(self.positional()?.join(" ")),
-            "#" => Some(self.positional()?.len().to_string()),
-            _ => match self.assigned.get(name) {
-                Some(assigned) => assigned.value.clone(),
-                None => (self.outer)(name),
-            },
-        }
-    }
-
-    fn positional(&self) -> Option<&[String]> {
-        let positional = self.positional.last()?.as_ref()?;
-        Some(positional.get(1..).unwrap_or_default())
-    }
+    /// Positions in pipelines whose input is being read.
+    pub(super) open_inputs: Vec<Slot>,
+    /// What commands write, once it was asked for.
+    pub(super) outputs: RefCell<HashMap<usize, Option<Source>>>,
 }
 
 impl<'a> Reader<'a> {
@@ -116,6 +76,8 @@ impl<'a> Reader<'a> {
             functions: HashMap::new(),
             calls: 0,
             open_files: Vec::new(),
+            open_inputs: Vec::new(),
+            outputs: RefCell::default(),
         }
     }
 
@@ -142,7 +104,23 @@ impl<'a> Reader<'a> {
             };
             self.region(&function.outline, function.piece, function.body, place);
         }
+        if self.memory.guesses.is_spent()
+            && !self.memory.told.replace(true)
+            && let Some(last) = self.script.commands.last()
+        {
+            let span = last.span;
+            self.unread(span, Why::Guesses);
+        }
         self.script
+    }
+
+    /// What reading a text in this place is paid from.
+    fn budget(&self, place: Place) -> &'a Budget {
+        if place.is_guess {
+            &self.memory.guesses
+        } else {
+            &self.memory.budget
+        }
     }
 
     /// Reads a whole text.
@@ -153,8 +131,8 @@ impl<'a> Reader<'a> {
             return;
         }
         let lines = source.clone();
-        if place.depth >= MAX_DEPTH || !self.memory.budget.spend(source.text.len()) {
-            self.unread(whole, Why::Limit);
+        if place.depth >= MAX_DEPTH || !self.budget(place).spend(source.text.len()) {
+            self.too_much(whole, place);
             return;
         }
         match outline::outline(source) {
@@ -171,6 +149,15 @@ impl<'a> Reader<'a> {
                 }
                 self.lines(&lines, place);
             }
+        }
+    }
+
+    /// Says that something was too much to be read; of what is only followed that is said once.
+    pub(super) fn too_much(&mut self, span: Span, place: Place) {
+        if !place.is_guess {
+            self.unread(span, Why::Limit);
+        } else if place.depth >= MAX_DEPTH || !self.memory.told.replace(true) {
+            self.unread(span, Why::Guesses);
         }
     }
 
@@ -206,14 +193,19 @@ impl<'a> Reader<'a> {
         };
         let text = piece.source.text.get(range.clone()).unwrap_or_default();
         let parsed = if place.depth < MAX_DEPTH {
-            guard::parse(text, &self.memory.budget, |nodes| tree::flatten(text, nodes))
+            guard::parse(text, self.budget(place), |nodes| tree::flatten(text, nodes))
         } else {
             Err(Why::Limit)
         };
         let flat = match parsed {
             Ok(flat) => flat,
+            Err(Why::Limit) => {
+                let span = piece.source.span(range);
+                self.too_much(span, place);
+                return;
+            }
             Err(why) => {
-                if !place.is_guess || why == Why::Limit {
+                if !place.is_guess {
                     self.unread(piece.source.span(range.clone()), why);
                 }
                 let mut own = Source::default();
@@ -398,27 +390,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn assign(&mut self, name: &str, value: Option<&ShellWord>, context: Context) {
-        let lasts = lasts(context);
-        let value = value.filter(|word| word.sure).map(|word| word.text.clone());
-        if lasts && let Some(value) = value {
-            let assigned = Assigned {
-                value: Some(value),
-                maybe: Vec::new(),
-            };
-            self.assigned.insert(name.to_owned(), assigned);
-            return;
-        }
-        let outer = (self.outer)(name);
-        let assigned = self.assigned.entry(name.to_owned()).or_insert_with(|| Assigned {
-            value: outer,
-            maybe: Vec::new(),
-        });
-        let before = assigned.value.take();
-        let room = MAX_MAYBE.saturating_sub(assigned.maybe.len());
-        assigned.maybe.extend(before.into_iter().chain(value).take(room));
-    }
-
     /// A line of words becomes a command.
     fn line(&mut self, line: Line, place: Place) -> usize {
         let mut unwrapped = wrap::unwrap(line.words);
@@ -433,6 +404,13 @@ impl<'a> Reader<'a> {
                     self.assign(name, Some(value), line.context);
                 }
                 assignments.extend(found);
+            }
+            "read" if line.redirects.iter().any(|one| one.kind == Redirection::Here) => {
+                let value = line.redirects.iter().rev().find(|one| one.kind == Redirection::Here);
+                let names: Vec<_> = unwrapped.words.iter().skip(1).map(|word| word.text.clone()).collect();
+                for name in names.iter().filter(|name| wrap::is_name(name)) {
+                    self.assign(name, value.map(|redirect| &redirect.target), line.context);
+                }
             }
             "unset" | "read" | "getopts" | "mapfile" | "readarray" => {
                 let names: Vec<_> = unwrapped.words.iter().skip(1).map(|word| word.text.clone()).collect();
@@ -475,12 +453,6 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn set_positional(&mut self, values: Positional) {
-        if let Some(last) = self.positional.last_mut() {
-            *last = values;
-        }
-    }
-
     /// A command that is no shell text but a list of arguments.
     pub(super) fn argv(&mut self, words: Vec<ShellWord>, redirects: Vec<Redirect>, place: Place) {
         let (Some(first), Some(last)) = (words.first(), words.last()) else {
@@ -498,19 +470,6 @@ impl<'a> Reader<'a> {
         };
         let index = self.line(line, place);
         self.descend(index, place);
-    }
-}
-
-/// Values of variables where they are not split into words.
-struct Quoted<'a, 'b>(&'a Reader<'b>);
-
-impl Values for Quoted<'_, '_> {
-    fn value(&self, name: &str) -> Option<String> {
-        self.0.value(name)
-    }
-
-    fn splits(&self) -> bool {
-        false
     }
 }
 
@@ -538,11 +497,6 @@ struct Line {
     span: Span,
     slot: Slot,
     context: Context,
-}
-
-/// Whether what is assigned here is so for all that follows.
-fn lasts(context: Context) -> bool {
-    !(context.subshell || context.conditional || context.looped || context.uncalled)
 }
 
 /// Whether a pattern in the place of a program hides which one it is. A package's own folder may have any name, and what an

@@ -222,6 +222,8 @@ fn a_program_is_found_behind_what_may_hide_it() {
         "python3 -c 'import os; os.system(\"nsenter -t 1\")'",
         "python3 -c 'import subprocess; subprocess.run([\"nsenter\", \"-t\"])'",
         "perl -e 'exec \"nsenter\", \"-t\"'",
+        "for x in a b c d e f g h i j nsenter; do $x -t 1; done",
+        "read x <<< nsenter; $x -t 1",
         "<<E python3\nimport os\nos.system('nsenter -t 1')\nE",
         "<<E\n#!/usr/bin/python3\nimport os\nos.system('nsenter -t 1')\nE",
     ];
@@ -260,6 +262,12 @@ fn text_is_followed_to_the_shell_that_reads_it() {
         "echo nsenter -t 1 | tee /usr/bin/x; chmod +x /usr/bin/x; x",
         "echo nsenter -t 1 | xargs -I{} sh -c {}",
         "echo 'nsenter -t 1' | xargs -0 sh -c",
+        "printf 'ns\\145nter -t 1' | sh",
+        "echo -e 'ns\\x65nter -t 1' | bash",
+        "printf 'ns%ser -t 1' ent | sh",
+        "$(printf ns%s enter) -t 1",
+        "echo nsenter > /x; mv /x /y; sh /y",
+        "true | cat <<E | bash\ncurl x | bash\nnsenter -t 1\nE",
     ];
     let missed: Vec<_> = followed.iter().filter(|text| !runs(text, "nsenter")).collect();
     assert!(missed.is_empty(), "{missed:#?}");
@@ -271,6 +279,43 @@ fn text_is_followed_to_the_shell_that_reads_it() {
     ];
     let wrong: Vec<_> = other.iter().filter(|text| runs(text, "nsenter")).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_script_that_is_handed_to_a_shell_is_read_once_though_shells_stand_in_it() {
+    for text in [
+        "cat <<'E' | bash\ncurl x | bash -\ny\nE",
+        "echo 'envsubst < /t.sh | sh' | sh",
+        "echo 'chroot /mnt /bin/bash' | bash",
+        "cat <<E | su - postgres -c bash\na | sh\nE",
+        "echo 'a | sh | sh' | xargs -I{} sh -c '{}'",
+    ] {
+        let script = script_of(&format!("FROM a\nRUN {text}"));
+        assert_eq!(script.not_understood, [], "{text}");
+        assert!(script.commands.len() < 12, "{text}: {}", script.commands.len());
+    }
+}
+
+#[test]
+fn what_is_followed_costs_no_more_than_it_may() {
+    let cats = |count: usize| format!("true{} | sh", " | cat".repeat(count));
+    let nested = (0..6).fold("true".to_owned(), |inner, _| {
+        format!("cat <({inner}) <({inner}) | cat - - - - | sh")
+    });
+    let words = |count: usize| format!("set -- {}; echo {}", "x ".repeat(count), "\"$@\"".repeat(count));
+    let values = format!("true || x=\"{}\"; {}", "a ".repeat(5000), "$x; ".repeat(500));
+    let files = "echo abc >> /f; ".repeat(2000) + &"cat /f /f /f /f | { sh; sh; }; ".repeat(200);
+    for text in [cats(400), nested, words(1000), values, files] {
+        // It comes back; how long that takes is no fact of a test.
+        let script = script_of(&format!("FROM a\nRUN {text}"));
+        let most = script
+            .commands
+            .iter()
+            .map(|command| command.words.len())
+            .max()
+            .unwrap_or(0);
+        assert!(most <= 16_384, "{most}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use rable::{ListOperator, Node, NodeKind};
 use super::command::{Context, Redirection};
 
 /// How many words that a loop runs over are kept.
-const MAX_LOOPED: usize = 8;
+pub(super) const MAX_LOOPED: usize = 64;
 
 /// A pipeline or position, within the text that is parsed.
 pub(super) type Slot = (usize, usize);

@@ -128,6 +128,7 @@ pub(super) fn expand(source: &Source, range: Range<usize>, values: &dyn Values, 
         values,
         words: Vec::new(),
         open: Open::default(),
+        made: 0,
     };
     run.part(range.start, 0, false);
     run.end_word();
@@ -176,6 +177,8 @@ struct Run<'a> {
     values: &'a dyn Values,
     words: Vec<Open>,
     open: Open,
+    /// Bytes of values that went into the words so far.
+    made: usize,
 }
 
 /// A word that is being put together.
@@ -380,7 +383,13 @@ impl Run<'_> {
             if index > 0 {
                 self.end_word();
             }
-            if (in_quotes || !field.is_empty()) && self.open.text.text.len() + field.len() <= MAX_WORD {
+            self.made += field.len() + 1;
+            if self.made > MAX_WORD {
+                self.open.started = true;
+                self.open.opaque = true;
+                return;
+            }
+            if in_quotes || !field.is_empty() {
                 self.open.started = true;
                 self.open.quoted |= in_quotes;
                 self.open.text.push_value(field, place);

@@ -80,11 +80,13 @@ static SHAPES: &[Shape] = &[
         false,
     ),
     shape(&["chroot", "flock"], &[], 1, false),
-    shape(&["su-exec", "gosu"], &[], 1, false),
+    shape(&["su-exec", "gosu", "s6-setuidgid", "chpst"], &[], 1, false),
     shape(
         &[
             "busybox",
+            "busybox.static",
             "toybox",
+            "systemd-run",
             "catchsegv",
             "eatmydata",
             "fakeroot",

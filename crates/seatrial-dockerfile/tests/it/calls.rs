@@ -121,7 +121,7 @@ proptest! {
         let from = if fragment { "" } else { "FROM debian\n" };
         let text = format!("{head}{from}RUN {}\n", pieces.concat());
         let parsed = parse(text.as_bytes());
-        let findings = rules::analyze(text.as_bytes(), &parsed, &Context { allowed: &|_| true });
+        let findings = rules::analyze(text.as_bytes(), &parsed, &Context { allowed: &|_| true, pinned: false });
         for finding in &findings {
             prop_assert!(text.get(finding.span.range()).is_some(), "{finding:?}");
         }

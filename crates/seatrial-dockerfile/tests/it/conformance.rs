@@ -27,7 +27,10 @@ const ARGUED: [(&str, &str, &str); 2] = [
 
 fn fires(text: &str, wanted: &[&str]) -> bool {
     let allowed = |name: &str| name.starts_with("docker.io/");
-    let context = Context { allowed: &allowed };
+    let context = Context {
+        allowed: &allowed,
+        pinned: false,
+    };
     rules::analyze(text.as_bytes(), &parse(text.as_bytes()), &context)
         .iter()
         .any(|finding| wanted.contains(&&*finding.rule))
@@ -125,7 +128,14 @@ fn honest_files_raise_only_what_was_looked_at() {
     let allowed = |name: &str| name.starts_with("docker.io/library/");
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for (_, bytes) in &files {
-        for finding in rules::analyze(bytes, &parse(bytes), &Context { allowed: &allowed }) {
+        for finding in rules::analyze(
+            bytes,
+            &parse(bytes),
+            &Context {
+                allowed: &allowed,
+                pinned: false,
+            },
+        ) {
             if finding.level < Level::Error {
                 continue;
             }

@@ -13,7 +13,14 @@ use crate::{corpus, lower};
 
 fn judged(text: &str) -> Vec<Finding> {
     let allowed = |name: &str| name.starts_with("docker.io/");
-    rules::analyze(text.as_bytes(), &parse(text.as_bytes()), &Context { allowed: &allowed })
+    rules::analyze(
+        text.as_bytes(),
+        &parse(text.as_bytes()),
+        &Context {
+            allowed: &allowed,
+            pinned: false,
+        },
+    )
 }
 
 fn counts<'f>(findings: impl IntoIterator<Item = &'f Finding>) -> BTreeMap<String, usize> {

@@ -60,7 +60,7 @@ proptest! {
     fn any_text_is_judged_without_panic_and_every_place_is_in_it(pieces in prop::collection::vec(piece(), 0..60)) {
         let text = pieces.concat();
         let parsed = parse(text.as_bytes());
-        let findings = rules::analyze(text.as_bytes(), &parsed, &Context { allowed: &|_| false });
+        let findings = rules::analyze(text.as_bytes(), &parsed, &Context { allowed: &|_| false, pinned: false });
         prop_assert!(findings.iter().map(|finding| (finding.span, &finding.rule)).is_sorted());
         let _ = fix::apply(&text, &findings);
         for finding in &findings {
@@ -76,7 +76,7 @@ proptest! {
     #[test]
     fn any_bytes_are_judged_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let parsed = parse(&bytes);
-        let findings = rules::analyze(&bytes, &parsed, &Context { allowed: &|_| true });
+        let findings = rules::analyze(&bytes, &parsed, &Context { allowed: &|_| true, pinned: false });
         for finding in &findings {
             prop_assert!(parsed.text.get(finding.span.range()).is_some(), "{finding:?}");
         }
@@ -107,7 +107,7 @@ proptest! {
             format!("FROM a\nSHELL [\"bash\", \"-c\"]\nRUN <<END\n{body}\nEND\n")
         };
         let parsed = parse(text.as_bytes());
-        for finding in rules::analyze(text.as_bytes(), &parsed, &Context { allowed: &|_| true }) {
+        for finding in rules::analyze(text.as_bytes(), &parsed, &Context { allowed: &|_| true, pinned: false }) {
             prop_assert!(text.get(finding.span.range()).is_some(), "{finding:?}");
         }
     }
@@ -176,7 +176,14 @@ const REPEATS: [&str; 22] = [
 fn no_shell_text_breaks_the_stack_or_the_time() {
     let judge = |text: &str| {
         let parsed = parse(text.as_bytes());
-        let findings = rules::analyze(text.as_bytes(), &parsed, &Context { allowed: &|_| true });
+        let findings = rules::analyze(
+            text.as_bytes(),
+            &parsed,
+            &Context {
+                allowed: &|_| true,
+                pinned: false,
+            },
+        );
         assert!(findings.iter().all(|finding| text.get(finding.span.range()).is_some()));
     };
     for size in [10, 40, 700, 8_000] {

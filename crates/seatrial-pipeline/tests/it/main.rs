@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod away;
+mod bases;
 mod deliver;
 mod hand_back;
 mod rego;

@@ -25,7 +25,7 @@ use seatrial_pipeline::{
 };
 use seatrial_policy::Policy;
 
-const DOCKERFILE: &str = "FROM debian:bookworm-slim\nRUN true\nCMD [\"true\"]\n";
+pub(crate) const DOCKERFILE: &str = "FROM debian:bookworm-slim\nRUN true\nCMD [\"true\"]\n";
 
 #[derive(Default)]
 struct Heard(Mutex<Vec<Progress>>);
@@ -37,8 +37,12 @@ impl Watch for Heard {
 }
 
 fn case(text: &str) -> Case {
+    case_under(Policy::default(), text)
+}
+
+pub(crate) fn case_under(policy: Policy, text: &str) -> Case {
     let settings = Settings {
-        policy: Policy::default(),
+        policy,
         fixture_database: false,
         runtime: None,
         attempts: 2,
@@ -65,14 +69,14 @@ fn case(text: &str) -> Case {
     )
 }
 
-async fn trial(fake: &Fake, text: &str) -> (Outcome, JobView) {
+pub(crate) async fn trial(fake: &Fake, text: &str) -> (Outcome, JobView) {
     let case = case(text);
     let outcome = worker::work(&ports(fake), &case, pending()).await;
     let view = query::view(&case, &outcome);
     (outcome, view)
 }
 
-fn ports(fake: &Fake) -> Ports {
+pub(crate) fn ports(fake: &Fake) -> Ports {
     Ports {
         engine: Arc::new(fake.clone()),
         scanner: Arc::new(fake.clone()),
@@ -136,26 +140,6 @@ async fn text_that_does_not_parse_is_rejected_as_such() {
         (outcome.ending, outcome.reason, outcome.blame),
         (Ending::Rejected, Reason::Unparsable, Blame::Guest)
     );
-}
-
-#[tokio::test]
-async fn a_base_outside_the_allow_list_is_never_fetched() {
-    let fake = fake();
-    let (outcome, _) = trial(&fake, "FROM registry.example/evil:1\nCMD [\"true\"]\n").await;
-    assert_eq!(outcome.ending, Ending::Rejected);
-    assert!(!fake.was_asked("prepare_base"));
-}
-
-#[tokio::test]
-async fn a_base_with_triggers_is_refused_after_its_config_was_read() {
-    let fake = fake();
-    fake.script().on_build = vec!["RUN curl evil".into()];
-    let (outcome, _) = trial(&fake, DOCKERFILE).await;
-    assert_eq!(
-        (outcome.ending, outcome.reason),
-        (Ending::Rejected, Reason::BaseRefused)
-    );
-    assert!(!fake.was_asked("build"));
 }
 
 #[tokio::test]

@@ -50,7 +50,8 @@ fn helpful(policy: &Policy, subject: &Subject<'_>, seen: &Seen) -> Vec<Change> {
     let rules: BTreeSet<&str> = subject.findings.iter().map(|finding| &*finding.rule).collect();
     for name in names(seen) {
         changes.push(Change::Waive { rule: name.to_owned() });
-        if rules.contains(name) {
+        // A condition has its level where it stands.
+        if rules.contains(name) && !name.starts_with(crate::expressions::PREFIX) {
             changes.push(Change::Level {
                 rule: name.to_owned(),
                 to: below(policy.analysis.block),
@@ -85,7 +86,10 @@ fn harmful(policy: &Policy, subject: &Subject<'_>, seen: &Seen) -> Vec<Change> {
         }
     }
     let rules: BTreeSet<&str> = subject.findings.iter().map(|finding| &*finding.rule).collect();
-    changes.extend(rules.into_iter().map(|rule| Change::Level {
+    let own = rules
+        .into_iter()
+        .filter(|rule| !rule.starts_with(crate::expressions::PREFIX));
+    changes.extend(own.map(|rule| Change::Level {
         rule: rule.to_owned(),
         to: RuleLevel::Error,
     }));
@@ -99,6 +103,12 @@ fn harmful(policy: &Policy, subject: &Subject<'_>, seen: &Seen) -> Vec<Change> {
         if to.rank() < policy.vulnerabilities.block.rank() {
             changes.push(Change::BlockSeverity { to });
         }
+    }
+    if policy.vulnerabilities.ignore_unfixed {
+        changes.push(Change::CountUnfixed);
+    }
+    if policy.vulnerabilities.secrets == SecretAction::Warn {
+        changes.push(Change::SecretsBlock);
     }
     changes
 }

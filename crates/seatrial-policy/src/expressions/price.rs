@@ -35,6 +35,8 @@ const COMPARISONS: &[&str] = &[
     operators::GREATER_EQUALS,
 ];
 const FUNCTIONS: &[&str] = &["size", "startsWith", "endsWith", "contains"];
+/// What a finding has.
+const FIELDS: &[&str] = &["rule", "level", "line", "message", "waived"];
 const VARIABLES: &[&str] = &["findings", "bases", "labels", "counts", "bytes"];
 
 /// Refuses what would take the parser deep, before it is parsed. Brackets in texts count as well: it costs nobody much.
@@ -78,10 +80,23 @@ fn steps(expression: &Expr, bound: &mut Vec<String>, depth: usize) -> Result<u64
             name.escape_debug(),
             VARIABLES.join(", ")
         )),
-        Expr::Select(select) => Ok(steps(&select.operand.expr, bound, depth + 1)?.saturating_add(1)),
+        Expr::Select(select) => {
+            let of_entry = matches!(&select.operand.expr, Expr::Ident(name) if bound.contains(name));
+            if of_entry && !FIELDS.contains(&select.field.as_str()) {
+                return Err(format!(
+                    "a finding has no {}; it has {}",
+                    select.field.escape_debug(),
+                    FIELDS.join(", ")
+                ));
+            }
+            Ok(steps(&select.operand.expr, bound, depth + 1)?.saturating_add(1))
+        }
         Expr::List(list) if list.optional_indices.is_empty() => {
             let mut sum = 1_u64;
             for element in &list.elements {
+                if !is_single(&element.expr, bound) {
+                    return Err("a list holds single values and no lists: in loops those would multiply".to_owned());
+                }
                 sum = sum.saturating_add(steps(&element.expr, bound, depth + 1)?);
             }
             Ok(sum)
@@ -121,6 +136,23 @@ fn called(call: &CallExpr, bound: &mut Vec<String>, depth: usize) -> Result<u64,
         sum = sum.saturating_add(steps(operand, bound, depth + 1)?);
     }
     Ok(sum)
+}
+
+/// Whether an expression gives a single value: a text, a number, true or false, or one finding. With lists of lists a loop could
+/// multiply what it goes through, and no price of steps would say so.
+fn is_single(expression: &Expr, bound: &[String]) -> bool {
+    match expression {
+        Expr::Literal(_) | Expr::Select(_) => true,
+        Expr::Ident(name) => bound.contains(name) || name == "bytes",
+        Expr::Call(call) if call.func_name == operators::CONDITIONAL => {
+            let mut branches = call.args.iter().skip(1);
+            branches.all(|branch| is_single(&branch.expr, bound))
+        }
+        Expr::Call(_) => true,
+        // `map` and `filter` gather a list; `exists` and `all` do not.
+        Expr::Comprehension(inner) => !matches!(inner.accu_init.expr, Expr::List(_)),
+        _ => false,
+    }
 }
 
 /// With a plain value or a field on one side a comparison is short: no field of what is looked at is a list.

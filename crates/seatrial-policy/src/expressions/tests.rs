@@ -42,7 +42,7 @@ fn facts() -> Facts {
     Facts {
         bytes: 1_000,
         bases: vec!["docker.io/library/debian:12".to_owned()],
-        labels: BTreeMap::from([("team".to_owned(), "red".to_owned())]),
+        labels: BTreeMap::from([("team".to_owned(), Some("red".to_owned()))]),
         counts: BTreeMap::from([("run".to_owned(), 3)]),
         checked: Checked::Not,
     }
@@ -130,11 +130,67 @@ fn what_cannot_be_worked_out_denies_with_the_reason_and_no_waiver_helps() {
 
 #[test]
 fn more_than_conditions_look_at_denies() {
-    let judged = judge_with(&policy("false"), &findings(MAX_FINDINGS + 1), Some(&facts()), now());
+    let of_findings = policy("findings.size() == 1000");
+    let judged = judge_with(&of_findings, &findings(MAX_FINDINGS + 1), Some(&facts()), now());
     assert_eq!(judged.verdict, Verdict::Deny);
     assert!(judged.blocking[0].finding.message.contains("257 findings"));
+    // A condition that does not look at them is worked out.
+    let judged = judge_with(
+        &policy("bytes > 1000000"),
+        &findings(MAX_FINDINGS + 1),
+        Some(&facts()),
+        now(),
+    );
+    assert_eq!(judged.verdict, Verdict::Pass);
     let judged = judge_with(&policy("false"), &[], None, now());
     assert_eq!(judged.verdict, Verdict::Deny);
+}
+
+#[test]
+fn what_the_file_does_not_decide_or_is_too_long_denies_where_a_condition_looks_at_it() {
+    let judged = |when: &str, facts: &Facts| judge_with(&policy(when), &[], Some(facts), now());
+    let mut open = facts();
+    open.labels.insert("org.x".to_owned(), None);
+    let mut long = facts();
+    long.labels.insert("org.x".to_owned(), Some("a".repeat(5000)));
+    let mut far = facts();
+    far.bases.push(format!("quay.io/{}:latest", "a".repeat(5000)));
+    for (facts, when, why) in [
+        (
+            &open,
+            "has(labels.nothing)",
+            "does not decide the value of the label org.x",
+        ),
+        (
+            &long,
+            "'org.x' in labels && false",
+            "the label org.x has more than 1024 bytes",
+        ),
+        (
+            &far,
+            "bases.exists(b, b == 'x')",
+            "a base's name has more than 1024 bytes",
+        ),
+    ] {
+        let judged = judged(when, facts);
+        assert_eq!(judged.verdict, Verdict::Deny, "{when}");
+        let finding = &judged.blocking[0].finding;
+        assert!(finding.message.contains(why) && finding.rule == FAILED, "{finding:?}");
+    }
+    assert_eq!(judged("bytes > 1000000", &open).verdict, Verdict::Pass);
+}
+
+#[test]
+fn a_condition_that_cannot_be_worked_out_cannot_be_waived_nor_have_its_name_taken() {
+    for text in [
+        text("true").replace("\"mine\"", "\"failed\""),
+        format!(
+            "{}[[waivers]]\nrule = \"expression:failed\"\nreason = \"r\"\nowner = \"o\"\nexpires = \"2026-12-31\"\n",
+            text("true")
+        ),
+    ] {
+        assert!(Policy::parse(&text, now()).is_err(), "{text}");
+    }
 }
 
 #[test]
@@ -167,6 +223,19 @@ fn errors_point_into_the_file_and_say_what_is_there() {
     assert!(refused("findings.map(f, f.line + f.line).size() > 1").contains("+ is not taken"));
     assert!(refused("{'a': 1}.a == 1").contains("neither maps nor structures"));
     assert!(refused("bytes * 2 > 1").contains("* is not taken"));
+    assert!(refused("findings.exists(f, has(f.rul))").contains("a finding has no rul; it has rule, level"));
+    for multiplied in [
+        "[1].map(x, [x, x, x, x]).size() > 3",
+        "findings.map(f, findings) == findings.map(f, findings)",
+        "findings.map(f, true ? findings : findings).size() > 1",
+        "findings.map(f, findings.filter(g, true)).size() > 1",
+        "[[1]].size() > 1",
+    ] {
+        assert!(
+            refused(multiplied).contains("a list holds single values"),
+            "{multiplied}"
+        );
+    }
     assert!(refused("'x'.matches('(a+)+b')").contains("matches is not taken"));
     assert!(refused("duration('1s') < duration('2s')").contains("not taken"));
     let nameless = text("true").replace("\"mine\"", "\"My Rule\"");

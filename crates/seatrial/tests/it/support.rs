@@ -107,6 +107,12 @@ pub(crate) fn job(output: &Output) -> Value {
     })
 }
 
+/// Whether the dev Engine has user namespaces, as the default one has: then the level of a build, and of a run by runc, is
+/// `userns`, else `namespaces`.
+pub(crate) fn has_user_namespaces() -> bool {
+    docker(&["info", "--format", "{{.SecurityOptions}}"]).contains("userns")
+}
+
 /// The Docker command on the dev Engine.
 pub(crate) fn docker(args: &[&str]) -> String {
     let config: toml::Table = std::fs::read_to_string(dev_config()).unwrap().parse().unwrap();

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{At, Sink, is_versioned, letter, quoted};
+use super::{At, Sink, connection, inline, is_versioned, letter, quoted};
 use crate::{
-    rules::catalogue::{ST400, ST401, ST402},
+    rules::catalogue::{ST400, ST401, ST402, ST403},
     script::{Command, Redirection, Script, ShellWord, Via, base_name},
 };
 
@@ -30,14 +30,22 @@ pub(super) fn judge(at: At<'_>, sink: &mut Sink<'_>) {
         let inner: Vec<_> = at.script.substituted(assigned).map(|(_, inner)| inner).collect();
         told(&inner, word, command, sink);
     }
-    encoded_program(command, sink);
-    fetching_program(command, sink);
+    inline::judge(command, sink);
 }
 
 /// Says what a command runs that others hand to it.
 fn told(sources: &[&Command], word: &ShellWord, command: &Command, sink: &mut Sink<'_>) {
     let runner = command.program();
     let runner = if runner.is_empty() { "the shell" } else { runner };
+    if let Some(source) = sources.iter().find(|source| connection::reads_connection(source)) {
+        sink.report(&ST403, word.span, || {
+            format!(
+                "{runner} runs what {} reads from a connection",
+                quoted(source.program())
+            )
+        });
+        return;
+    }
     let download = sources.iter().find(|source| is_download(source) && prints(source));
     let decoder = sources.iter().find(|source| decodes(source, download.is_none()));
     if let Some(decoder) = decoder {
@@ -112,12 +120,16 @@ fn reads_operand(operand: Option<&ShellWord>) -> bool {
 
 /// What stands in its words is run as a program: `sh -c "$(…)"`, `eval "$(…)"`, `bash <(…)`, `$(…)` itself.
 fn takes_substitution(command: &Command) -> bool {
+    // Also behind what ends a command before it: `sh -c "set -e; $(curl …)"`.
     let begins = |word: &ShellWord| {
-        let text = word.text.trim_start();
-        text.starts_with("$()") || text.starts_with("<()")
+        word.text.starts_with("<()")
+            || word.text.match_indices("$()").any(|(at, _)| {
+                let before = word.text.get(..at).unwrap_or_default().trim_end_matches([' ', '\t']);
+                before.is_empty() || before.ends_with([';', '&', '|', '\n', '(', '{'])
+            })
     };
     let program = command.program();
-    if command.words.first().is_some_and(begins) {
+    if command.words.first().is_some_and(|word| word.text.starts_with("$()")) {
         return true;
     }
     let here = command
@@ -127,9 +139,29 @@ fn takes_substitution(command: &Command) -> bool {
     match program {
         "eval" => command.args().iter().any(begins),
         "source" | "." => command.args().first().is_some_and(begins) || here,
-        _ if command.is_shell() || is_interpreter(program) => command.args().iter().any(begins) || here,
+        _ if command.is_shell() || is_interpreter(program) => code(command).is_some_and(begins) || here,
         _ => false,
     }
+}
+
+/// The word that a shell or an interpreter takes its program from: the text behind `-c` and its like, or a file that is a
+/// substitution. What follows are arguments.
+fn code(command: &Command) -> Option<&ShellWord> {
+    let args = command.args();
+    let is_shell = command.is_shell();
+    let takes_text = |word: &ShellWord| match word.text.strip_prefix('-') {
+        Some(letters) if is_shell => !letters.starts_with('-') && letters.contains('c'),
+        Some("c" | "e" | "r" | "p" | "-eval" | "E") => true,
+        _ => false,
+    };
+    if let Some(at) = args.iter().position(takes_text) {
+        return args
+            .get(at + 1..)?
+            .iter()
+            .find(|word| !word.text.starts_with(['-', '+']));
+    }
+    let mut operands = command.operands_without(&["-o", "+o", "-O", "-m"]);
+    operands.next().filter(|word| word.text.starts_with("<()"))
 }
 
 /// The variable that is run as a program: `eval "$x"`, `sh -c "$x"`, `$x`, `sh <<< "$x"`.
@@ -143,9 +175,13 @@ fn taken_variable(command: &Command) -> Option<&str> {
     if first.variable().is_some() {
         return first.variable();
     }
-    let takes = command.program() == "eval" || command.is_shell() || is_interpreter(command.program());
-    let mut words = command.args().iter().chain(here).filter(|_| takes);
-    words.find_map(|word| word.variable())
+    if command.program() == "eval" {
+        return command.args().iter().find_map(ShellWord::variable);
+    }
+    if !command.is_shell() && !is_interpreter(command.program()) {
+        return None;
+    }
+    code(command).into_iter().chain(here).find_map(ShellWord::variable)
 }
 
 /// The last command before this one that assigns what a substitution gives to a variable.
@@ -192,13 +228,18 @@ fn decodes(command: &Command, and_unpacks: bool) -> bool {
                 || letter(command, 'D', "w").is_some()
                 || args
                     .iter()
-                    .any(|word| word.text.len() > 3 && "--decode".starts_with(&word.text))
+                    .any(|word| word.text.len() > 2 && "--decode".starts_with(&word.text))
         }
         "openssl" => {
-            args.first()
-                .is_some_and(|word| matches!(word.text.as_str(), "base64" | "enc" | "aes-256-cbc"))
-                && args.iter().any(|word| word.text == "-d")
+            let is_cipher = |word: &ShellWord| {
+                matches!(word.text.as_str(), "base64" | "enc")
+                    || ["aes", "aria", "bf", "camellia", "cast", "chacha", "des", "rc", "sm4"]
+                        .iter()
+                        .any(|cipher| word.text.starts_with(cipher))
+            };
+            args.first().is_some_and(is_cipher) && args.iter().any(|word| word.text == "-d")
         }
+        "gpg" | "gpg2" => args.iter().any(|word| matches!(word.text.as_str(), "-d" | "--decrypt")),
         // Letters for other letters: `tr A-Za-z N-ZA-Mn-za-m`.
         "tr" => args
             .iter()
@@ -239,79 +280,6 @@ fn escapes(text: &str) -> usize {
             value.is_some_and(|value| value.is_ascii_graphic())
         })
         .count()
-}
-
-/// `python -c "exec(urlopen(…).read())"`.
-fn fetching_program(command: &Command, sink: &mut Sink<'_>) {
-    let program = command.program();
-    let (fetches, runs): (&[&str], &[&str]) = if is_versioned(program, "python") {
-        (&["urlopen(", "requests.get(", "urllib2"], &["exec(", "eval("])
-    } else if is_versioned(program, "ruby") {
-        (&["open-uri", "Net::HTTP", "URI.open"], &["eval(", "eval "])
-    } else if is_versioned(program, "php") {
-        (&["file_get_contents('http", "file_get_contents(\"http"], &["eval("])
-    } else {
-        return;
-    };
-    let fetches = |text: &str| fetches.iter().any(|one| text.contains(one));
-    let runs = |text: &str| runs.iter().any(|name| calls(text, name));
-    if let Some(word) = super::texts(command).find(|word| fetches(&word.text) && runs(&word.text)) {
-        sink.report(&ST400, word.span, || {
-            format!("{program} runs what it downloads: {}", quoted(word.text.trim()))
-        });
-    }
-}
-
-/// `python -c "exec(base64.b64decode(…))"` and the like.
-fn encoded_program(command: &Command, sink: &mut Sink<'_>) {
-    let program = command.program();
-    let (decoders, runs): (&[&str], &[&str]) = if is_versioned(program, "python") {
-        (
-            &[
-                "b64decode",
-                "b32decode",
-                "fromhex",
-                "unhexlify",
-                "zlib.decompress",
-                "codecs.decode",
-            ],
-            &["exec(", "eval(", "os.system(", "os.popen(", "subprocess."],
-        )
-    } else if is_versioned(program, "perl") {
-        (
-            &["decode_base64", "pack(\"H", "pack('H", "pack(q"],
-            &["eval(", "eval ", "system(", "exec("],
-        )
-    } else if is_versioned(program, "php") {
-        (
-            &["base64_decode", "hex2bin", "gzinflate", "str_rot13"],
-            &["eval(", "system(", "shell_exec("],
-        )
-    } else if matches!(program, "node" | "nodejs") {
-        (&["Buffer.from", "atob("], &["eval(", "Function("])
-    } else if is_versioned(program, "ruby") {
-        (
-            &["unpack(\"m", "unpack('m", "unpack1(", "Base64.decode"],
-            &["eval(", "eval ", "system("],
-        )
-    } else {
-        return;
-    };
-    let decodes = |text: &str| decoders.iter().any(|one| text.contains(one));
-    let runs = |text: &str| runs.iter().any(|name| calls(text, name));
-    if let Some(word) = super::texts(command).find(|word| decodes(&word.text) && runs(&word.text)) {
-        sink.report(&ST402, word.span, || {
-            format!("{program} decodes a text and runs it: {}", quoted(word.text.trim()))
-        });
-    }
-}
-
-/// A function of this name is called, and not one that only ends so: `literal_eval(`, `re.exec(`.
-fn calls(text: &str, name: &str) -> bool {
-    text.match_indices(name).any(|(at, _)| {
-        let before = text.get(..at).and_then(|before| before.chars().next_back());
-        before.is_none_or(|before| !before.is_alphanumeric() && !matches!(before, '_' | '.'))
-    })
 }
 
 const CURL_VALUED: &str = "AbcCdDeEFhHKmoPQrtTuUwxXyYz";
@@ -408,6 +376,7 @@ fn verifies(command: &Command) -> bool {
 #[derive(Default)]
 pub(in crate::rules) struct Downloads(BTreeMap<String, Origin>);
 
+#[derive(Clone)]
 struct Origin {
     program: String,
     /// ` from …` for what was downloaded; nothing for what was decoded.
@@ -432,16 +401,28 @@ pub(super) fn judge_files(script: &Script, downloads: &mut Downloads, sink: &mut
             continue;
         }
         if decodes(command, false) {
-            let written = command
+            let redirected = command
                 .redirects
                 .iter()
-                .find(|redirect| matches!(redirect.kind, Redirection::Write | Redirection::Append));
-            if let Some(written) = written.filter(|_| files.len() < MAX_DOWNLOADS) {
+                .find(|redirect| matches!(redirect.kind, Redirection::Write | Redirection::Append))
+                .map(|redirect| redirect.target.text.as_str());
+            let out = redirected.or_else(|| out_file(script, index, command));
+            if let Some(out) = out.filter(|_| files.len() < MAX_DOWNLOADS) {
                 let origin = Origin {
                     program: command.program().to_owned(),
                     from: None,
                 };
-                files.insert(plain(&written.target.text).to_owned(), origin);
+                files.insert(plain(out).to_owned(), origin);
+            }
+            continue;
+        }
+        if matches!(command.program(), "cp" | "mv" | "ln" | "install") {
+            let mut operands = command.operands();
+            if let (Some(from), Some(to), None) = (operands.next(), operands.next(), operands.next())
+                && let Some(origin) = files.get(plain(&from.text)).cloned()
+                && files.len() < MAX_DOWNLOADS
+            {
+                files.insert(plain(&to.text).to_owned(), origin);
             }
             continue;
         }
@@ -477,6 +458,20 @@ pub(super) fn judge_files(script: &Script, downloads: &mut Downloads, sink: &mut
             }),
         }
     }
+}
+
+/// Where a decoder's text goes without a redirect: `-out file`, or `| tee file` behind it.
+fn out_file<'s>(script: &'s Script, index: usize, command: &'s Command) -> Option<&'s str> {
+    let args = command.args();
+    if let Some(at) = args
+        .iter()
+        .position(|word| matches!(word.text.as_str(), "-out" | "-o" | "--output"))
+    {
+        return args.get(at + 1).map(|word| word.text.as_str());
+    }
+    let next = script.commands.get(index + 1)?;
+    let is_tee = next.pipeline == command.pipeline && next.program() == "tee";
+    next.operands().next().filter(|_| is_tee).map(|word| word.text.as_str())
 }
 
 fn plain(path: &str) -> &str {

@@ -135,10 +135,18 @@ fn characters_that_deceive_are_seen_and_those_of_languages_are_not() {
             "FROM debian\n# größer ✓ 日本語 العربية עברית 🚢\n",
             "FROM debian\n\tRUN\ta\n",
             "FROM debian\n# 👨\u{200d}👩\u{200d}👧 می\u{200c}خواهم\n",
+            "FROM debian\n# سرویس API\u{200c}ها می\u{200c} را 5\u{200c}ام \u{1f3f4}\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}\n",
         ],
     );
     let bytes = b"FROM debian\nRUN a\xff\xfeb\n";
-    let found = analyze(bytes, &crate::parse(bytes), &Context { allowed: &|_| true });
+    let found = analyze(
+        bytes,
+        &crate::parse(bytes),
+        &Context {
+            allowed: &|_| true,
+            pinned: false,
+        },
+    );
     let kinds: Vec<_> = found
         .iter()
         .filter(|finding| finding.level == Level::Error)

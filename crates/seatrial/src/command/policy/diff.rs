@@ -161,10 +161,12 @@ fn weights<'a>(policy: &Policy, analysis: &'a AnalysisView) -> BTreeMap<(&'a str
     let mut weights: BTreeMap<_, Vec<String>> = BTreeMap::new();
     for finding in &analysis.findings {
         let rule = &*finding.rule;
-        let blocks = finding.level >= policy.analysis.block || seatrial_policy::is_fixed_rule(rule);
-        let waived = policy.waivers.iter().any(|waiver| {
-            waiver.holds_on(seatrial_policy::utc_date(Timestamp::now())) && waiver.covers(rule, &finding.message)
-        });
+        let fixed = seatrial_policy::is_fixed_rule(rule);
+        let blocks = fixed || (finding.level >= policy.analysis.block && analysis.blocking.contains(&finding.rule));
+        let waived = !fixed
+            && policy.waivers.iter().any(|waiver| {
+                waiver.holds_on(seatrial_policy::utc_date(Timestamp::now())) && waiver.covers(rule, &finding.message)
+            });
         let how = match (waived, blocks) {
             (true, _) => format!("{}, waived", finding.level),
             (false, true) => format!("{}, blocks", finding.level),
@@ -174,6 +176,9 @@ fn weights<'a>(policy: &Policy, analysis: &'a AnalysisView) -> BTreeMap<(&'a str
     }
     weights
 }
+
+/// The rule about bases that are not allowed.
+const BASE_RULE: &str = "ST015";
 
 fn moved(old: &Policy, new: &Policy, before: &AnalysisView, after: &AnalysisView) -> Vec<Moved> {
     let (was, is) = (weights(old, before), weights(new, after));
@@ -197,8 +202,20 @@ fn moved(old: &Policy, new: &Policy, before: &AnalysisView, after: &AnalysisView
             "waivers".to_owned()
         } else if rule.starts_with(seatrial_policy::rego::PREFIX) {
             "rego".to_owned()
-        } else if before == "not found" || after == "not found" {
-            "bases.allow".to_owned()
+        } else if rule.starts_with(seatrial_policy::expressions::PREFIX) {
+            "expressions".to_owned()
+        } else if old.limits.dockerfile != new.limits.dockerfile
+            && [before.as_str(), after.as_str()].contains(&"not found")
+            && rule != BASE_RULE
+        {
+            // A file that is too large is not read at all.
+            "limits.dockerfile".to_owned()
+        } else if rule == BASE_RULE && (before == "not found" || after == "not found") {
+            if old.bases.require_digest == new.bases.require_digest {
+                "bases.allow".to_owned()
+            } else {
+                "bases.require_digest".to_owned()
+            }
         } else {
             "analysis.block".to_owned()
         };

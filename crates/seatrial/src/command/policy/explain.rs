@@ -269,7 +269,18 @@ fn flips(out: &mut String, explanation: &Explanation) {
         match other {
             Some(other) if other != smallest => flip(out, who, other),
             None if explanation.verdict == "deny" => {
-                let _ = writeln!(out, "  {who}: nothing makes it pass");
+                let conditions = explanation
+                    .blocking
+                    .iter()
+                    .any(|blocker| blocker.rule.starts_with(seatrial_policy::expressions::PREFIX));
+                let _ = match conditions {
+                    // What would satisfy a condition is not worked out.
+                    true => writeln!(
+                        out,
+                        "  {who}: not searched, for a condition of the operator's own blocks"
+                    ),
+                    false => writeln!(out, "  {who}: nothing makes it pass"),
+                };
             }
             _ => {}
         }

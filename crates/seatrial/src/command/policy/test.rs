@@ -132,7 +132,8 @@ fn case(policy: &Policy, known: &[KnownRule<'_>], folder: &Path) -> Result<Outco
         None => Timestamp::now(),
     };
     let admitted = admission::admit(policy, &text, now, &Processes);
-    let problems = compare(&expect, &admitted, known).with_context(|| format!("{} cannot be used", path.display()))?;
+    let problems =
+        compare(policy, &expect, &admitted, known).with_context(|| format!("{} cannot be used", path.display()))?;
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Outcome {
         name: escape_untrusted(&name),
@@ -142,7 +143,9 @@ fn case(policy: &Policy, known: &[KnownRule<'_>], folder: &Path) -> Result<Outco
 }
 
 fn noon(day: &str) -> Result<Timestamp> {
-    let day: Date = day.parse().context("not a day; write it like \"2027-03-31\"")?;
+    // With a time behind it the day would be taken and the time dropped.
+    let day: Option<Date> = (day.len() == 10).then(|| day.parse().ok()).flatten();
+    let day = day.context("not a day; write it like \"2027-03-31\"")?;
     Ok(TimeZone::UTC.to_timestamp(day.at(12, 0, 0, 0))?)
 }
 
@@ -153,7 +156,23 @@ fn verdict(admitted: &Admitted) -> &'static str {
     }
 }
 
-fn compare(expect: &Expect, admitted: &Admitted, known: &[KnownRule<'_>]) -> Result<Vec<String>> {
+/// What a case may speak of: a rule by any of its names, a condition of the policy, a check in Rego by its id.
+fn called<'n>(policy: &Policy, known: &[KnownRule<'n>], name: &'n str) -> Result<Vec<&'n str>> {
+    if let Some(condition) = name.strip_prefix(seatrial_policy::expressions::PREFIX) {
+        let is_known = |one: &seatrial_policy::Expression| one.name == condition;
+        if name != seatrial_policy::expressions::FAILED && !policy.expressions.iter().any(is_known) {
+            bail!("the policy has no condition {}", condition.escape_debug());
+        }
+        return Ok(vec![name]);
+    }
+    // Which checks there are, only the checks themselves know.
+    if name.starts_with(seatrial_policy::rego::PREFIX) && policy.rego.is_on() {
+        return Ok(vec![name]);
+    }
+    Ok(rules_called(known, name)?)
+}
+
+fn compare(policy: &Policy, expect: &Expect, admitted: &Admitted, known: &[KnownRule<'_>]) -> Result<Vec<String>> {
     let mut problems = Vec::new();
     let (is, should) = (
         verdict(admitted),
@@ -172,7 +191,7 @@ fn compare(expect: &Expect, admitted: &Admitted, known: &[KnownRule<'_>]) -> Res
         problems.push(format!("the verdict is {is} and should be {should}: {why}"));
     }
     for (name, at) in &expect.must {
-        let rules = rules_called(known, name)?;
+        let rules = called(policy, known, name)?;
         if !rules.iter().any(|rule| found(admitted, rule, *at, false)) {
             problems.push(format!(
                 "{name} must be found{}, and is not{}",
@@ -182,7 +201,7 @@ fn compare(expect: &Expect, admitted: &Admitted, known: &[KnownRule<'_>]) -> Res
         }
     }
     for (name, at) in &expect.must_not {
-        let rules = rules_called(known, name)?;
+        let rules = called(policy, known, name)?;
         if rules.iter().any(|rule| found(admitted, rule, *at, true)) {
             problems.push(format!(
                 "{name} must not be found{}, and is{}",
