@@ -115,19 +115,19 @@ deny[msg] {
 }
 
 deny_root[{"msg": msg, "details": 1}] {
-	cmd := input[0][_]
+	cmd := input[_]
 	cmd.Cmd == "user"
 	cmd.Value[0] == "root"
 	msg := "no root"
 }
 
 warn_comment[msg] {
-	input[0][_].Cmd == "comment"
+	input[_].Cmd == "comment"
 	msg := "a comment"
 }
 
 violation[{"msg": "exec form"}] {
-	cmd := input[0][_]
+	cmd := input[_]
 	cmd.Cmd == "cmd"
 	not cmd.JSON
 }
@@ -149,6 +149,82 @@ fn a_conftest_check_runs_unchanged() {
     let except = format!("{CONFTEST}\nexception[rules] {{\n\trules := [\"root\"]\n}}\n");
     let hits = judged(Form::Conftest, &[("policy/base.rego", &except)], file).unwrap();
     assert!(hits.iter().all(|hit| hit.check != "main.deny_root"), "{hits:?}");
+}
+
+/// In the manner of what people publish: helpers, older and newer syntax, the last user of the last stage, exemptions by
+/// comments.
+#[test]
+fn conftest_checks_as_people_write_them_find_what_they_look_for() {
+    let last_user = r#"package main
+
+import rego.v1
+
+final := max({input[i].Stage | some i})
+
+in_final contains lower(input[i].Cmd) if input[i].Stage == final
+
+exempt contains rule if {
+	some i
+	input[i].Cmd == "comment"
+	some text in input[i].Value
+	contains(text, "exempt=")
+	rule := trim_space(split(split(text, "exempt=")[1], " ")[0])
+}
+
+deny contains "no user in the last stage" if {
+	not "user" in in_final
+	not "user" in exempt
+}
+
+deny contains msg if {
+	some i
+	input[i].Cmd == "from"
+	endswith(input[i].Value[0], ":latest")
+	msg := sprintf("latest: %s", [input[i].Value[0]])
+}
+"#;
+    let helpers = r#"package main
+
+cmd(i) = c { c := lower(input[i].Cmd) }
+
+val(i) = v { v := lower(concat(" ", input[i].Value)) }
+
+deny[msg] {
+	cmd(i) == "run"
+	text := input[i].Value[0]
+	contains(val(i), text)
+	words := split(text, " ")
+	words[_] == "apt"
+	msg := sprintf("apt at %d", [i])
+}
+
+deny[msg] {
+	input[i].Cmd == "expose"
+	to_number(input[i].Value[0]) > 65535
+	msg := "port"
+}
+
+warn[msg] {
+	input[i].Cmd == "copy"
+	count(input[i].Value) > 2
+	not endswith(input[i].Value[count(input[i].Value) - 1], "/")
+	msg := "copy"
+}
+"#;
+    let file = "FROM debian:latest AS a\nUSER x\nFROM a\nEXPOSE 70000\nCOPY b c d\nRUN apt update\n";
+    let messages = |check: &str, file: &str| -> Vec<String> {
+        let hits = judged(Form::Conftest, &[("policy/base.rego", check)], file).unwrap();
+        hits.into_iter().map(|hit| hit.message).collect()
+    };
+    assert_eq!(
+        messages(last_user, file),
+        ["latest: debian:latest", "no user in the last stage"]
+    );
+    assert_eq!(
+        messages(last_user, &format!("# exempt=user -- why\n{file}")),
+        ["latest: debian:latest"]
+    );
+    assert_eq!(messages(helpers, file), ["apt at 5", "port", "copy"]);
 }
 
 #[test]

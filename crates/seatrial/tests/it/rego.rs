@@ -30,7 +30,7 @@ deny contains res if {
 
 const LIBRARY: &str = "package lib.shop\n\nimport rego.v1\n\nfroms contains cmd if {\n\tsome stage in input.Stages\n\tsome cmd in stage.Commands\n\tcmd.Cmd == \"from\"\n}\n";
 
-const CONFTEST: &str = "package main\n\ndeny[msg] {\n\tinput[0][i].Cmd == \"run\"\n\tcontains(input[0][i].Value[_], \"curl\")\n\tmsg := \"no curl\"\n}\n\nwarn[msg] {\n\tinput[0][i].Cmd == \"from\"\n\tmsg := sprintf(\"stage %d\", [input[0][i].Stage])\n}\n";
+const CONFTEST: &str = "package main\n\ndeny[msg] {\n\tinput[i].Cmd == \"run\"\n\tcontains(input[i].Value[_], \"curl\")\n\tmsg := \"no curl\"\n}\n\nwarn[msg] {\n\tinput[i].Cmd == \"from\"\n\tmsg := sprintf(\"stage %d\", [input[i].Stage])\n}\n";
 
 const PLAIN: &str = "FROM busybox\nRUN true\n";
 
