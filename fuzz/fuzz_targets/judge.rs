@@ -12,6 +12,7 @@ use seatrial_dockerfile::{
 fuzz_target!(|bytes: &[u8]| {
     let context = Context {
         allowed: &|name| name.starts_with("docker.io/"),
+        pinned: false,
     };
     let parsed = parse(bytes);
     let findings = rules::analyze(bytes, &parsed, &context);
