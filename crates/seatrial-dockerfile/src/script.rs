@@ -34,7 +34,7 @@ use seatrial_core::finding::Span;
 pub use self::plain::shell_commands;
 pub(crate) use self::{
     body::{Interpreter, of_document, of_instruction, remember_document},
-    command::{Command, Redirection, Via, base_name, is_shell},
+    command::{Command, Redirect, Redirection, Via, base_name, is_shell},
     memory::Memory,
     word::ShellWord,
 };

@@ -245,7 +245,9 @@ fn found_at(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
     if let Some(path) = PATHS.at(bytes, at) {
         let absolute = !before.is_some_and(|byte| word(byte) || matches!(byte, b'.' | b'~' | b'}' | UNKNOWN));
         let device = path.starts_with("/dev/");
-        let ends = behind(path.len()).is_none_or(|byte| !word(byte) || (device && byte.is_ascii_digit()));
+        // `/run/docker.sh` is another file.
+        let goes_on = behind(path.len()) == Some(b'.') && behind(path.len() + 1).is_some_and(word);
+        let ends = behind(path.len()).is_none_or(|byte| !word(byte) || (device && byte.is_ascii_digit())) && !goes_on;
         return (absolute && ends).then(|| widened(bytes, at, at + path.len()));
     }
     let phrase = PHRASES.at(bytes, at)?;

@@ -132,7 +132,11 @@ pub(super) fn characters(text: &[u8], sink: &mut Sink<'_>) {
                 '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{2800}' | '\u{3164}'
                 | '\u{ffa0}' => "an invisible character",
                 // Within words of scripts that need them, and between the parts of an emoji.
-                '\u{200c}' | '\u{200d}' | '\u{e0020}'..='\u{e007f}' if joins(valid, offset, character) => continue,
+                '\u{200b}'..='\u{200d}' | '\u{e0020}'..='\u{e007f}' | '\u{e0100}'..='\u{e01ef}'
+                    if joins(valid, offset, character) =>
+                {
+                    continue;
+                }
                 _ if is_deceptive(character) => "an invisible or direction-changing character",
                 _ => continue,
             };
@@ -172,7 +176,15 @@ fn joins(text: &str, at: usize, hidden: char) -> bool {
             .is_some_and(|character| !character.is_ascii() && !character.is_whitespace() && !is_deceptive(character))
     };
     let before = before.chars().next_back();
-    !is_deceived(before) && !is_deceived(behind) && (shows(before) || shows(behind))
+    match hidden {
+        // Where words may be parted, in scripts without blanks.
+        '\u{200b}' => [before, behind].iter().all(|one| {
+            one.is_some_and(|one| matches!(one, '\u{e00}'..='\u{109f}' | '\u{1780}'..='\u{17ff}') && !is_deceptive(one))
+        }),
+        // The form of the sign before it.
+        '\u{e0100}'..='\u{e01ef}' => shows(before),
+        _ => !is_deceived(before) && !is_deceived(behind) && (shows(before) || shows(behind)),
+    }
 }
 
 /// Letters that are no text but say which flag is meant.

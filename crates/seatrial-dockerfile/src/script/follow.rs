@@ -6,7 +6,7 @@ use super::{
     command::{Command, Redirection, Via, base_name},
     given::{self, Run},
     memory::MAX_BYTES,
-    read::{MAX_CALLS, MAX_DEPTH, Place, Reader, join},
+    read::{MAX_DEPTH, Place, Reader, join},
     shown,
     source::Source,
     variables::{MAX_MAYBE, Positional},
@@ -369,12 +369,8 @@ impl Reader<'_> {
         let Some(function) = self.functions.get_mut(&name) else {
             return;
         };
-        if self.calls >= MAX_CALLS {
-            let span = command.span;
-            self.unread(span, Why::Limit);
-            return;
-        }
-        self.calls += 1;
+        // The first call shows what it does; what others cost takes nothing from what stands in the file.
+        let is_again = function.is_called;
         function.is_called = true;
         let function = function.clone();
         let args = command.args();
@@ -389,6 +385,7 @@ impl Reader<'_> {
         let inner = Place {
             via: Via::Call,
             context,
+            is_guess: inner.is_guess || is_again,
             ..inner
         };
         self.region(&function.outline, function.piece, function.body.clone(), inner);

@@ -18,8 +18,9 @@ use super::Why;
 /// Levels that the stack at hand bears: up to 40 KiB each were measured without optimisation, 6 KiB with it.
 const HERE: usize = if cfg!(debug_assertions) { 16 } else { 96 };
 /// Levels that the larger stack bears.
-const THERE: usize = 400;
-const LARGE_STACK: usize = 32 << 20;
+const THERE: usize = 4_000;
+/// Only what is used of it is ever there.
+const LARGE_STACK: usize = if cfg!(debug_assertions) { 192 << 20 } else { 32 << 20 };
 /// The work of making the larger stack.
 const STACK_WORK: usize = 30_000;
 /// Work that one file may ask for. One unit is what a byte costs, about 70 ns; the largest of 942 real files

@@ -20,8 +20,6 @@ use super::{
 
 /// How deep `sh -c`, `eval`, substitutions and functions are followed in each other.
 pub(super) const MAX_DEPTH: usize = 14;
-/// How many calls of functions are followed in a script.
-pub(super) const MAX_CALLS: usize = 64;
 /// Where a text stands.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Place {
@@ -55,7 +53,6 @@ pub(super) struct Reader<'a> {
     pub(super) assigned: HashMap<String, Assigned>,
     pub(super) positional: Vec<Positional>,
     pub(super) functions: HashMap<String, Function>,
-    pub(super) calls: usize,
     /// Files that are being read, each out of the one before.
     pub(super) open_files: Vec<String>,
     /// Positions in pipelines whose input is being read.
@@ -74,7 +71,6 @@ impl<'a> Reader<'a> {
             assigned: HashMap::new(),
             positional: vec![Some(Vec::new())],
             functions: HashMap::new(),
-            calls: 0,
             open_files: Vec::new(),
             open_inputs: Vec::new(),
             outputs: RefCell::default(),
@@ -87,13 +83,7 @@ impl<'a> Reader<'a> {
         rest.retain(|function| !function.is_called);
         rest.sort_by_key(|function| (function.piece, function.body.start));
         self.positional.push(None);
-        if let Some(unread) = rest.get(MAX_CALLS) {
-            let piece = unread.outline.pieces.get(unread.piece);
-            if let Some(piece) = piece {
-                self.unread(piece.source.span(unread.body.clone()), Why::Limit);
-            }
-        }
-        for function in rest.into_iter().take(MAX_CALLS) {
+        for function in rest {
             let place = Place {
                 context: Context {
                     uncalled: true,
@@ -408,8 +398,10 @@ impl<'a> Reader<'a> {
             "read" if line.redirects.iter().any(|one| one.kind == Redirection::Here) => {
                 let value = line.redirects.iter().rev().find(|one| one.kind == Redirection::Here);
                 let names: Vec<_> = unwrapped.words.iter().skip(1).map(|word| word.text.clone()).collect();
+                // With several each gets a part.
+                let value = value.map(|redirect| &redirect.target).filter(|_| names.len() == 1);
                 for name in names.iter().filter(|name| wrap::is_name(name)) {
-                    self.assign(name, value.map(|redirect| &redirect.target), line.context);
+                    self.assign(name, value, line.context);
                 }
             }
             "unset" | "read" | "getopts" | "mapfile" | "readarray" => {

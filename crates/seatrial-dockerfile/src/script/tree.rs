@@ -361,9 +361,15 @@ impl<'a> Walk<'a> {
                 let operator = operator.min(op.len().max(1));
                 let rest = written.get(operator..)?;
                 let blanks = rest.len() - rest.trim_start_matches([' ', '\t']).len();
+                // `<&3` reads from it, `>&3` writes to it.
+                let implied = match op.as_str() {
+                    "<&" => Some(0),
+                    ">&" => Some(1),
+                    _ => None,
+                };
                 Some(Redirected {
                     kind,
-                    descriptor: u32::try_from(*fd).ok(),
+                    descriptor: u32::try_from(*fd).ok().or(implied),
                     target: span.start + operator + blanks..span.end,
                     span,
                     literal: false,

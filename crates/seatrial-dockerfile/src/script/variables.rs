@@ -26,6 +26,9 @@ pub(super) type Positional = Option<Vec<String>>;
 
 impl Values for Reader<'_> {
     fn value(&self, name: &str) -> Option<String> {
+        if self.memory.guesses.is_spent() {
+            return None; // what comes now would cost as much and be thrown away
+        }
         if let Some(number) = name.bytes().next().filter(u8::is_ascii_digit) {
             let positional = self.positional.last()?.as_ref()?;
             let number = if name.len() == 1 {
@@ -54,6 +57,9 @@ impl Values for Reader<'_> {
     }
 
     fn positional(&self) -> Option<&[String]> {
+        if self.memory.guesses.is_spent() {
+            return None;
+        }
         let positional = self.positional.last()?.as_ref()?;
         let words = positional.get(1..).unwrap_or_default();
         let work = words.iter().map(|word| word.len() + WORD).sum();

@@ -258,8 +258,9 @@ pub async fn the_queue_is_counted(rig: &dyn Rig) {
     let count = |stats: &crate::ledger::Stats, priority| stats.waiting.get(&priority).copied().unwrap_or(0);
     assert_eq!(Priority::ALL.map(|priority| count(&stats, priority)), [2, 1, 2]);
     assert_eq!(stats.running, 0);
-    let two = (rig.unit() * 2).as_secs_f64();
-    assert!(stats.oldest_s[&Priority::Low] >= two);
+    // The host's clock may be set back a little meanwhile; the second of the two has no age to speak of.
+    let almost = (rig.unit() * 2).as_secs_f64() * 0.9;
+    assert!(stats.oldest_s[&Priority::Low] >= almost, "{stats:?}");
     assert!(stats.oldest_s[&Priority::High] < stats.oldest_s[&Priority::Low]);
     let held = claim(&*ledger, 3).await;
     let stats = ledger.stats().await.unwrap();

@@ -100,12 +100,14 @@ pub(super) fn judge(at: At<'_>, sink: &mut Sink<'_>) {
                 if runs_input {
                     is_connection(feeder)
                 } else {
+                    let is_given = |redirect: &crate::script::Redirect| match redirect.kind {
+                        Redirection::Here => true,
+                        Redirection::Read => !at.overview.pipes.contains(&redirect.target.text.as_str()),
+                        _ => false,
+                    };
                     feeder.is_shell()
                         && feeder.pipeline == command.pipeline
-                        && !feeder
-                            .redirects
-                            .iter()
-                            .any(|redirect| redirect.kind == Redirection::Here)
+                        && !feeder.redirects.iter().any(is_given)
                         && letter(feeder, 'c', "oO").is_none()
                         && feeder.operands_without(&["-o", "-O"]).next().is_none()
                 }
@@ -162,16 +164,25 @@ impl<'a> Overview<'a> {
         let mut runs = false;
         let mut connects = false;
         let mut pipes = Vec::new();
+        // Variables that hold what was read.
+        let mut read: Vec<&str> = Vec::new();
         for command in &script.commands {
             let program = command.program();
-            reads |= letter(command, 'u', "").is_some_and(|_| matches!(program, "read" | "mapfile" | "readarray"))
+            let is_read = matches!(program, "read" | "mapfile" | "readarray");
+            if is_read && read.len() < MAX_PIPES {
+                read.extend(command.operands().take(MAX_PIPES).map(|word| word.text.as_str()));
+            }
+            reads |= (is_read && letter(command, 'u', "").is_some())
                 || command.redirects.iter().any(|redirect| {
                     let number = redirect.target.text.trim_start_matches('&');
-                    redirect.kind == Redirection::Duplicate && number.parse::<u32>().is_ok_and(|number| number > 2)
+                    redirect.kind == Redirection::Duplicate
+                        && redirect.descriptor == Some(0)
+                        && number.parse::<u32>().is_ok_and(|number| number > 2)
                 });
+            let holds_read = |word: &ShellWord| word.variable().is_some_and(|name| read.contains(&name));
             runs |= is_fed_shell(command)
-                || program == "eval"
-                || (command.context.looped && command.words.first().is_some_and(|first| first.text.starts_with('$')));
+                || (program == "eval" && command.args().iter().any(holds_read))
+                || command.words.first().is_some_and(holds_read);
             connects |= is_connection(command);
             if matches!(program, "mkfifo" | "mknod") && pipes.len() < MAX_PIPES {
                 pipes.extend(command.operands().take(MAX_PIPES).map(|word| word.text.as_str()));
@@ -215,6 +226,8 @@ fn is_shell_path(text: &str) -> bool {
 struct Language {
     opens: &'static [&'static str],
     joins: &'static [&'static str],
+    /// One of these besides, if there are any: only together they say that the program is on the connection.
+    with: &'static [&'static str],
     /// Runs what it is called with: with `reads` that may be the text of the connection.
     runs: &'static [&'static str],
     reads: &'static [&'static str],
@@ -223,6 +236,7 @@ struct Language {
 const PYTHON: Language = Language {
     opens: &["socket"],
     joins: &["os.dup2", "pty.spawn", "stdin=s.", "stdin=s,", "stdin=sock"],
+    with: &[],
     runs: &[
         "subprocess.run(",
         "subprocess.call(",
@@ -246,18 +260,21 @@ const PERL: Language = Language {
         "/bin/sh -i",
         "/bin/bash -i",
     ],
+    with: &[],
     runs: &["system(", "qx(", "qx{", "`$"],
     reads: &["<$", "readline"],
 };
 const PHP: Language = Language {
     opens: &["fsockopen", "stream_socket_client", "socket_connect"],
     joins: &["/bin/sh", "/bin/bash", "sh -i", "proc_open"],
+    with: &["<&", ">&", "proc_open"],
     runs: &["shell_exec", "exec(", "system(", "passthru(", "popen("],
     reads: &["fgets(", "fread(", "stream_get_", "socket_read("],
 };
 const RUBY: Language = Language {
     opens: &["TCPSocket"],
     joins: &["/bin/sh", "/bin/bash", "sh -i", "IO.popen"],
+    with: &[],
     runs: &["system(", "`#{", "popen("],
     reads: &[".gets", ".recv"],
 };
@@ -270,6 +287,7 @@ const NODE: Language = Language {
         "require('net')",
     ],
     joins: &["/bin/sh", "/bin/bash"],
+    with: &[".pipe("],
     runs: &["exec(", "execSync("],
     reads: &[".on(\"data\"", ".on('data'"],
 };
@@ -283,6 +301,7 @@ const LUA: Language = Language {
         "socket.connect",
     ],
     joins: &["io.popen", "os.execute"],
+    with: &["receive", "<&"],
     runs: &[],
     reads: &[],
 };
@@ -307,7 +326,8 @@ fn scripted<'c>(command: &'c Command, program: &str) -> Option<&'c ShellWord> {
     texts(command).find(|word| {
         let holds = |any: &[&str]| any.iter().any(|one| word.text.contains(one));
         let runs = || language.runs.iter().any(|name| inline::calls(&word.text, name));
-        holds(language.opens) && (holds(language.joins) || (holds(language.reads) && runs()))
+        let joins = || holds(language.joins) && (language.with.is_empty() || holds(language.with));
+        holds(language.opens) && (joins() || (holds(language.reads) && runs()))
     })
 }
 
@@ -319,13 +339,20 @@ fn socat(args: &[ShellWord]) -> Option<&ShellWord> {
             .iter()
             .any(|kind| text.starts_with(kind))
     });
+    let is_online = lower.iter().any(|text| {
+        [
+            "tcp", "udp", "openssl", "ssl", "sctp", "vsock", "socks", "proxy", "unix",
+        ]
+        .iter()
+        .any(|kind| text.starts_with(kind))
+    });
     let found = lower.iter().position(|text| {
         let program = ["exec:", "system:", "shell:"]
             .iter()
             .find_map(|kind| text.strip_prefix(kind));
         program.is_some_and(|program| {
             let program = program.trim_matches(['"', '\'']).split([' ', ',', '"', '\'']).next();
-            calls_out || program.is_some_and(is_shell_path)
+            calls_out || (is_online && program.is_some_and(is_shell_path))
         })
     })?;
     args.get(found)

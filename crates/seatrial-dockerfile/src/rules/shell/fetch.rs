@@ -35,6 +35,7 @@ pub(super) fn judge(at: At<'_>, sink: &mut Sink<'_>) {
 
 /// Says what a command runs that others hand to it.
 fn told(sources: &[&Command], word: &ShellWord, command: &Command, sink: &mut Sink<'_>) {
+    let runner_is_open = command.words.first().is_some_and(|first| !first.sure);
     let runner = command.program();
     let runner = if runner.is_empty() { "the shell" } else { runner };
     if let Some(source) = sources.iter().find(|source| connection::reads_connection(source)) {
@@ -47,7 +48,12 @@ fn told(sources: &[&Command], word: &ShellWord, command: &Command, sink: &mut Si
         return;
     }
     let download = sources.iter().find(|source| is_download(source) && prints(source));
-    let decoder = sources.iter().find(|source| decodes(source, download.is_none()));
+    // Who reads what was unpacked is known where a program is named; and turned about twice a text is what it was.
+    let and_unpacks = download.is_none() && !runner_is_open;
+    let turns = sources.iter().filter(|source| source.program() == "rev").count();
+    let decoder = sources
+        .iter()
+        .find(|source| decodes(source, and_unpacks) && (source.program() != "rev" || turns % 2 == 1));
     if let Some(decoder) = decoder {
         sink.report(&ST402, word.span, || {
             format!("{} runs what {} decodes", runner, quoted(decoder.program()))
@@ -105,9 +111,10 @@ fn runs_input(command: &Command) -> bool {
                 && reads_operand(command.operands_without(&["-o", "+o", "-O"]).next()));
     }
     if is_interpreter(program) {
-        let has_text = args
-            .iter()
-            .any(|word| matches!(word.text.as_str(), "-c" | "-e" | "-m" | "-r" | "-p" | "--eval"));
+        let has_text = args.iter().any(|word| {
+            matches!(word.text.as_str(), "-c" | "-e" | "-m" | "-r" | "-p" | "--eval")
+                || (is_versioned(program, "python") && ["-m", "-c"].iter().any(|option| word.text.starts_with(option)))
+        });
         return !has_text && reads_operand(command.operands().next());
     }
     matches!(program, "source" | ".") && args.first().is_some_and(|word| word.text.starts_with("/dev/"))
@@ -139,7 +146,9 @@ fn takes_substitution(command: &Command) -> bool {
     match program {
         "eval" => command.args().iter().any(begins),
         "source" | "." => command.args().first().is_some_and(begins) || here,
-        _ if command.is_shell() || is_interpreter(program) => code(command).is_some_and(begins) || here,
+        _ if command.is_shell() || is_interpreter(program) => {
+            code(command).is_some_and(begins) || (here && runs_input(command))
+        }
         _ => false,
     }
 }
@@ -181,6 +190,7 @@ fn taken_variable(command: &Command) -> Option<&str> {
     if !command.is_shell() && !is_interpreter(command.program()) {
         return None;
     }
+    let here = here.filter(|_| runs_input(command));
     code(command).into_iter().chain(here).find_map(ShellWord::variable)
 }
 
@@ -277,7 +287,8 @@ fn escapes(text: &str) -> usize {
                 },
             };
             let value = digits.and_then(|digits| u8::from_str_radix(digits, radix).ok());
-            value.is_some_and(|value| value.is_ascii_graphic())
+            // Signs have other reasons: a quote within quotes, a dollar that no shell shall see.
+            value.is_some_and(|value| value.is_ascii_alphanumeric() || value == b'/')
         })
         .count()
 }

@@ -92,6 +92,13 @@ pub(super) fn calls(text: &str, name: &str) -> bool {
 
 /// A text between quotes with nothing done to it, or a list.
 fn is_literal(argument: &str) -> bool {
+    // What the caller of the program gave it.
+    if ["sys.argv", "process.argv", "@ARGV", "ARGV", "$argv"]
+        .iter()
+        .any(|own| argument.starts_with(own))
+    {
+        return true;
+    }
     let Some(quote) = argument
         .chars()
         .next()

@@ -264,6 +264,7 @@ fn sockets_and_paths_of_the_host_are_seen_through_a_shells_tricks() {
             "VOLUME /x/../data",
             "RUN --mount=type=bind,from=debian,source=/,target=/x a",
             "RUN d=mine; ls /var/run/$d.pid",
+            "RUN cat /run/docker.sh",
             "ARG DESTDIR\u{1}RUN cp x \"${DESTDIR}/var/lib/kubelet\"",
         ],
     );

@@ -135,6 +135,7 @@ fn characters_that_deceive_are_seen_and_those_of_languages_are_not() {
             "FROM debian\n# größer ✓ 日本語 العربية עברית 🚢\n",
             "FROM debian\n\tRUN\ta\n",
             "FROM debian\n# 👨\u{200d}👩\u{200d}👧 می\u{200c}خواهم\n",
+            "FROM debian\n# 葛\u{e0100} ភាសា\u{200b}ខ្មែរ\n",
             "FROM debian\n# سرویس API\u{200c}ها می\u{200c} را 5\u{200c}ام \u{1f3f4}\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}\n",
         ],
     );
