@@ -305,7 +305,7 @@ fn shell_text_that_cannot_be_read_is_a_failure_and_not_a_pass() {
     assert!(why.to_string().contains("shell text"), "{why}");
     // Also where the interpreter has another way to a result.
     let either = "package a\nimport rego.v1\nrisky(t) if {\n\tsome w in sh.parse_commands(t)\n\tw[0] == \"gdb\"\n}\nrisky(t) := false if startswith(t, \"true\")\ndeny contains \"no\" if risky(input.Stages[0].Commands[1].Value[0])\n";
-    let file = format!("FROM a\nRUN true; gdb -p 1 # {}\n", "(".repeat(500));
+    let file = format!("FROM a\nRUN true; gdb -p 1 # {}\n", "(".repeat(5_000));
     let why = judged(Form::Trivy, &[("a.rego", either)], &file).unwrap_err();
     assert!(why.to_string().contains("shell text"), "{why}");
 }
