@@ -299,13 +299,13 @@ pub struct Walls {
     pub seccomp: String,
     /// The AppArmor profile that the probe saw, `unconfined`, or `absent` when the kernel has none.
     pub apparmor: String,
-    /// Capabilities left: empty for a run.
+    /// Capabilities of the guest or the steps: empty for a run, though not for its process 1, which is ours.
     pub capabilities: Vec<String>,
     /// The root file system cannot be written.
     pub read_only_root: bool,
     /// No privileges can be gained.
     pub no_new_privileges: bool,
-    /// `uid:gid` inside.
+    /// `uid:gid` inside of the guest or the steps, not of a run's process 1.
     pub user: String,
     /// The strongest level whose walls all stand; none when not even the weakest does, or nothing was proven.
     pub level: Option<Level>,

@@ -50,16 +50,6 @@ pub struct Context<'a> {
     pub pinned: bool,
 }
 
-/// What was looked at.
-#[derive(Debug)]
-pub struct Examined {
-    /// Everything that is wrong, in the order of the places.
-    pub findings: Vec<Finding>,
-    /// The labels that the last stage and the stages under it set, at most [`MAX_LABELS`]: `None` where the file alone
-    /// does not decide a value.
-    pub labels: BTreeMap<String, Option<String>>,
-}
-
 /// Most labels that are told.
 pub const MAX_LABELS: usize = 100;
 
@@ -77,28 +67,13 @@ pub fn find(id: &str) -> Option<&'static Rule> {
 /// Everything that is wrong with a file, in the order of the places. `text` is what was parsed.
 #[must_use]
 pub fn analyze(text: &[u8], parsed: &Parsed, context: &Context<'_>) -> Vec<Finding> {
-    examine(text, parsed, context).findings
-}
-
-/// The same, with what else an operator may ask about.
-#[must_use]
-pub fn examine(text: &[u8], parsed: &Parsed, context: &Context<'_>) -> Examined {
     let mut sink = Sink::new(parsed);
     text::parse_errors(&mut sink);
     text::characters(text, &mut sink);
     frontend::judge(&mut sink);
     switches::judge(&mut sink);
     outline::text(&mut sink);
-    let mut progress = Progress {
-        variables: Variables::new(parsed.dockerfile.escape),
-        stages: HashMap::new(),
-        stage_count: 0,
-        interpreters: Vec::new(),
-        labels: Vec::new(),
-        memory: Memory::default(),
-        downloads: shell::Downloads::default(),
-        habits: habits::Habits::default(),
-    };
+    let mut progress = Progress::new(parsed);
     let mut survey = Survey::new(parsed);
     for instruction in &parsed.dockerfile.instructions {
         text::sizes(instruction, &mut sink);
@@ -127,9 +102,58 @@ pub fn examine(text: &[u8], parsed: &Parsed, context: &Context<'_>) -> Examined 
     for finding in lower::findings(parsed) {
         sink.adopt(finding);
     }
-    Examined {
-        findings: sink.finish(),
-        labels: progress.labels.pop().unwrap_or_default(),
+    sink.finish()
+}
+
+/// The labels that the last stage and the stages under it set, at most [`MAX_LABELS`]: `None` where the file alone does not
+/// decide a value.
+#[must_use]
+pub fn labels(parsed: &Parsed) -> BTreeMap<String, Option<String>> {
+    let mut sink = Sink::new(parsed); // what stages are built on is not judged here
+    let context = Context {
+        allowed: &|_| true,
+        pinned: false,
+    };
+    let mut progress = Progress::new(parsed);
+    let mut labels: Vec<BTreeMap<String, Option<String>>> = Vec::new();
+    for instruction in &parsed.dockerfile.instructions {
+        let site = Site {
+            instruction,
+            heredocs: &[],
+            is_trigger: false,
+        };
+        match instruction.keyword {
+            Keyword::From => {
+                let parent = base::from(site, &mut progress, &context, &mut sink);
+                let below = parent.and_then(|parent| labels.get(parent).cloned());
+                labels.push(below.unwrap_or_default());
+            }
+            Keyword::Label => {
+                if let Some(own) = labels.last_mut() {
+                    set_labels(instruction, &progress, own);
+                }
+            }
+            _ => {}
+        }
+        if matches!(instruction.keyword, Keyword::Arg | Keyword::Env | Keyword::Label) {
+            progress.variables.learn(instruction);
+        }
+    }
+    labels.pop().unwrap_or_default()
+}
+
+fn set_labels(instruction: &Instruction, progress: &Progress, labels: &mut BTreeMap<String, Option<String>>) {
+    for pair in instruction.pairs() {
+        if labels.len() >= MAX_LABELS {
+            return;
+        }
+        let [key, value] = [Some(&pair.name), pair.value.as_ref()].map(|word| {
+            let word = word.map_or("", |word| word.value.as_str());
+            progress.variables.expand_here(word, false)
+        });
+        // A key that nobody knows could be any.
+        let value = (key.sure && value.sure).then(|| value.text.into_owned());
+        labels.insert(key.text.into_owned(), value);
     }
 }
 
@@ -168,8 +192,6 @@ struct Progress {
     stage_count: usize,
     /// What `SHELL` says in each stage so far.
     interpreters: Vec<Interpreter>,
-    /// What `LABEL` sets in each stage so far, what stands below it included.
-    labels: Vec<BTreeMap<String, Option<String>>>,
     /// What scripts share: work that they may still ask for, files that they wrote.
     memory: Memory,
     /// What steps of the open stage downloaded.
@@ -179,6 +201,18 @@ struct Progress {
 }
 
 impl Progress {
+    fn new(parsed: &Parsed) -> Self {
+        Self {
+            variables: Variables::new(parsed.dockerfile.escape),
+            stages: HashMap::new(),
+            stage_count: 0,
+            interpreters: Vec::new(),
+            memory: Memory::default(),
+            downloads: shell::Downloads::default(),
+            habits: habits::Habits::default(),
+        }
+    }
+
     /// What reads the shell form here.
     fn interpreter(&self) -> Interpreter {
         self.interpreters.last().cloned().unwrap_or_default()
@@ -233,7 +267,6 @@ impl Site<'_> {
             }
             Keyword::Arg | Keyword::Env | Keyword::Label => {
                 names::judge(self, progress, sink);
-                self.keep_labels(progress);
                 if self.instruction.keyword != Keyword::Label {
                     shell::judge_variables(self, progress, sink);
                 }
@@ -254,30 +287,6 @@ impl Site<'_> {
 }
 
 impl Site<'_> {
-    fn keep_labels(self, progress: &mut Progress) {
-        if self.instruction.keyword != Keyword::Label || self.is_trigger {
-            return;
-        }
-        let Some(mut labels) = progress.labels.pop() else {
-            return;
-        };
-        for pair in self.instruction.pairs() {
-            if labels.len() >= MAX_LABELS {
-                break;
-            }
-            let [key, value] = [Some(&pair.name), pair.value.as_ref()].map(|word| {
-                let word = word.map_or("", |word| word.value.as_str());
-                progress.variables.expand_here(word, false)
-            });
-            // A key that nobody knows could be any.
-            labels.insert(
-                key.text.into_owned(),
-                (key.sure && value.sure).then(|| value.text.into_owned()),
-            );
-        }
-        progress.labels.push(labels);
-    }
-
     /// What the instruction runs, read once for all rules.
     fn script(self, progress: &Progress) -> Option<Script> {
         // A trigger finds the same ENV in the image that is built on this one.

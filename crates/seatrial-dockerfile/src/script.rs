@@ -13,6 +13,7 @@
 mod body;
 mod command;
 mod embedded;
+pub(crate) mod escape;
 mod follow;
 mod given;
 mod guard;
@@ -34,7 +35,7 @@ use seatrial_core::finding::Span;
 pub use self::plain::shell_commands;
 pub(crate) use self::{
     body::{Interpreter, of_document, of_instruction, remember_document},
-    command::{Command, Redirect, Redirection, Via, base_name, is_shell},
+    command::{Command, Redirect, Redirection, Via, base_name, is_input, is_shell},
     memory::Memory,
     word::ShellWord,
 };
@@ -90,19 +91,14 @@ impl Script {
         let Some(command) = self.commands.get(index) else {
             return found;
         };
-        let mut slot = Some((command.pipeline, command.position));
-        for _ in 0..MAX_OUTER {
-            let Some((pipeline, position)) = slot else { break };
-            if let Some(members) = self.members.get(&pipeline) {
-                let before = members.partition_point(|(_, member)| *member < index);
-                let feeding = members.iter().take(before).rev().filter(|(at, _)| *at < position);
-                found.extend(
-                    feeding
-                        .map(|(_, member)| *member)
-                        .take(MAX_FEEDERS.saturating_sub(found.len())),
-                );
-            }
-            slot = self.outer.get(pipeline).copied().flatten();
+        for (pipeline, position) in around(&self.outer, command) {
+            let Some(members) = self.members.get(&pipeline) else {
+                continue;
+            };
+            let before = members.partition_point(|(_, member)| *member < index);
+            let feeding = members.iter().take(before).rev().filter(|(at, _)| *at < position);
+            let room = MAX_FEEDERS.saturating_sub(found.len());
+            found.extend(feeding.map(|(_, member)| *member).take(room));
         }
         found
     }
@@ -110,22 +106,13 @@ impl Script {
     /// Those of the nearest pipeline alone in which a command has some, in the order of the text, and its position there.
     fn near_feeders(&self, index: usize) -> Option<((usize, usize), Vec<usize>)> {
         let command = self.commands.get(index)?;
-        let mut slot = Some((command.pipeline, command.position));
-        for _ in 0..MAX_OUTER {
-            let (pipeline, position) = slot?;
-            if let Some(members) = self.members.get(&pipeline) {
-                // They stand in the order of the text, and so of their positions.
-                let before = members
-                    .iter()
-                    .take_while(|(at, member)| *member < index && *at < position);
-                let feeding: Vec<usize> = before.map(|(_, member)| *member).take(MAX_FEEDERS).collect();
-                if !feeding.is_empty() {
-                    return Some(((pipeline, position), feeding));
-                }
-            }
-            slot = self.outer.get(pipeline).copied().flatten();
-        }
-        None
+        around(&self.outer, command).find_map(|(pipeline, position)| {
+            // They stand in the order of the text, and so of their positions.
+            let members = self.members.get(&pipeline)?.iter();
+            let before = members.take_while(|(at, member)| *member < index && *at < position);
+            let feeding: Vec<usize> = before.map(|(_, member)| *member).take(MAX_FEEDERS).collect();
+            (!feeding.is_empty()).then_some(((pipeline, position), feeding))
+        })
     }
 
     /// The commands that stand in substitutions of a command's words: `sh -c "$(curl …)"`, `bash <(curl …)`.
@@ -155,17 +142,20 @@ impl Script {
 
     fn push(&mut self, command: Command) -> usize {
         let index = self.commands.len();
-        let mut slot = Some((command.pipeline, command.position));
-        for _ in 0..MAX_OUTER {
-            let Some((pipeline, position)) = slot else { break };
+        for (pipeline, position) in around(&self.outer, &command) {
             if let Some(members) = self.members.get_mut(&pipeline) {
                 members.push((position, index));
             }
-            slot = self.outer.get(pipeline).copied().flatten();
         }
         self.commands.push(command);
         index
     }
+}
+
+/// A command's position in its pipeline, and those of that one in the pipelines around it.
+fn around(outer: &[Option<(usize, usize)>], command: &Command) -> impl Iterator<Item = (usize, usize)> {
+    let own = (command.pipeline, command.position);
+    std::iter::successors(Some(own), |(pipeline, _)| outer.get(*pipeline).copied().flatten()).take(MAX_OUTER)
 }
 
 #[cfg(test)]

@@ -151,7 +151,7 @@ pub fn look(policy: &Policy, text: &[u8], parsed: &Parsed, checks: &dyn Checks) 
         allowed: &allowed,
         pinned: policy.bases.require_digest,
     };
-    let rules::Examined { findings, labels } = rules::examine(text, parsed, &context);
+    let findings = rules::analyze(text, parsed, &context);
     let mut facts = Facts {
         bytes: text.len() as u64,
         bases: bases.into_inner().into_iter().collect(),
@@ -173,7 +173,7 @@ pub fn look(policy: &Policy, text: &[u8], parsed: &Parsed, checks: &dyn Checks) 
             .entry(instruction.keyword.as_str().to_ascii_lowercase())
             .or_default() += 1;
     }
-    facts.labels = labels;
+    facts.labels = rules::labels(parsed);
     (findings, facts)
 }
 

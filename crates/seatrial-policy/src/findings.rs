@@ -3,7 +3,7 @@
 use jiff::{Timestamp, civil::Date};
 use seatrial_core::finding::{Finding, Level};
 
-use crate::{Checked, Facts, Policy, Rego, Waiver, expressions, is_fixed_rule, rego, utc_date};
+use crate::{Checked, Facts, Policy, Waiver, expressions, is_fixed_rule, rego, utc_date};
 
 /// Yes or no.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,6 +50,19 @@ pub struct Judgement {
     pub expired_waivers: Vec<Waiver>,
 }
 
+impl Judgement {
+    /// Of nothing.
+    fn nothing() -> Self {
+        Self {
+            verdict: Verdict::Pass,
+            findings: Vec::new(),
+            blocking: Vec::new(),
+            waived: Vec::new(),
+            expired_waivers: Vec::new(),
+        }
+    }
+}
+
 /// Decides without knowing the file: a policy with expressions or checks in Rego denies then.
 #[must_use]
 pub fn judge(policy: &Policy, findings: &[Finding], now: Timestamp) -> Judgement {
@@ -60,28 +73,17 @@ pub fn judge(policy: &Policy, findings: &[Finding], now: Timestamp) -> Judgement
 #[must_use]
 pub fn judge_with(policy: &Policy, findings: &[Finding], facts: Option<&Facts>, now: Timestamp) -> Judgement {
     let today = utc_date(now);
-    let mut judgement = Judgement {
-        verdict: Verdict::Pass,
-        findings: Vec::with_capacity(findings.len()),
-        blocking: Vec::new(),
-        waived: Vec::new(),
-        expired_waivers: Vec::new(),
-    };
+    let mut judgement = Judgement::nothing();
     let checked = checked(policy, facts);
     for finding in findings.iter().chain(&checked) {
         let Some(level) = level_under(policy, finding) else {
             continue;
         };
-        weigh(
-            policy,
-            Finding {
-                level,
-                ..finding.clone()
-            },
-            is_fixed_rule(&finding.rule),
-            today,
-            &mut judgement,
-        );
+        let finding = Finding {
+            level,
+            ..finding.clone()
+        };
+        weigh(policy, finding, today, &mut judgement);
     }
     if !policy.expressions.is_empty() {
         let seen: Vec<(Finding, bool)> = judgement
@@ -95,8 +97,7 @@ pub fn judge_with(policy: &Policy, findings: &[Finding], facts: Option<&Facts>, 
             })
             .collect();
         for finding in expressions::held(policy, &seen, facts) {
-            let fixed = is_fixed_rule(&finding.rule);
-            weigh(policy, finding, fixed, today, &mut judgement);
+            weigh(policy, finding, today, &mut judgement);
         }
     }
     if policy.rego.is_on() && facts.is_some_and(|facts| facts.checked == Checked::Left) {
@@ -112,12 +113,20 @@ pub fn judge_with(policy: &Policy, findings: &[Finding], facts: Option<&Facts>, 
 /// Whether a finding by itself lets a file pass, at its level under the policy and with its waivers.
 #[must_use]
 pub fn lets_pass(policy: &Policy, finding: &Finding, now: Timestamp) -> bool {
-    let bare = Policy {
-        expressions: Vec::new(),
-        rego: Rego::default(),
-        ..policy.clone()
+    let Some(level) = level_under(policy, finding) else {
+        return true;
     };
-    judge(&bare, std::slice::from_ref(finding), now).verdict == Verdict::Pass
+    let mut judgement = Judgement::nothing();
+    weigh(
+        policy,
+        Finding {
+            level,
+            ..finding.clone()
+        },
+        utc_date(now),
+        &mut judgement,
+    );
+    judgement.blocking.is_empty()
 }
 
 /// What the operator's checks found, or that they were not worked out.
@@ -134,7 +143,8 @@ fn checked(policy: &Policy, facts: Option<&Facts>) -> Vec<Finding> {
 }
 
 /// Adds a finding at its level under the policy. A fixed one blocks whatever the policy says.
-fn weigh(policy: &Policy, finding: Finding, fixed: bool, today: Date, judgement: &mut Judgement) {
+fn weigh(policy: &Policy, finding: Finding, today: Date, judgement: &mut Judgement) {
+    let fixed = is_fixed_rule(&finding.rule);
     judgement.findings.push(finding.clone());
     let covering = policy
         .waivers
@@ -280,6 +290,35 @@ mod tests {
         assert_eq!(judgement.waived.len(), 1);
         assert_eq!(judgement.blocking.len(), 1);
         assert_eq!(judgement.findings.len(), 2);
+    }
+
+    #[test]
+    fn a_waiver_matches_the_beginning_of_what_is_quoted_first() {
+        let download = waiver("ST400", Some("https://good.example/"));
+        for (message, covered) in [
+            ("`https://good.example/i.sh` is downloaded", true),
+            (
+                "`https://evil.example/x?https://good.example/i.sh` is downloaded",
+                false,
+            ),
+            ("`https://evil.example/ https://good.example/i.sh` is downloaded", false),
+            ("`https://evil.example/` is written to `https://good.example/`", false),
+            ("it is from https://good.example/i.sh", true),
+            ("it is from evil.example/https://good.example/i.sh", false),
+        ] {
+            assert_eq!(download.covers("ST400", message), covered, "{message}");
+        }
+        let whole = waiver("ST553", Some("`old`"));
+        assert!(whole.covers("ST553", "`old` and its value are parted by a blank"));
+        assert!(!whole.covers("ST553", "`older` and its value are parted by a blank"));
+        assert!(!whole.covers("ST553", "`x` is not `old`"));
+        let secret = Waiver {
+            rule: "secret:x".to_owned(),
+            ..waiver("x", Some("testdata/key"))
+        };
+        assert!(secret.covers_value("secret:x", "testdata/key.pem"));
+        assert!(secret.covers_value("secret:x", "/app/testdata/key.pem"));
+        assert!(!secret.covers_value("secret:x", "/app/mytestdata/key.pem"));
     }
 
     #[test]

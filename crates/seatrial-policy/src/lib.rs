@@ -149,8 +149,8 @@ pub struct Waiver {
     /// The rules of ours that `rule` stands for when it is another tool's name; found when the policy is read.
     #[serde(skip)]
     pub rules: Vec<String>,
-    /// Part of the finding's message, of the package's name or of the secret's path, from where a name or path begins in it:
-    /// `quay.io/team/` is not found in `evil.example/quay.io/team/x`.
+    /// How that begins which a finding quotes first (with a backtick at its end: the whole of it); or how the package's name or the
+    /// secret's path begins, or what is behind a `/` in it.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub matches: Option<String>,
@@ -173,21 +173,42 @@ impl Waiver {
         today <= self.expires
     }
 
-    /// Whether it is about this rule and this text, whatever the day.
+    /// Whether it is about this finding, whatever the day.
     #[must_use]
-    pub fn covers(&self, rule: &str, text: &str) -> bool {
-        let named = self.rule == rule || self.rules.iter().any(|meant| meant == rule);
-        named && self.matches.as_deref().is_none_or(|part| begins_in(text, part))
+    pub fn covers(&self, rule: &str, message: &str) -> bool {
+        self.names(rule) && self.matches.as_deref().is_none_or(|part| is_about(message, part))
+    }
+
+    /// Whether it is about this package or path with that vulnerability or secret, whatever the day.
+    #[must_use]
+    pub fn covers_value(&self, rule: &str, value: &str) -> bool {
+        self.names(rule)
+            && self
+                .matches
+                .as_deref()
+                .is_none_or(|part| has_at_start(value, part, '/'))
+    }
+
+    fn names(&self, rule: &str) -> bool {
+        self.rule == rule || self.rules.iter().any(|meant| meant == rule)
     }
 }
 
-/// Whether a part begins in a text where a name or path begins. Guests choose names: `evil.example/quay.io/team/x` shall not
-/// pass for `quay.io/team/`.
-fn begins_in(text: &str, part: &str) -> bool {
-    let goes_on = |before: char| before.is_alphanumeric() || "_-./:@%+".contains(before);
-    text.match_indices(part).any(|(at, _)| {
-        let before = text.get(..at).and_then(|before| before.chars().next_back());
-        !before.is_some_and(goes_on)
+/// Whether a message is about something that begins so: what it quotes first, or words of a message that quotes nothing.
+/// Authors choose what is quoted, so that it may hold anything behind its beginning.
+fn is_about(message: &str, part: &str) -> bool {
+    match message.split_once('`') {
+        Some((_, quoted)) => quoted.starts_with(part.strip_prefix('`').unwrap_or(part)),
+        None => has_at_start(message, part, ' '),
+    }
+}
+
+/// Whether a text has a part at its start or behind a separator.
+fn has_at_start(text: &str, part: &str, separator: char) -> bool {
+    let mut found = text.match_indices(part);
+    found.any(|(at, _)| {
+        text.get(..at)
+            .is_some_and(|before| before.is_empty() || before.ends_with(separator))
     })
 }
 

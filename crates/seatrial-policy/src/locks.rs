@@ -11,6 +11,7 @@ use seatrial_core::finding::Level;
 use crate::{
     Policy, Problem, Rego, RuleLevel,
     compose::{Layer, written_at},
+    expressions::PREFIX,
     names::{self, Names},
     parse::{self, Complaint, Step},
     resolve::meant,
@@ -23,6 +24,8 @@ pub(crate) struct Weaker {
     pub(crate) path: Vec<Step>,
     pub(crate) from: String,
     pub(crate) to: String,
+    /// Another key that is weakened by it.
+    pub(crate) also: Option<&'static str>,
 }
 
 /// What the lock of one rule's level begins with; a name of the rule follows.
@@ -84,14 +87,12 @@ pub(crate) fn broken(layers: &[Layer<'_>], before: &Policy, after: &Policy, name
     let mut problems = Vec::new();
     for weaker in weakened(before, after, &|rule| names.and_then(|names| names.level(rule))) {
         let path = parse::words(&weaker.path);
-        let of_expression = weaker.to.starts_with(WAIVER_OF_EXPRESSION);
         let covers = |lock: &&String| {
             let level = lock.strip_prefix(LEVEL).zip(path.strip_prefix(LEVEL));
             covers(lock, &path)
                 // A rule's level may be locked by another tool's name for it.
                 || level.is_some_and(|(lock, rule)| meant(lock, names).iter().any(|meant| meant == rule))
-                // Conditions are only appended; what takes one away is a waiver of it.
-                || (of_expression && *lock == "expressions")
+                || weaker.also.is_some_and(|also| *lock == also)
         };
         let Some(lock) = before.locked.iter().find(covers) else {
             continue;
@@ -121,9 +122,6 @@ pub(crate) fn broken(layers: &[Layer<'_>], before: &Policy, after: &Policy, name
     problems
 }
 
-/// How a waiver of one of the operator's conditions is told.
-const WAIVER_OF_EXPRESSION: &str = "a waiver of expression:";
-
 fn covers(lock: &str, path: &str) -> bool {
     path == lock || path.strip_prefix(lock).is_some_and(|rest| rest.starts_with('.'))
 }
@@ -137,6 +135,7 @@ impl Comparison {
                 path: parse::steps(path),
                 from: from.to_string(),
                 to: to.to_string(),
+                also: None,
             });
         }
     }
@@ -163,7 +162,7 @@ fn weakened(old: &Policy, new: &Policy, default: &dyn Fn(&str) -> Option<Level>)
         locked: _,
         analysis,
         waivers,
-        // They append, and each can only deny; `broken` knows the waivers of them.
+        // They append, and each can only deny; waivers may be of one.
         expressions: _,
         rego,
         bases,
@@ -183,8 +182,13 @@ fn weakened(old: &Policy, new: &Policy, default: &dyn Fn(&str) -> Option<Level>)
     );
     levels(old, new, default, &mut found);
     for (index, waiver) in waivers.iter().enumerate().skip(old.waivers.len()) {
-        let path = format!("waivers.{index}");
-        found.add(&path, true, "no waiver", format!("a waiver of {}", waiver.rule));
+        found.0.push(Weaker {
+            path: vec![Step::Key("waivers".to_owned()), Step::Index(index)],
+            from: "no waiver".to_owned(),
+            to: format!("a waiver of {}", waiver.rule),
+            // Conditions are only appended; what takes one away is a waiver of it.
+            also: waiver.rule.starts_with(PREFIX).then_some("expressions"),
+        });
     }
     checks(&old.rego, rego, &mut found);
     found.more_of("bases.allow", &old.bases.allow, &bases.allow);
@@ -288,6 +292,7 @@ fn levels(old: &Policy, new: &Policy, default: &dyn Fn(&str) -> Option<Level>, f
                 ],
                 from: word(&was),
                 to: word(is),
+                also: None,
             });
         }
     }

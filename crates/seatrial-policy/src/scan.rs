@@ -179,7 +179,7 @@ enum Cover<'a> {
 
 fn waived<'a>(policy: &'a Policy, id: &str, text: &str, today: jiff::civil::Date) -> Cover<'a> {
     let mut expired = None;
-    for waiver in policy.waivers.iter().filter(|waiver| waiver.covers(id, text)) {
+    for waiver in policy.waivers.iter().filter(|waiver| waiver.covers_value(id, text)) {
         if waiver.holds_on(today) {
             return Cover::Holds(waiver);
         }

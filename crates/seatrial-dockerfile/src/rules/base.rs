@@ -7,8 +7,13 @@ use super::{
 };
 use crate::{gotext, reference};
 
-/// `FROM`: opens the stage, and judges what it is built on.
-pub(super) fn from(site: Site<'_>, progress: &mut Progress, context: &Context<'_>, sink: &mut Sink<'_>) {
+/// `FROM`: opens the stage, and judges what it is built on. The stage that this is, if it is one.
+pub(super) fn from(
+    site: Site<'_>,
+    progress: &mut Progress,
+    context: &Context<'_>,
+    sink: &mut Sink<'_>,
+) -> Option<usize> {
     let instruction = site.instruction;
     let mut parent = None;
     if let Some(word) = instruction.words().first() {
@@ -53,7 +58,7 @@ pub(super) fn from(site: Site<'_>, progress: &mut Progress, context: &Context<'_
         }
     }
     if site.is_trigger {
-        return; // refused as unparsable, and no stage
+        return None; // refused as unparsable, and no stage
     }
     if let Some(name) = instruction.stage_name() {
         progress.stages.insert(name, progress.stage_count);
@@ -61,9 +66,8 @@ pub(super) fn from(site: Site<'_>, progress: &mut Progress, context: &Context<'_
     progress.stage_count += 1;
     let inherited = parent.and_then(|parent| progress.interpreters.get(parent).cloned());
     progress.interpreters.push(inherited.unwrap_or_default());
-    let labels = parent.and_then(|parent| progress.labels.get(parent).cloned());
-    progress.labels.push(labels.unwrap_or_default());
     progress.variables.open_stage(parent);
+    parent
 }
 
 /// Why a base may not be used, if so, and what to do about it.

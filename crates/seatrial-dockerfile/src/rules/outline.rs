@@ -24,7 +24,10 @@ use std::{
 
 use seatrial_core::finding::Span;
 
-pub(super) use self::credential::masked;
+pub(super) use self::{
+    credential::masked,
+    place::{cleaned, is_in},
+};
 use super::{Progress, Site, sink::Sink};
 use crate::{
     Parsed,

@@ -10,6 +10,7 @@ use super::{
     Progress,
     catalogue::ST017,
     needle::Needles,
+    outline::{cleaned, is_in},
     sink::{Sink, quoted},
 };
 use crate::{
@@ -144,25 +145,12 @@ pub(super) fn judge(instruction: &Instruction, progress: &Progress, sink: &mut S
     if inner.keyword == Keyword::Volume {
         for word in inner.words() {
             let path = Shown::new(&progress.variables.expand_here(&word.value, false).text, progress);
-            let path = without_dots(&String::from_utf8_lossy(&path.bytes));
+            let path = cleaned(&String::from_utf8_lossy(&path.bytes));
             if path == "/" || KERNEL_FOLDERS.iter().any(|folder| is_in(&path, folder)) {
                 sink.report(&ST017, word.span, || format!("VOLUME takes {}", quoted(&path)));
             }
         }
     }
-}
-
-/// `/x/../proc` is `/proc`.
-fn without_dots(path: &str) -> String {
-    let mut kept: Vec<&str> = Vec::new();
-    for part in path.split('/').filter(|part| !matches!(*part, "" | ".")) {
-        if part == ".." {
-            kept.pop();
-        } else {
-            kept.push(part);
-        }
-    }
-    format!("/{}", kept.join("/"))
 }
 
 /// Paths that a script puts together from its own variables.
@@ -179,8 +167,8 @@ pub(super) fn judge_script(script: &Script, progress: &Progress, sink: &mut Sink
             }
             let found = |text: &str| {
                 let shown = Shown::new(text, progress);
-                let (start, end) = (0..shown.bytes.len()).find_map(|at| found_at(&shown.bytes, at))?;
-                Some(String::from_utf8_lossy(&shown.bytes[start..end]).into_owned())
+                let (start, end) = shown.found(0)?;
+                Some(shown.text(start, end))
             };
             let is_told = match last {
                 Some((span, is_told)) if span == word.span => is_told,
@@ -197,11 +185,6 @@ pub(super) fn judge_script(script: &Script, progress: &Progress, sink: &mut Sink
     }
 }
 
-fn is_in(path: &str, folder: &str) -> bool {
-    path.strip_prefix(folder)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
 fn json_strings(instruction: &Instruction) -> &[Word] {
     match &instruction.args {
         Args::Json(words) => words,
@@ -215,19 +198,12 @@ fn json_strings(instruction: &Instruction) -> &[Word] {
 
 fn scan(text: &str, progress: &Progress, place: impl Fn(usize, usize) -> Span, sink: &mut Sink<'_>) {
     let shown = Shown::new(text, progress);
-    let bytes = &shown.bytes;
     let mut at = 0;
-    while at < bytes.len() {
-        let byte = bytes[at];
-        let may_begin = PATHS.may_begin(byte) || NAMES.may_begin(byte) || PHRASES.may_begin(byte);
-        let Some((start, end)) = may_begin.then(|| found_at(bytes, at)).flatten() else {
-            at += 1;
-            continue;
-        };
+    while let Some((start, end)) = shown.found(at) {
         let from = shown.origin(start);
         let to = shown.origin(end - 1) + 1;
         sink.report(&ST017, place(from, to.max(from + 1)), || {
-            format!("{} is named", quoted(&String::from_utf8_lossy(&bytes[start..end])))
+            format!("{} is named", quoted(&shown.text(start, end)))
         });
         at = end;
     }
@@ -301,6 +277,18 @@ struct Shown {
 }
 
 impl Shown {
+    /// The next thing that is looked for, from `at` on.
+    fn found(&self, at: usize) -> Option<(usize, usize)> {
+        let may_begin = |byte: u8| PATHS.may_begin(byte) || NAMES.may_begin(byte) || PHRASES.may_begin(byte);
+        let rest = self.bytes.get(at..)?.iter().enumerate();
+        rest.filter(|(_, byte)| may_begin(**byte))
+            .find_map(|(offset, _)| found_at(&self.bytes, at + offset))
+    }
+
+    fn text(&self, start: usize, end: usize) -> String {
+        String::from_utf8_lossy(self.bytes.get(start..end).unwrap_or_default()).into_owned()
+    }
+
     fn new(text: &str, progress: &Progress) -> Self {
         let source = text.as_bytes();
         let mut shown = Self::default();

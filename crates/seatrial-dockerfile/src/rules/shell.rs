@@ -7,6 +7,7 @@
 mod attack;
 mod connection;
 mod credential;
+mod download;
 mod fetch;
 mod habit;
 mod hook;
@@ -209,6 +210,11 @@ fn is_versioned(program: &str, name: &str) -> bool {
     program
         .strip_prefix(name)
         .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
+}
+
+/// Whether a program is one of these in any version.
+fn is_one_of(program: &str, names: &[&str]) -> bool {
+    names.iter().any(|name| is_versioned(program, name))
 }
 
 /// What pip is asked for, however it is called: `pip3 install x`, `python -m pip install x`, `uv pip install x`.

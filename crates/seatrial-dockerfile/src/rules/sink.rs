@@ -211,14 +211,15 @@ pub(super) fn unquoted(text: &str) -> &str {
     text.trim_matches(['"', '\''])
 }
 
-/// The guest's text for a message: in backticks, at most 80 characters, credentials left out.
+/// The guest's text for a message: in backticks, at most 80 characters, credentials left out. Backticks of its own are
+/// apostrophes, so that nothing in it can look like another quoted text: waivers go by these.
 pub(super) fn quoted(text: &str) -> String {
     // A credential may begin before the cut and end behind it.
     let window = text
         .char_indices()
         .nth(MAX_MASKED)
         .map_or(text, |(end, _)| &text[..end]);
-    let masked = masked(window);
+    let masked = masked(window).replace('`', "'");
     match masked.char_indices().nth(MAX_QUOTED) {
         Some((cut, _)) => format!("`{}…`", &masked[..cut]),
         None => format!("`{masked}`"),
@@ -280,6 +281,7 @@ mod tests {
     #[test]
     fn quoted_text_is_cut() {
         assert_eq!(quoted("a"), "`a`");
+        assert_eq!(quoted("a` `b"), "`a' 'b`");
         assert_eq!(quoted(&"é".repeat(81)).chars().count(), 83);
     }
 }

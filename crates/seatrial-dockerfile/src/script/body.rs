@@ -108,7 +108,7 @@ pub(crate) fn of_instruction(
                 Keyword::Run => heredocs,
                 _ => &[],
             };
-            text(&mut reader, instruction, word, heredocs, interpreter)?;
+            text(&mut reader, instruction, word, heredocs, interpreter);
         }
         Args::None | Args::List(_) | Args::Pairs(_) | Args::Health(_) | Args::Trigger(_) => return None,
     }
@@ -120,7 +120,7 @@ pub(crate) fn of_instruction(
 pub(crate) fn of_document(document: &Heredoc, memory: &Memory) -> Option<Script> {
     document.body.trim_start_matches('\t').strip_prefix("#!")?;
     let mut reader = Reader::new(memory, &|_| None);
-    document_alone(&mut reader, document, &Interpreter::default())?;
+    document_alone(&mut reader, document, &Interpreter::default());
     Some(reader.finish())
 }
 
@@ -146,10 +146,11 @@ fn text(
     word: &Word,
     heredocs: &[Heredoc],
     interpreter: &Interpreter,
-) -> Option<()> {
+) {
     let is_lone = matches!(heredoc::opening(&word.value), Ok(Some(_)));
     if let ([document], true) = (heredocs, is_lone) {
-        return document_alone(reader, document, interpreter);
+        document_alone(reader, document, interpreter);
+        return;
     }
     let program = word
         .value
@@ -177,7 +178,6 @@ fn text(
         ..Place::default()
     };
     reader.text(source, place);
-    Some(())
 }
 
 /// Text for something else than a shell in the manner of Bourne's is an argument of that, whatever else it is.
@@ -194,7 +194,7 @@ fn foreign(reader: &mut Reader<'_>, interpreter: &Interpreter, source: &Source) 
 }
 
 /// `RUN <<EOF`: the document is the script, or a program for the interpreter that its first line names.
-fn document_alone(reader: &mut Reader<'_>, document: &Heredoc, interpreter: &Interpreter) -> Option<()> {
+fn document_alone(reader: &mut Reader<'_>, document: &Heredoc, interpreter: &Interpreter) {
     let source = body_of(document);
     let first = source.text.lines().next().unwrap_or_default();
     let Some(shebang) = first.strip_prefix("#!") else {
@@ -204,13 +204,13 @@ fn document_alone(reader: &mut Reader<'_>, document: &Heredoc, interpreter: &Int
             ..Place::default()
         };
         reader.text(source, place);
-        return Some(());
+        return;
     };
     let words: Vec<&str> = shebang.split_whitespace().collect();
     // `#!/bin/busybox sh`, `#!/usr/bin/env -S a=b sh`
     if words.iter().any(|word| is_shell(base_name(word))) {
         reader.text(source, Place::default());
-        return Some(());
+        return;
     }
     let place = Span::new(document.body_span.start, document.body_span.start + first.len());
     let words = words.iter().map(|word| ShellWord::plain(word, place)).collect();
@@ -221,7 +221,6 @@ fn document_alone(reader: &mut Reader<'_>, document: &Heredoc, interpreter: &Int
         span: place,
     };
     reader.argv(words, vec![body], Place::default());
-    Some(())
 }
 
 /// The text of a document, as the file or program that it becomes has it.

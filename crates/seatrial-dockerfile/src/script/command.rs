@@ -195,6 +195,11 @@ impl Command {
     }
 }
 
+/// Whether a file is what a command reads.
+pub(crate) fn is_input(path: &str) -> bool {
+    matches!(path, "-" | "/dev/stdin" | "/dev/fd/0" | "/proc/self/fd/0")
+}
+
 /// The last part of a path.
 pub(crate) fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)

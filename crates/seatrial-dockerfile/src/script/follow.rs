@@ -3,7 +3,7 @@
 
 use super::{
     Why,
-    command::{Command, Redirection, Via, base_name},
+    command::{Command, Redirection, Via, base_name, is_input},
     given::{self, Run},
     memory::MAX_BYTES,
     read::{MAX_DEPTH, Place, Reader, join},
@@ -91,11 +91,7 @@ impl Reader<'_> {
             .is_some_and(|first| self.functions.contains_key(first.likely()));
         if place.depth + 1 >= MAX_DEPTH {
             if calls || !runs.is_empty() {
-                let place = Place {
-                    depth: MAX_DEPTH,
-                    ..place
-                };
-                self.too_much(span, place);
+                self.unread(span, place.limit());
             }
             return;
         }
@@ -318,7 +314,7 @@ impl Reader<'_> {
                 }
                 let mut has_read = false;
                 for word in operands {
-                    let text = if !given::is_input(&word.text) {
+                    let text = if !is_input(&word.text) {
                         self.memory.read(word.likely())
                     } else if std::mem::replace(&mut has_read, true) {
                         None // it is at its end

@@ -2,11 +2,12 @@
 
 use super::{
     Why,
-    command::{Command, Redirection},
+    command::{Command, Redirection, is_input},
     embedded,
     source::Source,
     variables::Positional,
     word::ShellWord,
+    wrap,
 };
 
 /// How many commands `find -exec` is asked for.
@@ -67,11 +68,6 @@ pub(super) fn runs(command: &Command) -> Vec<Run> {
     }
 }
 
-/// Whether a file is what a command reads.
-pub(super) fn is_input(path: &str) -> bool {
-    matches!(path, "-" | "/dev/stdin" | "/dev/fd/0" | "/proc/self/fd/0")
-}
-
 fn file(word: &ShellWord, args: Option<Positional>) -> Run {
     if is_input(&word.text) {
         return Run::Input { args };
@@ -130,16 +126,8 @@ fn of_option(args: &[ShellWord]) -> Vec<Run> {
 
 /// `env -S 'a=b program args'`.
 fn split_string(args: &[ShellWord]) -> Vec<Run> {
-    let found = args.iter().enumerate().find_map(|(at, word)| {
-        let option = word.text.as_str();
-        let value = match option.strip_prefix("--split-string") {
-            Some(value) => value.strip_prefix('=').unwrap_or(value),
-            None if option.starts_with("--") => return None,
-            None => option.strip_prefix('-')?.split_once('S')?.1,
-        };
-        Some((at, option.len() - value.len(), word))
-    });
-    let Some((at, start, word)) = found else {
+    let mut options = args.iter().enumerate();
+    let Some((at, word, start)) = options.find_map(|(at, word)| Some((at, word, wrap::split_text(&word.text)?))) else {
         return Vec::new();
     };
     let tail = Some(word.tail(start)).filter(|tail| !tail.text.is_empty());

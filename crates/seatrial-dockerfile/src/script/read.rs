@@ -20,6 +20,7 @@ use super::{
 
 /// How deep `sh -c`, `eval`, substitutions and functions are followed in each other.
 pub(super) const MAX_DEPTH: usize = 14;
+
 /// Where a text stands.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Place {
@@ -31,6 +32,13 @@ pub(super) struct Place {
     pub(super) depth: usize,
     /// It may well not be shell text: then nothing is said.
     pub(super) is_guess: bool,
+}
+
+impl Place {
+    /// Why a text here is not read when there is too much of it.
+    pub(super) fn limit(self) -> Why {
+        if self.is_guess { Why::Guesses } else { Why::Limit }
+    }
 }
 
 #[derive(Clone)]
@@ -121,8 +129,12 @@ impl<'a> Reader<'a> {
             return;
         }
         let lines = source.clone();
-        if place.depth >= MAX_DEPTH || !self.budget(place).spend(source.text.len()) {
-            self.too_much(whole, place);
+        if place.depth >= MAX_DEPTH {
+            self.unread(whole, place.limit());
+            return;
+        }
+        if !self.budget(place).spend(source.text.len()) {
+            self.spent(whole, place);
             return;
         }
         match outline::outline(source) {
@@ -142,12 +154,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Says that something was too much to be read; of what is only followed that is said once.
-    pub(super) fn too_much(&mut self, span: Span, place: Place) {
-        if !place.is_guess {
-            self.unread(span, Why::Limit);
-        } else if place.depth >= MAX_DEPTH || !self.memory.told.replace(true) {
-            self.unread(span, Why::Guesses);
+    /// Says that there was nothing left to pay for something; of what is only followed that is said once.
+    fn spent(&mut self, span: Span, place: Place) {
+        if !place.is_guess || !self.memory.told.replace(true) {
+            self.unread(span, place.limit());
         }
     }
 
@@ -182,16 +192,14 @@ impl<'a> Reader<'a> {
             return;
         };
         let text = piece.source.text.get(range.clone()).unwrap_or_default();
-        let parsed = if place.depth < MAX_DEPTH {
-            guard::parse(text, self.budget(place), |nodes| tree::flatten(text, nodes))
-        } else {
-            Err(Why::Limit)
-        };
-        let flat = match parsed {
+        if place.depth >= MAX_DEPTH {
+            self.unread(piece.source.span(range), place.limit());
+            return;
+        }
+        let flat = match guard::parse(text, self.budget(place), |nodes| tree::flatten(text, nodes)) {
             Ok(flat) => flat,
             Err(Why::Limit) => {
-                let span = piece.source.span(range);
-                self.too_much(span, place);
+                self.spent(piece.source.span(range), place);
                 return;
             }
             Err(why) => {
@@ -395,19 +403,13 @@ impl<'a> Reader<'a> {
                 }
                 assignments.extend(found);
             }
-            "read" if line.redirects.iter().any(|one| one.kind == Redirection::Here) => {
-                let value = line.redirects.iter().rev().find(|one| one.kind == Redirection::Here);
-                let names: Vec<_> = unwrapped.words.iter().skip(1).map(|word| word.text.clone()).collect();
-                // With several each gets a part.
-                let value = value.map(|redirect| &redirect.target).filter(|_| names.len() == 1);
-                for name in names.iter().filter(|name| wrap::is_name(name)) {
-                    self.assign(name, value, line.context);
-                }
-            }
             "unset" | "read" | "getopts" | "mapfile" | "readarray" => {
                 let names: Vec<_> = unwrapped.words.iter().skip(1).map(|word| word.text.clone()).collect();
+                let here = line.redirects.iter().rev().find(|one| one.kind == Redirection::Here);
+                // With several names each gets a part.
+                let value = here.filter(|_| builtin == "read" && names.len() == 1);
                 for name in names.iter().filter(|name| wrap::is_name(name)) {
-                    self.assign(name, None, line.context);
+                    self.assign(name, value.map(|redirect| &redirect.target), line.context);
                 }
             }
             "set" => {

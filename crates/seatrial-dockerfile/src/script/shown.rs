@@ -1,6 +1,6 @@
 //! Text as `echo` and `printf` write it.
 
-use super::{source::Source, word::ShellWord};
+use super::{escape, source::Source, word::ShellWord};
 
 /// With the escapes that they know: line ends, tabs, and characters by their numbers.
 pub(super) fn unescaped(source: &Source) -> Source {
@@ -13,42 +13,17 @@ pub(super) fn unescaped(source: &Source) -> Source {
         let start = at + found;
         out.push_part(source, at..start);
         let rest = source.text.get(start + 1..).unwrap_or_default();
-        let (value, len) = escape(rest);
-        match value {
-            Some(value) => out.push_value(value.encode_utf8(&mut [0; 4]), source.original(start)),
-            None => out.push_part(source, start..(start + 1).min(source.text.len())),
+        at = start + 1;
+        match escape::decode(rest, true) {
+            Some((decoded, len)) => {
+                out.push_value(decoded.encode_utf8(&mut [0; 4]), source.original(start));
+                at += len;
+            }
+            None => out.push_part(source, start..at),
         }
-        at = start + 1 + if value.is_some() { len } else { 0 };
     }
-    out.push_part(source, at.min(source.text.len())..source.text.len());
+    out.push_part(source, at..source.text.len());
     out
-}
-
-/// What stands behind a backslash, and how many bytes of it.
-fn escape(rest: &str) -> (Option<char>, usize) {
-    let number = |digits: &str, radix: u32| {
-        u8::from_str_radix(digits, radix)
-            .ok()
-            .filter(u8::is_ascii)
-            .map(char::from)
-    };
-    let octal = |text: &str| text.bytes().take_while(|byte| matches!(byte, b'0'..=b'7')).count();
-    match rest.bytes().next() {
-        Some(b'n') => (Some('\n'), 1),
-        Some(b't') => (Some('\t'), 1),
-        Some(b'\\') => (Some('\\'), 1),
-        Some(b'x') => {
-            let digits = rest.bytes().skip(1).take(2).take_while(u8::is_ascii_hexdigit).count();
-            (number(rest.get(1..1 + digits).unwrap_or_default(), 16), 1 + digits)
-        }
-        Some(b'0'..=b'7') => {
-            // echo may have a zero before three digits.
-            let most = if rest.starts_with('0') { 4 } else { 3 };
-            let digits = octal(rest).min(most);
-            (number(rest.get(..digits).unwrap_or_default(), 8), digits)
-        }
-        _ => (None, 0),
-    }
 }
 
 /// `printf`: the format with its values, what is left of them behind it.

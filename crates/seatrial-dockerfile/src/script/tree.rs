@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use rable::{ListOperator, Node, NodeKind};
 
-use super::command::{Context, Redirection};
-
-/// How many words that a loop runs over are kept.
-pub(super) const MAX_LOOPED: usize = 64;
+use super::{
+    command::{Context, Redirection},
+    variables::MAX_MAYBE,
+};
 
 /// A pipeline or position, within the text that is parsed.
 pub(super) type Slot = (usize, usize);
@@ -95,7 +95,7 @@ pub(super) fn flatten(text: &str, nodes: &[Node]) -> Flat {
 
 /// Words as they are written; those of loops have no places.
 fn written(words: &[Node]) -> Vec<String> {
-    let words = words.iter().take(MAX_LOOPED);
+    let words = words.iter().take(MAX_MAYBE);
     words
         .filter_map(|word| match &word.kind {
             NodeKind::Word { value, .. } => Some(value.clone()),

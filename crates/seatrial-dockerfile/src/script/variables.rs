@@ -1,16 +1,17 @@
 //! What variables are worth in a script: what it assigns, its arguments, and what the file says.
 
+use std::borrow::Cow;
+
 use super::{
     command::Context,
     read::Reader,
-    tree,
     word::{ShellWord, Values},
 };
 
 /// The work of one word that a value becomes, beside its bytes.
 const WORD: usize = 20;
 /// How many values a variable is remembered to have maybe.
-pub(super) const MAX_MAYBE: usize = tree::MAX_LOOPED;
+pub(super) const MAX_MAYBE: usize = 64;
 
 /// What a script assigns to a variable.
 #[derive(Default)]
@@ -29,31 +30,26 @@ impl Values for Reader<'_> {
         if self.memory.guesses.is_spent() {
             return None; // what comes now would cost as much and be thrown away
         }
-        if let Some(number) = name.bytes().next().filter(u8::is_ascii_digit) {
-            let positional = self.positional.last()?.as_ref()?;
-            let number = if name.len() == 1 {
-                usize::from(number - b'0')
-            } else {
-                name.parse().ok()?
-            };
-            return match number {
-                0 => positional.first().filter(|name| !name.is_empty()).cloned(),
-                number => Some(positional.get(number).cloned().unwrap_or_default()),
-            };
-        }
-        match name {
-            "@" | "*" => Some(self.positional()?.join(" ")),
-            "#" => Some(self.positional()?.len().to_string()),
+        let value = match name {
+            "@" | "*" => Some(Cow::Owned(self.positional()?.join(" "))),
+            "#" => Some(Cow::Owned(self.positional()?.len().to_string())),
+            _ if name.starts_with(|first: char| first.is_ascii_digit()) => {
+                let number: usize = name.parse().ok()?;
+                let positional = self.positional.last()?.as_ref()?;
+                match (number, positional.get(number)) {
+                    (0, name) => name.filter(|name| !name.is_empty()).map(Cow::Borrowed),
+                    (_, value) => Some(value.map_or_else(Cow::default, Cow::Borrowed)),
+                }
+            }
             _ => match self.assigned.get(name) {
-                Some(assigned) => assigned.value.clone(),
-                None => (self.outer)(name),
+                Some(assigned) => assigned.value.as_ref().map(Cow::Borrowed),
+                None => (self.outer)(name).map(Cow::Owned),
             },
-        }
+        }?;
         // A value may be used very often.
-        .filter(|value| {
-            let fields = 1 + value.bytes().filter(u8::is_ascii_whitespace).count();
-            self.memory.guesses.spend(value.len() + fields * WORD)
-        })
+        let fields = 1 + value.bytes().filter(u8::is_ascii_whitespace).count();
+        let is_paid = self.memory.guesses.spend(value.len() + fields * WORD);
+        is_paid.then(|| value.into_owned())
     }
 
     fn positional(&self) -> Option<&[String]> {
@@ -79,9 +75,9 @@ impl Reader<'_> {
             self.assigned.insert(name.to_owned(), assigned);
             return;
         }
-        let outer = (self.outer)(name);
+        let outer = self.outer;
         let assigned = self.assigned.entry(name.to_owned()).or_insert_with(|| Assigned {
-            value: outer,
+            value: outer(name),
             maybe: Vec::new(),
         });
         let before = assigned.value.take();

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use seatrial_core::finding::Span;
 
-use super::source::Source;
+use super::{escape, source::Source};
 
 /// How deep `${a:-${b:-…}}` is followed.
 const MAX_DEFAULTS: usize = 4;
@@ -500,29 +500,11 @@ impl Run<'_> {
     }
 
     fn ansi_escape(&self, at: usize) -> (char, usize) {
-        let number = |from: usize, radix: u32, most: usize| {
-            let digits = (from..from + most)
-                .take_while(|at| self.byte(*at).is_some_and(|byte| char::from(byte).is_digit(radix)))
-                .count();
-            let text = self.source.text.get(from..from + digits).unwrap_or_default();
-            let value = u32::from_str_radix(text, radix).ok().and_then(char::from_u32);
-            (value.unwrap_or('?'), from + digits)
-        };
-        match self.byte(at) {
-            Some(b'n') => ('\n', at + 1),
-            Some(b't') => ('\t', at + 1),
-            Some(b'r') => ('\r', at + 1),
-            Some(b'e' | b'E') => ('\u{1b}', at + 1),
-            Some(b'x') => number(at + 1, 16, 2),
-            Some(b'u') => number(at + 1, 16, 4),
-            Some(b'U') => number(at + 1, 16, 8),
-            Some(b'0'..=b'7') => number(at, 8, 3),
-            Some(_) => {
-                let end = self.after(at);
-                let text = self.source.text.get(at..end).unwrap_or_default();
-                (text.chars().next().unwrap_or('?'), end)
-            }
-            None => ('\\', at),
+        let rest = self.source.text.get(at..self.end).unwrap_or_default();
+        match (escape::decode(rest, false), rest.chars().next()) {
+            (Some((decoded, len)), _) => (decoded, at + len),
+            (None, Some(itself)) => (itself, at + itself.len_utf8()),
+            (None, None) => ('\\', at),
         }
     }
 }

@@ -224,7 +224,7 @@ fn own_words(words: &[ShellWord], assignments: &mut Vec<(String, ShellWord)>) ->
             // They ask about a program, or have the user's login shell read the rest.
             ("command", "-v" | "-V") | ("flock", "-c") | ("runuser", "-c" | "--command" | "-l" | "-") => return None,
             ("runuser", text) if text.starts_with("--command=") || text == "-lc" => return None,
-            ("env", text) if text.starts_with("--split-string") || is_split(text) => return None,
+            ("env", text) if split_text(text).is_some() => return None,
             _ => {}
         }
         if text == "--" {
@@ -252,10 +252,16 @@ fn own_words(words: &[ShellWord], assignments: &mut Vec<(String, ShellWord)>) ->
     None
 }
 
-/// `-S` of `env`, alone, with its text, or behind letters that have no value.
-fn is_split(option: &str) -> bool {
-    let letters = option.strip_prefix('-').unwrap_or_default();
-    letters.trim_start_matches(['i', '0', 'v']).starts_with('S')
+/// Where the text begins in an option of `env` that has one: `-S`, also behind letters without a value, and `--split-string`.
+pub(super) fn split_text(option: &str) -> Option<usize> {
+    let text = match option.strip_prefix("--split-string") {
+        Some(text) => text.strip_prefix('=').unwrap_or(text),
+        None => option
+            .strip_prefix('-')?
+            .trim_start_matches(['i', '0', 'v'])
+            .strip_prefix('S')?,
+    };
+    Some(option.len() - text.len())
 }
 
 /// What `setarch` takes for a machine and not for a program.

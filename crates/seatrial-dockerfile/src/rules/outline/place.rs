@@ -148,7 +148,7 @@ pub(super) fn joined(folder: &str, path: &str) -> String {
 }
 
 /// Without `.`, `..` and repeated slashes.
-pub(super) fn cleaned(path: &str) -> String {
+pub(in crate::rules) fn cleaned(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {
@@ -162,7 +162,7 @@ pub(super) fn cleaned(path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
-pub(super) fn is_in(path: &str, folder: &str) -> bool {
+pub(in crate::rules) fn is_in(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -89,7 +89,7 @@ fn miner(at: At<'_>, sink: &mut Sink<'_>) {
         return;
     }
     let fetches =
-        super::fetch::is_download(command) || matches!(program, "git" | "tar" | "unzip" | "mv" | "cp" | "chmod");
+        super::download::is_download(command) || matches!(program, "git" | "tar" | "unzip" | "mv" | "cp" | "chmod");
     for word in texts(command) {
         let pool = pool(&word.text);
         let fetched = || {
@@ -167,9 +167,7 @@ fn walls(at: At<'_>, sink: &mut Sink<'_>) {
     let program = command.program();
     let own = command.words.first().filter(|_| PROBES.contains(&program));
     if let Some(word) = wrapper.or(own) {
-        sink.report(&ST405, word.span, || {
-            format!("{} has no use in a build", quoted(&word.text))
-        });
+        sink.report(&ST405, word.span, || format!("{} has no use here", quoted(&word.text)));
         return;
     }
     let found = match program {
@@ -202,7 +200,7 @@ fn walls(at: At<'_>, sink: &mut Sink<'_>) {
             .any(|name| word.text.starts_with(name) && word.text.contains('='))
         }),
         "debugfs" => args.iter().find(|word| word.text.starts_with("/dev/")),
-        _ if super::fetch::is_download(command) => args.iter().find(|word| {
+        _ if super::download::is_download(command) => args.iter().find(|word| {
             let name = crate::script::base_name(&word.text);
             matches!(name, "deepce.sh" | "linpeas.sh" | "amicontained" | "cdk_linux_amd64")
         }),

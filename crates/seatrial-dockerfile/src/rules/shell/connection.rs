@@ -1,9 +1,9 @@
 //! ST403: a program that is joined to a connection.
 
-use super::{At, Sink, inline, is_loopback, is_versioned, letter, quoted, texts};
+use super::{At, Sink, inline, is_loopback, is_one_of, letter, quoted, texts};
 use crate::{
     rules::catalogue::ST403,
-    script::{Command, Redirection, Script, ShellWord},
+    script::{Command, Redirect, Redirection, Script, ShellWord, base_name, is_shell},
 };
 
 /// How many pipes with names are remembered.
@@ -13,6 +13,11 @@ const MAX_PIPES: usize = 16;
 fn dev_tcp(text: &str) -> Option<&str> {
     let at = text.find("/dev/tcp/").or_else(|| text.find("/dev/udp/"))?;
     text.get(at + "/dev/tcp/".len()..)?.split('/').next()
+}
+
+/// awk's own network: the host in `/inet/tcp/port/host/port`.
+fn inet(text: &str) -> Option<&str> {
+    text.split_once("/inet/tcp/")?.1.split('/').nth(1)
 }
 
 pub(super) fn judge(at: At<'_>, sink: &mut Sink<'_>) {
@@ -60,7 +65,7 @@ pub(super) fn judge(at: At<'_>, sink: &mut Sink<'_>) {
         return;
     }
     let found = match program {
-        "nc" | "ncat" | "netcat" | "nc.traditional" | "nc.openbsd" => {
+        _ if is_netcat(program) => {
             let names_shell = args.iter().find(|word| names_shell(&word.text));
             // A server that answers with what one program says is no shell.
             let listens =
@@ -74,7 +79,9 @@ pub(super) fn judge(at: At<'_>, sink: &mut Sink<'_>) {
                 .or_else(|| letter(command, 'c', "ipqswXxTIPVMmGgb").filter(|_| names_shell.is_some()))
         }
         "socat" => socat(args),
-        "awk" | "gawk" => args.iter().find(|word| word.text.contains("/inet/tcp/")),
+        "awk" | "gawk" => args
+            .iter()
+            .find(|word| inet(&word.text).is_some_and(|host| !is_loopback(host))),
         _ => scripted(command, program),
     };
     if let Some(found) = found {
@@ -100,7 +107,7 @@ pub(super) fn judge(at: At<'_>, sink: &mut Sink<'_>) {
                 if runs_input {
                     is_connection(feeder)
                 } else {
-                    let is_given = |redirect: &crate::script::Redirect| match redirect.kind {
+                    let is_given = |redirect: &Redirect| match redirect.kind {
                         Redirection::Here => true,
                         Redirection::Read => !at.overview.pipes.contains(&redirect.target.text.as_str()),
                         _ => false,
@@ -130,11 +137,15 @@ fn is_fed_shell(command: &Command) -> bool {
         && command.operands_without(&["-o", "-O"]).all(|word| word.text == "-")
 }
 
+fn is_netcat(program: &str) -> bool {
+    matches!(program, "nc" | "ncat" | "netcat" | "nc.traditional" | "nc.openbsd")
+}
+
 fn is_connection(command: &Command) -> bool {
     match command.program() {
-        "nc" | "ncat" | "netcat" | "nc.traditional" | "nc.openbsd" | "telnet" | "socat" => true,
+        "telnet" | "socat" => true,
         "openssl" => command.args().first().is_some_and(|word| word.text == "s_client"),
-        _ => false,
+        program => is_netcat(program),
     }
 }
 
@@ -148,7 +159,6 @@ pub(super) fn reads_connection(command: &Command) -> bool {
 }
 
 /// What rules of connections need to know of a whole script.
-#[derive(Default)]
 pub(super) struct Overview<'a> {
     /// Something runs what it reads: a shell, `eval`, or a variable that is taken for a program.
     runs: bool,
@@ -217,13 +227,12 @@ fn names_shell(text: &str) -> bool {
 }
 
 fn is_shell_path(text: &str) -> bool {
-    crate::script::is_shell(crate::script::base_name(
-        text.trim_start_matches("-e").trim_start_matches("-c"),
-    )) || matches!(text, "cmd" | "cmd.exe")
+    is_shell(base_name(text.trim_start_matches("-e").trim_start_matches("-c"))) || matches!(text, "cmd" | "cmd.exe")
 }
 
 /// How a language opens a connection, and how it puts a program on one.
 struct Language {
+    names: &'static [&'static str],
     opens: &'static [&'static str],
     joins: &'static [&'static str],
     /// One of these besides, if there are any: only together they say that the program is on the connection.
@@ -233,96 +242,90 @@ struct Language {
     reads: &'static [&'static str],
 }
 
-const PYTHON: Language = Language {
-    opens: &["socket"],
-    joins: &["os.dup2", "pty.spawn", "stdin=s.", "stdin=s,", "stdin=sock"],
-    with: &[],
-    runs: &[
-        "subprocess.run(",
-        "subprocess.call(",
-        "subprocess.check_output(",
-        "subprocess.Popen(",
-        "subprocess.getoutput(",
-        "os.system(",
-        "os.popen(",
-        "exec(",
-        "eval(",
-    ],
-    reads: &[".recv(", ".makefile("],
-};
-const PERL: Language = Language {
-    opens: &["Socket"],
-    joins: &[
-        ">&S",
-        "fdopen(",
-        "exec{\"/bin",
-        "exec(\"/bin",
-        "/bin/sh -i",
-        "/bin/bash -i",
-    ],
-    with: &[],
-    runs: &["system(", "qx(", "qx{", "`$"],
-    reads: &["<$", "readline"],
-};
-const PHP: Language = Language {
-    opens: &["fsockopen", "stream_socket_client", "socket_connect"],
-    joins: &["/bin/sh", "/bin/bash", "sh -i", "proc_open"],
-    with: &["<&", ">&", "proc_open"],
-    runs: &["shell_exec", "exec(", "system(", "passthru(", "popen("],
-    reads: &["fgets(", "fread(", "stream_get_", "socket_read("],
-};
-const RUBY: Language = Language {
-    opens: &["TCPSocket"],
-    joins: &["/bin/sh", "/bin/bash", "sh -i", "IO.popen"],
-    with: &[],
-    runs: &["system(", "`#{", "popen("],
-    reads: &[".gets", ".recv"],
-};
-const NODE: Language = Language {
-    opens: &[
-        "net.connect",
-        "net.Socket",
-        "createConnection",
-        "require(\"net\")",
-        "require('net')",
-    ],
-    joins: &["/bin/sh", "/bin/bash"],
-    with: &[".pipe("],
-    runs: &["exec(", "execSync("],
-    reads: &[".on(\"data\"", ".on('data'"],
-};
-const LUA: Language = Language {
-    opens: &[
-        "require\"socket",
-        "require'socket",
-        "require(\"socket",
-        "require('socket",
-        "socket.tcp",
-        "socket.connect",
-    ],
-    joins: &["io.popen", "os.execute"],
-    with: &["receive", "<&"],
-    runs: &[],
-    reads: &[],
-};
+const LANGUAGES: [Language; 6] = [
+    Language {
+        names: &["python"],
+        opens: &["socket"],
+        joins: &["os.dup2", "pty.spawn", "stdin=s.", "stdin=s,", "stdin=sock"],
+        with: &[],
+        runs: &[
+            "subprocess.run(",
+            "subprocess.call(",
+            "subprocess.check_output(",
+            "subprocess.Popen(",
+            "subprocess.getoutput(",
+            "os.system(",
+            "os.popen(",
+            "exec(",
+            "eval(",
+        ],
+        reads: &[".recv(", ".makefile("],
+    },
+    Language {
+        names: &["perl"],
+        opens: &["Socket"],
+        joins: &[
+            ">&S",
+            "fdopen(",
+            "exec{\"/bin",
+            "exec(\"/bin",
+            "/bin/sh -i",
+            "/bin/bash -i",
+        ],
+        with: &[],
+        runs: &["system(", "qx(", "qx{", "`$"],
+        reads: &["<$", "readline"],
+    },
+    Language {
+        names: &["php"],
+        opens: &["fsockopen", "stream_socket_client", "socket_connect"],
+        joins: &["/bin/sh", "/bin/bash", "sh -i", "proc_open"],
+        with: &["<&", ">&", "proc_open"],
+        runs: &["shell_exec", "exec(", "system(", "passthru(", "popen("],
+        reads: &["fgets(", "fread(", "stream_get_", "socket_read("],
+    },
+    Language {
+        names: &["ruby"],
+        opens: &["TCPSocket"],
+        joins: &["/bin/sh", "/bin/bash", "sh -i", "IO.popen"],
+        with: &[],
+        runs: &["system(", "`#{", "popen("],
+        reads: &[".gets", ".recv"],
+    },
+    Language {
+        names: &["node", "nodejs"],
+        opens: &[
+            "net.connect",
+            "net.Socket",
+            "createConnection",
+            "require(\"net\")",
+            "require('net')",
+        ],
+        joins: &["/bin/sh", "/bin/bash"],
+        with: &[".pipe("],
+        runs: &["exec(", "execSync("],
+        reads: &[".on(\"data\"", ".on('data'"],
+    },
+    Language {
+        names: &["lua", "luajit"],
+        opens: &[
+            "require\"socket",
+            "require'socket",
+            "require(\"socket",
+            "require('socket",
+            "socket.tcp",
+            "socket.connect",
+        ],
+        joins: &["io.popen", "os.execute"],
+        with: &["receive", "<&"],
+        runs: &[],
+        reads: &[],
+    },
+];
 
 /// A program in a language that opens a connection and puts a shell on it, or runs what it reads there.
 fn scripted<'c>(command: &'c Command, program: &str) -> Option<&'c ShellWord> {
-    let language = if is_versioned(program, "python") {
-        PYTHON
-    } else if is_versioned(program, "perl") {
-        PERL
-    } else if is_versioned(program, "php") {
-        PHP
-    } else if is_versioned(program, "ruby") {
-        RUBY
-    } else if matches!(program, "node" | "nodejs") {
-        NODE
-    } else if program.starts_with("lua") {
-        LUA
-    } else {
-        return None;
-    };
+    let language = LANGUAGES.iter().find(|language| is_one_of(program, language.names))?;
     texts(command).find(|word| {
         let holds = |any: &[&str]| any.iter().any(|one| word.text.contains(one));
         let runs = || language.runs.iter().any(|name| inline::calls(&word.text, name));

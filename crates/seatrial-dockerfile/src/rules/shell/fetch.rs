@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{At, Sink, connection, inline, is_versioned, letter, quoted};
+use super::{
+    At, Sink, connection,
+    download::{self, is_download, prints},
+    inline, is_one_of, is_versioned, letter, quoted,
+};
 use crate::{
     rules::catalogue::{ST400, ST401, ST402, ST403},
-    script::{Command, Redirection, Script, ShellWord, Via, base_name},
+    script::{Command, Redirection, Script, ShellWord, Via, base_name, escape, is_input},
 };
 
 pub(super) fn judge(at: At<'_>, sink: &mut Sink<'_>) {
@@ -20,8 +24,18 @@ pub(super) fn judge(at: At<'_>, sink: &mut Sink<'_>) {
             feeders.push(parent);
             feeders.extend(at.script.feeders(parent));
         }
-        let feeding = feeders.iter().filter_map(|feeder| at.script.commands.get(*feeder));
-        told(&feeding.collect::<Vec<_>>(), word, command, sink);
+        let mut feeding = Vec::new();
+        for feeder in feeders {
+            let Some(source) = at.script.commands.get(feeder) else {
+                continue;
+            };
+            feeding.push(source);
+            // `cat <(curl …) | sh`
+            if source.program() == "cat" {
+                feeding.extend(at.script.substituted(feeder).map(|(_, inner)| inner));
+            }
+        }
+        told(&feeding, word, command, sink);
     }
     if takes_substitution(command) {
         let inner: Vec<_> = at.script.substituted(at.index).map(|(_, inner)| inner).collect();
@@ -47,9 +61,12 @@ fn told(sources: &[&Command], word: &ShellWord, command: &Command, sink: &mut Si
         });
         return;
     }
-    let download = sources.iter().find(|source| is_download(source) && prints(source));
+    let downloads: Vec<&&Command> = sources
+        .iter()
+        .filter(|source| is_download(source) && prints(source))
+        .collect();
     // Who reads what was unpacked is known where a program is named; and turned about twice a text is what it was.
-    let and_unpacks = download.is_none() && !runner_is_open;
+    let and_unpacks = downloads.is_empty() && !runner_is_open;
     let turns = sources.iter().filter(|source| source.program() == "rev").count();
     let decoder = sources
         .iter()
@@ -58,32 +75,29 @@ fn told(sources: &[&Command], word: &ShellWord, command: &Command, sink: &mut Si
         sink.report(&ST402, word.span, || {
             format!("{} runs what {} decodes", runner, quoted(decoder.program()))
         });
-    } else if let Some(download) = download {
-        sink.report(&ST400, word.span, || {
-            format!("{runner} runs what {} downloads{}", download.program(), from(download))
-        });
+        return;
     }
-}
-
-fn from(download: &Command) -> String {
-    download
-        .args()
-        .iter()
-        .find(|word| word.text.contains("://"))
-        .map(|word| format!(" from {}", quoted(&word.text)))
-        .unwrap_or_default()
+    // Each address by itself: a waiver for one says nothing of the others.
+    for download in downloads {
+        for from in download::addresses(download) {
+            sink.report(&ST400, word.span, || match &from {
+                Some(from) => format!(
+                    "{} is downloaded by {} and run by {runner}",
+                    quoted(from),
+                    download.program()
+                ),
+                None => format!("{runner} runs what {} downloads", download.program()),
+            });
+        }
+    }
 }
 
 /// A language's interpreter, not a shell.
 fn is_interpreter(program: &str) -> bool {
-    is_versioned(program, "python")
-        || is_versioned(program, "perl")
-        || is_versioned(program, "ruby")
-        || is_versioned(program, "php")
-        || matches!(
-            program,
-            "node" | "nodejs" | "lua" | "pwsh" | "bun" | "deno" | "tclsh" | "pypy3"
-        )
+    let names = [
+        "python", "perl", "ruby", "php", "node", "nodejs", "lua", "pwsh", "bun", "deno", "tclsh", "pypy",
+    ];
+    is_one_of(program, &names)
 }
 
 /// It takes its program from its input.
@@ -122,7 +136,7 @@ fn runs_input(command: &Command) -> bool {
 
 /// No file, or the one that is the input.
 fn reads_operand(operand: Option<&ShellWord>) -> bool {
-    operand.is_none_or(|word| matches!(word.text.as_str(), "-" | "/dev/stdin" | "/dev/fd/0" | "/proc/self/fd/0"))
+    operand.is_none_or(|word| is_input(&word.text))
 }
 
 /// What stands in its words is run as a program: `sh -c "$(…)"`, `eval "$(…)"`, `bash <(…)`, `$(…)` itself.
@@ -208,27 +222,6 @@ fn assigned(at: At<'_>, name: &str) -> Option<usize> {
 /// How many commands back an assignment is looked for.
 const MAX_BEFORE: usize = 256;
 
-pub(super) fn is_download(command: &Command) -> bool {
-    match command.program() {
-        "curl" | "wget" | "wget2" | "aria2c" | "axel" | "lwp-request" | "GET" | "xh" => true,
-        "http" | "https" | "lynx" | "fetch" | "ftp" => command.args().iter().any(|word| word.text.contains('.')),
-        _ => false,
-    }
-}
-
-/// What it downloads goes to its output.
-fn prints(command: &Command) -> bool {
-    match command.program() {
-        "curl" => file_of_curl(command).is_none() && letter(command, 'O', CURL_VALUED).is_none(),
-        "wget" | "wget2" => {
-            matches!(command.value('O', "output-document"), Some("-" | "/dev/stdout"))
-                || command.args().iter().any(|word| word.text.ends_with("O-"))
-        }
-        "aria2c" | "axel" => false,
-        _ => true,
-    }
-}
-
 /// Turns text that nobody can read into text that is run. Compression counts where nothing was downloaded.
 fn decodes(command: &Command, and_unpacks: bool) -> bool {
     let args = command.args();
@@ -267,94 +260,17 @@ fn decodes(command: &Command, and_unpacks: bool) -> bool {
     }
 }
 
-/// The three digits that a text begins with.
-fn octal(text: &str) -> Option<&str> {
-    text.get(..3)
-        .filter(|digits| digits.bytes().all(|digit| matches!(digit, b'0'..=b'7')))
-}
-
-/// `\x41`, `\101`: how many stand for what could be written as it is. Colours and the like cannot.
+/// `\x41`, `\101`: how many stand for what could be written as it is. Colours and the like cannot, and signs have other
+/// reasons: a quote within quotes, a dollar that no shell shall see.
 fn escapes(text: &str) -> usize {
     text.match_indices('\\')
         .filter(|(at, _)| {
             let rest = text.get(at + 1..).unwrap_or_default();
-            let (digits, radix) = match rest.strip_prefix('x') {
-                Some(rest) => (rest.get(..2), 16),
-                // echo may have a zero before the three digits.
-                None => match rest.strip_prefix('0').and_then(octal) {
-                    Some(digits) => (Some(digits), 8),
-                    None => (octal(rest), 8),
-                },
-            };
-            let value = digits.and_then(|digits| u8::from_str_radix(digits, radix).ok());
-            // Signs have other reasons: a quote within quotes, a dollar that no shell shall see.
-            value.is_some_and(|value| value.is_ascii_alphanumeric() || value == b'/')
+            let is_number = rest.starts_with(|first: char| first == 'x' || first.is_ascii_digit());
+            let value = escape::decode(rest, true).filter(|_| is_number);
+            value.is_some_and(|(value, _)| value.is_ascii_alphanumeric() || value == '/')
         })
         .count()
-}
-
-const CURL_VALUED: &str = "AbcCdDeEFhHKmoPQrtTuUwxXyYz";
-
-fn file_of_curl(command: &Command) -> Option<&str> {
-    let mut args = command.args().iter();
-    while let Some(word) = args.next() {
-        if let Some(long) = word.text.strip_prefix("--") {
-            match long.split_once('=') {
-                Some(("output", value)) => return Some(value),
-                None if long == "output" => return args.next().map(|word| word.text.as_str()),
-                _ => continue,
-            }
-        }
-        let Some(letters) = word.text.strip_prefix('-') else {
-            continue;
-        };
-        for (at, letter) in letters.char_indices() {
-            if !CURL_VALUED.contains(letter) {
-                continue;
-            }
-            let rest = letters.get(at + 1..).unwrap_or_default();
-            let value = if rest.is_empty() {
-                args.next().map(|word| word.text.as_str())
-            } else {
-                Some(rest)
-            };
-            if letter == 'o' {
-                return value.filter(|value| !matches!(*value, "-" | "/dev/stdout"));
-            }
-            break;
-        }
-    }
-    None
-}
-
-/// The file that a download writes.
-fn file(command: &Command) -> Option<String> {
-    let redirected = command
-        .redirects
-        .iter()
-        .find(|redirect| {
-            redirect.kind == Redirection::Write && redirect.descriptor.is_none_or(|descriptor| descriptor == 1)
-        })
-        .map(|redirect| redirect.target.text.clone());
-    let url_name = || {
-        let url = command.args().iter().find(|word| word.text.contains("://"))?;
-        let path = url.text.split(['?', '#']).next()?;
-        Some(base_name(path).to_owned()).filter(|name| !name.is_empty())
-    };
-    match command.program() {
-        "curl" => file_of_curl(command)
-            .map(str::to_owned)
-            .or_else(|| letter(command, 'O', CURL_VALUED).and_then(|_| url_name()))
-            .or(redirected),
-        "wget" | "wget2" => match command.value('O', "output-document") {
-            Some("-" | "/dev/stdout") => redirected,
-            Some(file) => Some(file.to_owned()),
-            None if prints(command) => redirected,
-            None => url_name(),
-        },
-        "aria2c" | "axel" => command.value('o', "out").map(str::to_owned).or_else(url_name),
-        _ => None,
-    }
 }
 
 /// Programs that compare a file with what it should be.
@@ -390,8 +306,8 @@ pub(in crate::rules) struct Downloads(BTreeMap<String, Origin>);
 #[derive(Clone)]
 struct Origin {
     program: String,
-    /// ` from …` for what was downloaded; nothing for what was decoded.
-    from: Option<String>,
+    /// The addresses of what was downloaded; nothing for what was decoded.
+    from: Option<Vec<Option<String>>>,
 }
 
 /// More files than this are not remembered: no honest stage comes near.
@@ -402,12 +318,14 @@ pub(super) fn judge_files(script: &Script, downloads: &mut Downloads, sink: &mut
     let files = &mut downloads.0;
     for (index, command) in script.commands.iter().enumerate() {
         if is_download(command) {
-            if let Some(file) = file(command).filter(|_| files.len() < MAX_DOWNLOADS) {
-                let origin = Origin {
-                    program: command.program().to_owned(),
-                    from: Some(from(command)),
-                };
-                files.insert(plain(&file).to_owned(), origin);
+            for file in download::files(command) {
+                if files.len() < MAX_DOWNLOADS {
+                    let origin = Origin {
+                        program: command.program().to_owned(),
+                        from: Some(download::addresses(command)),
+                    };
+                    files.insert(plain(&file).to_owned(), origin);
+                }
             }
             continue;
         }
@@ -448,25 +366,29 @@ pub(super) fn judge_files(script: &Script, downloads: &mut Downloads, sink: &mut
         let Some(run) = run_file(script, index, command) else {
             continue;
         };
-        let found = files.get(plain(&run.text)).or_else(|| {
-            // One of the two may be named from another folder.
-            let name = base_name(&run.text);
-            let bare = !run.text.trim_start_matches("./").contains('/');
-            let mut same = files
+        // One of the two may be named from another folder: then all are meant that have this name.
+        let name = base_name(&run.text);
+        let bare = !run.text.trim_start_matches("./").contains('/');
+        let found: Vec<&Origin> = match files.get(plain(&run.text)) {
+            Some(origin) => vec![origin],
+            None => files
                 .iter()
-                .filter(|(file, _)| base_name(file) == name && (bare || !file.contains('/')));
-            same.next().map(|(_, download)| download)
-        });
-        let Some(Origin { program, from }) = found else {
-            continue;
+                .filter(|(file, _)| base_name(file) == name && (bare || !file.contains('/')))
+                .map(|(_, origin)| origin)
+                .collect(),
         };
-        match from {
-            Some(from) => sink.report(&ST401, run.span, || {
-                format!("{} is run as {program} wrote it{from}", quoted(&run.text))
-            }),
-            None => sink.report(&ST402, run.span, || {
-                format!("{} is run, which {} decoded", quoted(&run.text), quoted(program))
-            }),
+        for Origin { program, from } in found {
+            match from {
+                Some(addresses) => addresses.iter().for_each(|from| {
+                    sink.report(&ST401, run.span, || match from {
+                        Some(from) => format!("{} is run as {program} wrote it to {}", quoted(from), quoted(&run.text)),
+                        None => format!("{} is run as {program} wrote it", quoted(&run.text)),
+                    });
+                }),
+                None => sink.report(&ST402, run.span, || {
+                    format!("{} is run, which {} decoded", quoted(&run.text), quoted(program))
+                }),
+            }
         }
     }
 }

@@ -1,78 +1,106 @@
 //! ST400 and ST402 in programs of other languages that stand in a command: what they download or decode, and run.
 
-use super::{Sink, is_versioned, quoted};
+use seatrial_core::finding::Rule;
+
+use super::{Sink, is_one_of, quoted, texts};
 use crate::{
     rules::catalogue::{ST400, ST402},
     script::Command,
 };
 
-pub(super) fn judge(command: &Command, sink: &mut Sink<'_>) {
-    encoded_program(command, sink);
-    fetching_program(command, sink);
+/// What a language gets a text by, and what it runs one by.
+struct Language {
+    rule: &'static Rule,
+    /// In words.
+    does: &'static str,
+    names: &'static [&'static str],
+    gets: &'static [&'static str],
+    runs: &'static [&'static str],
 }
 
-/// `python -c "exec(urlopen(…).read())"`.
-fn fetching_program(command: &Command, sink: &mut Sink<'_>) {
-    let program = command.program();
-    let (fetches, runs): (&[&str], &[&str]) = if is_versioned(program, "python") {
-        (&["urlopen(", "requests.get(", "urllib2"], &["exec(", "eval("])
-    } else if is_versioned(program, "ruby") {
-        (&["open-uri", "Net::HTTP", "URI.open"], &["eval(", "eval "])
-    } else if is_versioned(program, "php") {
-        (&["file_get_contents('http", "file_get_contents(\"http"], &["eval("])
-    } else {
-        return;
-    };
-    let fetches = |text: &str| fetches.iter().any(|one| text.contains(one));
-    let runs = |text: &str| runs.iter().any(|name| calls(text, name));
-    if let Some(word) = super::texts(command).find(|word| fetches(&word.text) && runs(&word.text)) {
-        sink.report(&ST400, word.span, || {
-            format!("{program} runs what it downloads: {}", quoted(word.text.trim()))
-        });
+const fn fetches(
+    names: &'static [&'static str],
+    gets: &'static [&'static str],
+    runs: &'static [&'static str],
+) -> Language {
+    Language {
+        rule: &ST400,
+        does: "runs what it downloads",
+        names,
+        gets,
+        runs,
     }
 }
 
-/// `python -c "exec(base64.b64decode(…))"` and the like.
-fn encoded_program(command: &Command, sink: &mut Sink<'_>) {
+const fn decodes(
+    names: &'static [&'static str],
+    gets: &'static [&'static str],
+    runs: &'static [&'static str],
+) -> Language {
+    Language {
+        rule: &ST402,
+        does: "decodes a text and runs it",
+        names,
+        gets,
+        runs,
+    }
+}
+
+static LANGUAGES: [Language; 8] = [
+    fetches(
+        &["python"],
+        &["urlopen(", "requests.get(", "urllib2"],
+        &["exec(", "eval(", "os.system(", "os.popen("],
+    ),
+    fetches(&["ruby"], &["open-uri", "Net::HTTP", "URI.open"], &["eval(", "eval "]),
+    fetches(
+        &["php"],
+        &["file_get_contents('http", "file_get_contents(\"http"],
+        &["eval("],
+    ),
+    decodes(
+        &["python"],
+        &[
+            "b64decode",
+            "b32decode",
+            "fromhex",
+            "unhexlify",
+            "zlib.decompress",
+            "codecs.decode",
+        ],
+        &["exec(", "eval(", "os.system(", "os.popen("],
+    ),
+    decodes(
+        &["perl"],
+        &["decode_base64", "pack(\"H", "pack('H", "pack(q"],
+        &["eval(", "eval ", "system(", "exec("],
+    ),
+    decodes(
+        &["php"],
+        &["base64_decode", "hex2bin", "gzinflate", "str_rot13"],
+        &["eval(", "system(", "shell_exec("],
+    ),
+    decodes(&["node", "nodejs"], &["Buffer.from", "atob("], &["eval(", "Function("]),
+    decodes(
+        &["ruby"],
+        &["unpack(\"m", "unpack('m", "unpack1(", "Base64.decode"],
+        &["eval(", "eval ", "system("],
+    ),
+];
+
+/// `python -c "exec(urlopen(…).read())"`, `python -c "exec(base64.b64decode(…))"` and the like.
+pub(super) fn judge(command: &Command, sink: &mut Sink<'_>) {
     let program = command.program();
-    let (decoders, runs): (&[&str], &[&str]) = if is_versioned(program, "python") {
-        (
-            &[
-                "b64decode",
-                "b32decode",
-                "fromhex",
-                "unhexlify",
-                "zlib.decompress",
-                "codecs.decode",
-            ],
-            &["exec(", "eval(", "os.system(", "os.popen("],
-        )
-    } else if is_versioned(program, "perl") {
-        (
-            &["decode_base64", "pack(\"H", "pack('H", "pack(q"],
-            &["eval(", "eval ", "system(", "exec("],
-        )
-    } else if is_versioned(program, "php") {
-        (
-            &["base64_decode", "hex2bin", "gzinflate", "str_rot13"],
-            &["eval(", "system(", "shell_exec("],
-        )
-    } else if matches!(program, "node" | "nodejs") {
-        (&["Buffer.from", "atob("], &["eval(", "Function("])
-    } else if is_versioned(program, "ruby") {
-        (
-            &["unpack(\"m", "unpack('m", "unpack1(", "Base64.decode"],
-            &["eval(", "eval ", "system("],
-        )
-    } else {
-        return;
-    };
-    let decodes = |text: &str| decoders.iter().any(|one| text.contains(one));
-    let runs = |text: &str| runs.iter().any(|name| calls(text, name));
-    if let Some(word) = super::texts(command).find(|word| decodes(&word.text) && runs(&word.text)) {
-        sink.report(&ST402, word.span, || {
-            format!("{program} decodes a text and runs it: {}", quoted(word.text.trim()))
+    for language in LANGUAGES.iter().filter(|language| is_one_of(program, language.names)) {
+        let found = texts(command).find(|word| {
+            language.gets.iter().any(|one| word.text.contains(one))
+                && language.runs.iter().any(|name| calls(&word.text, name))
         });
+        if let Some(word) = found {
+            sink.report(language.rule, word.span, || {
+                format!("{program} {}: {}", language.does, quoted(word.text.trim()))
+            });
+        }
     }
 }
 
@@ -115,5 +143,6 @@ fn is_literal(argument: &str) -> bool {
         return false;
     };
     let is_filled = quote == '"' && (inside.contains("#{") || inside.contains('$'));
-    !is_filled && behind.trim_start().starts_with([')', ',', ';', '}', '\n']) | behind.trim_start().is_empty()
+    let behind = behind.trim_start();
+    !is_filled && (behind.is_empty() || behind.starts_with([')', ',', ';', '}']))
 }

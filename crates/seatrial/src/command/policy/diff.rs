@@ -163,10 +163,8 @@ fn weights<'a>(policy: &Policy, analysis: &'a AnalysisView) -> BTreeMap<(&'a str
         let rule = &*finding.rule;
         let fixed = seatrial_policy::is_fixed_rule(rule);
         let blocks = fixed || (finding.level >= policy.analysis.block && analysis.blocking.contains(&finding.rule));
-        let waived = !fixed
-            && policy.waivers.iter().any(|waiver| {
-                waiver.holds_on(seatrial_policy::utc_date(Timestamp::now())) && waiver.covers(rule, &finding.message)
-            });
+        let mut waivers = analysis.waived.iter();
+        let waived = waivers.any(|waived| waived.rule == rule && waived.line == Some(finding.line));
         let how = match (waived, blocks) {
             (true, _) => format!("{}, waived", finding.level),
             (false, true) => format!("{}, blocks", finding.level),
