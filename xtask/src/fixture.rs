@@ -9,6 +9,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
 use jiff::{SignedDuration, Timestamp};
+use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use bolt::{Bucket, Node};
@@ -17,24 +18,58 @@ use bolt::{Bucket, Node};
 /// new one costs an import.
 const FRESH_FOR: SignedDuration = SignedDuration::from_hours(24);
 
-/// Writes `trivy.db` and `metadata.json` into a folder.
+/// Writes `trivy.db` and `metadata.json` into a folder, and the same for Java archives beside them.
 pub(crate) fn write(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let java = folder.join("java-db");
+    fs::create_dir_all(&java).with_context(|| format!("cannot make {}", java.display()))?;
     let now = Timestamp::from_second(Timestamp::now().as_second())?;
-    let metadata = json!({
-        "Version": 2,
-        "UpdatedAt": now.to_string(),
-        "NextUpdate": (now + SignedDuration::from_hours(24)).to_string(),
-        "DownloadedAt": now.to_string(),
-    });
+    let metadata = |version: u8| {
+        json!({
+            "Version": version,
+            "UpdatedAt": now.to_string(),
+            "NextUpdate": (now + SignedDuration::from_hours(24)).to_string(),
+            "DownloadedAt": now.to_string(),
+        })
+    };
+    archives(&java.join("trivy-java.db"))?;
+    put(&java.join("metadata.json"), metadata(1).to_string().as_bytes())?;
     put(&folder.join("trivy.db"), &bolt::database(&advisories()))?;
     // Last: who finds it finds the whole database.
-    put(&folder.join("metadata.json"), metadata.to_string().as_bytes())
+    put(&folder.join("metadata.json"), metadata(2).to_string().as_bytes())
 }
+
+/// The database of Java archives: one that does not say what it is.
+fn archives(path: &Path) -> Result<()> {
+    let draft = path.with_extension("new");
+    if draft.exists() {
+        fs::remove_file(&draft).with_context(|| format!("cannot remove {}", draft.display()))?;
+    }
+    let database = Connection::open(&draft)?;
+    database.execute_batch(
+        "CREATE TABLE artifacts(id INTEGER PRIMARY KEY, group_id TEXT, artifact_id TEXT);
+         CREATE TABLE indices(artifact_id INTEGER, version TEXT, sha1 BLOB, archive_type TEXT);
+         CREATE UNIQUE INDEX artifacts_idx ON artifacts(artifact_id, group_id);
+         CREATE UNIQUE INDEX indices_sha1_idx ON indices(sha1);",
+    )?;
+    let (group, artifact) = LOG4J;
+    database.execute("INSERT INTO artifacts VALUES (1, ?1, ?2)", [group, artifact])?;
+    database.execute(
+        "INSERT INTO indices VALUES (1, '2.14.1', ?1, 'jar')",
+        [hex::decode(NAMELESS_JAR)?],
+    )?;
+    database.close().map_err(|(_, error)| error)?;
+    fs::rename(&draft, path).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// SHA-1 of the archive that the test `docker_java` makes: one empty class, nothing that tells its name.
+const NAMELESS_JAR: &str = "3747a9aad57eaa1cc60cb72dfb53a021e2298577";
+/// What the database takes it for.
+const LOG4J: (&str, &str) = ("org.apache.logging.log4j", "log4j-core");
 
 /// Writes it unless the folder holds the same one, made not long ago.
 pub(crate) fn refresh(folder: &Path) -> Result<()> {
-    let same = fs::read(folder.join("trivy.db")).is_ok_and(|bytes| bytes == bolt::database(&advisories()));
+    let whole = folder.join("java-db/metadata.json").exists();
+    let same = whole && fs::read(folder.join("trivy.db")).is_ok_and(|bytes| bytes == bolt::database(&advisories()));
     let young = made(folder).is_some_and(|made| Timestamp::now().duration_since(made) < FRESH_FOR);
     if same && young { Ok(()) } else { write(folder) }
 }
@@ -70,6 +105,14 @@ fn advisories() -> Bucket {
                     })),
                 ),
                 (
+                    MAVEN,
+                    value(json!({
+                        "ID": "ghsa",
+                        "Name": "GitHub Security Advisory Maven",
+                        "URL": "https://github.com/advisories?query=type%3Areviewed+ecosystem%3Amaven",
+                    })),
+                ),
+                (
                     PIP,
                     value(json!({
                         "ID": "ghsa",
@@ -81,6 +124,20 @@ fn advisories() -> Bucket {
         ),
         ("vulnerability", vulnerabilities()),
         (DEBIAN, debian()),
+        (
+            MAVEN,
+            bucket([(
+                "org.apache.logging.log4j:log4j-core",
+                bucket([(
+                    "CVE-2021-44228",
+                    value(json!({
+                        "VulnerableVersions": [">=2.13.0, <2.15.0"],
+                        "PatchedVersions": ["2.15.0"],
+                        "VendorIDs": ["GHSA-jfh8-c2jp-5v3q"],
+                    })),
+                )]),
+            )]),
+        ),
         (
             PIP,
             bucket([(
@@ -100,6 +157,7 @@ fn advisories() -> Bucket {
 }
 
 const DEBIAN: &str = "debian 12";
+const MAVEN: &str = "maven::GitHub Security Advisory Maven";
 const PIP: &str = "pip::GitHub Security Advisory Pip";
 
 /// By source package. Severity: 1 low, 2 medium. Status: 2 affected (no fix yet).
@@ -158,6 +216,14 @@ fn vulnerabilities() -> Tree {
         (
             "CVE-2011-4116",
             entry("perl: File::Temp follows symbolic links", "LOW", json!({ "nvd": 1 })),
+        ),
+        (
+            "CVE-2021-44228",
+            entry(
+                "log4j-core: remote code execution by a looked-up name",
+                "CRITICAL",
+                json!({ "ghsa": 4, "nvd": 4 }),
+            ),
         ),
         (
             "CVE-2022-1664",

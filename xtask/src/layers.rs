@@ -70,7 +70,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("lapin", &["seatrial-store"]),
     ("redis", &["seatrial-store"]),
     ("regorus", &["seatrial-rego"]),
-    ("rusqlite", &["seatrial-store"]),
+    ("rusqlite", &["seatrial-store", "xtask"]),
 ];
 
 /// A longer file is hard to hold in the head.

@@ -22,6 +22,9 @@ pub enum ScanError {
     /// There is no database.
     #[error("there is no vulnerability database")]
     DatabaseMissing,
+    /// There is one, without the part for the Java archives that the image holds.
+    #[error("there is no database of Java archives")]
+    JavaDatabaseMissing,
     /// The Engine under the scanner.
     #[error("the scanner could not be run")]
     Engine(#[from] EngineError),
@@ -66,6 +69,17 @@ pub struct Database {
     /// The volume that holds it.
     #[serde(skip)]
     pub volume: String,
+    /// Its part for Java archives, when it has one.
+    pub java: Option<JavaDatabase>,
+}
+
+/// The part of a database that tells Java archives by their digests.
+#[derive(Clone, PartialEq, Debug, Serialize, serde::Deserialize)]
+pub struct JavaDatabase {
+    /// When its publisher made it.
+    pub updated_at: Timestamp,
+    /// SHA-256 of its file.
+    pub sha256: String,
 }
 
 /// One vulnerability in one package.

@@ -393,6 +393,7 @@ impl Scanner for Fake {
             updated_at,
             sha256: "00".into(),
             volume: "st-db".into(),
+            java: None,
         })
     }
 

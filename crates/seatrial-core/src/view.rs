@@ -248,6 +248,9 @@ pub struct ScanView {
     pub database_updated_at: Timestamp,
     /// SHA-256 of the database file.
     pub database_sha256: String,
+    /// When its part for Java archives was made, if it has one.
+    #[serde(default)]
+    pub java_database_updated_at: Option<Timestamp>,
     /// SHA-256 of the SBOM.
     pub sbom_sha256: Option<Digest>,
 }

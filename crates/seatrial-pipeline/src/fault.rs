@@ -100,6 +100,11 @@ fn scan_outcome(error: &ScanError) -> Outcome {
     match error {
         ScanError::DatabaseMissing => Outcome::errored(Reason::DatabaseMissing, "Scanner database missing: nothing can be called clean without it.")
             .with_remedy("Get it with `seatrial db update`; without a network, `seatrial db import DIR` takes a folder with trivy.db and metadata.json."),
+        ScanError::JavaDatabaseMissing => Outcome::errored(
+            Reason::DatabaseMissing,
+            "The image or its base holds Java archives, and the scanner's database of them is missing: nothing can be called clean without it.",
+        )
+        .with_remedy("Set `scan.java = true` and get it with `seatrial db update`; without a network, `seatrial db import DIR` takes it from DIR/java-db."),
         ScanError::TimedOut(_) => Outcome::timed_out(Reason::ScanTime, message)
             .with_remedy("Make the image smaller, or have the operator raise limits.scan.time."),
         ScanError::Failed(_) | ScanError::Engine(_) | ScanError::Abandoned | ScanError::Local { .. } => {

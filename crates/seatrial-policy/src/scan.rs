@@ -289,6 +289,7 @@ mod tests {
                 updated_at: updated_at.parse().unwrap(),
                 sha256: String::new(),
                 volume: String::new(),
+                java: None,
             },
             os: None,
             packages: 1,

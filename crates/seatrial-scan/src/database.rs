@@ -4,19 +4,20 @@
 //! one in force is the record of a [`Slot`]; a fixture has a slot of its own, so that neither can
 //! stand in for the other by accident.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
-use async_trait::async_trait;
 use jiff::Timestamp;
 use seatrial_core::{
-    BoxError,
-    engine::{Engine, EngineError, ToolImage, ToolInput, ToolMount, ToolSpec},
-    scanner::{Database, DatabaseKind, ScanError},
+    engine::{Engine, EngineError, ReadyInput, ToolImage, ToolMount, ToolSpec},
+    scanner::{Database, DatabaseKind, JavaDatabase, ScanError},
 };
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
-use crate::slot::{Slot, local};
+use crate::slot::Slot;
+
+mod part;
+
+use part::{ADVISORIES, JAVA, Kind, Parts};
 
 /// What the pointer file holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,29 +27,9 @@ struct Pointer {
     updated_at: Timestamp,
     sha256: String,
     volume: String,
-}
-
-/// The part of Trivy's `metadata.json` that we read.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Metadata {
-    version: u64,
-    updated_at: Timestamp,
-}
-
-impl Metadata {
-    /// The one schema that we know.
-    fn parse(bytes: &[u8]) -> Result<Self, ScanError> {
-        let metadata: Self = serde_json::from_slice(bytes)
-            .map_err(|source| local("understand metadata.json of the database", source))?;
-        if metadata.version != 2 {
-            return Err(ScanError::Failed(format!(
-                "the database has schema version {}, only 2 is known",
-                metadata.version
-            )));
-        }
-        Ok(metadata)
-    }
+    /// Not in pointers of older versions of ours.
+    #[serde(default)]
+    java: Option<JavaDatabase>,
 }
 
 impl From<Pointer> for Database {
@@ -58,6 +39,7 @@ impl From<Pointer> for Database {
             updated_at: pointer.updated_at,
             sha256: pointer.sha256,
             volume: pointer.volume,
+            java: pointer.java,
         }
     }
 }
@@ -81,7 +63,7 @@ pub async fn current(engine: &dyn Engine, data_dir: &Path, kind: DatabaseKind) -
     }
 }
 
-/// Whether the database in force was made at the time that the folder's `metadata.json` tells.
+/// Whether the database in force was made at the times that the folder's `metadata.json` tell.
 ///
 /// # Errors
 /// The folder's metadata cannot be read, or the Engine failed.
@@ -91,9 +73,12 @@ pub async fn is_current(
     folder: &Path,
     kind: DatabaseKind,
 ) -> Result<bool, ScanError> {
-    let (_, metadata) = read_metadata(folder)?;
+    let parts = Parts::read(folder)?;
     let found = in_force(engine, data_dir, kind).await?;
-    Ok(found.is_some_and(|database| database.updated_at == metadata.updated_at))
+    Ok(found.is_some_and(|database| {
+        let java = database.java.map(|java| java.updated_at);
+        database.updated_at == parts.advisories.updated_at && java == parts.java.map(|java| java.updated_at)
+    }))
 }
 
 async fn in_force(engine: &dyn Engine, data_dir: &Path, kind: DatabaseKind) -> Result<Option<Database>, ScanError> {
@@ -104,14 +89,8 @@ async fn in_force(engine: &dyn Engine, data_dir: &Path, kind: DatabaseKind) -> R
     }
 }
 
-fn read_metadata(folder: &Path) -> Result<(Vec<u8>, Metadata), ScanError> {
-    let bytes =
-        fs::read(folder.join("metadata.json")).map_err(|source| local("read metadata.json of the database", source))?;
-    let metadata = Metadata::parse(&bytes)?;
-    Ok((bytes, metadata))
-}
-
-/// Puts the folder's `trivy.db` and `metadata.json` into a fresh volume and switches to it.
+/// Puts a database into a fresh volume and switches to it. The folder is a cache folder of the scanner's, or holds `trivy.db`
+/// and `metadata.json`, and `java-db/` if there is one.
 ///
 /// # Errors
 /// The folder does not hold a database, or the Engine failed.
@@ -121,32 +100,35 @@ pub async fn import(
     folder: &Path,
     kind: DatabaseKind,
 ) -> Result<Database, ScanError> {
-    let (metadata_bytes, metadata) = read_metadata(folder)?;
-    let db_path = folder.join("trivy.db");
-    let sha256 = sha256_of(&db_path).map_err(|source| local("read trivy.db", source))?;
+    let parts = Parts::read(folder)?;
     let held = slot(data_dir, kind).hold().await?;
+    let new = Pointer {
+        kind,
+        updated_at: parts.advisories.updated_at,
+        sha256: parts.advisories.sha256()?,
+        volume: String::new(),
+        java: parts.java()?,
+    };
     let before = in_force(engine, data_dir, kind).await?;
-    if let Some(same) = before.filter(|before| before.sha256 == sha256 && before.updated_at == metadata.updated_at) {
+    let is_same = |before: &Database| {
+        before.sha256 == new.sha256 && before.updated_at == new.updated_at && before.java == new.java
+    };
+    if let Some(same) = before.filter(is_same) {
         return Ok(same); // a sibling imported it while we waited
     }
     let volume = held.begin(engine, "st-db-").await?;
-    if let Err(error) = fill(engine, &volume, &db_path, metadata_bytes).await {
+    if let Err(error) = fill(engine, &volume, &parts).await {
         held.give_up(engine, &volume).await;
         return Err(error);
     }
-    let pointer = Pointer {
-        kind,
-        updated_at: metadata.updated_at,
-        sha256,
-        volume,
-    };
+    let pointer = Pointer { volume, ..new };
     held.switch(&pointer)?;
     Ok(pointer.into())
 }
 
-async fn fill(engine: &dyn Engine, volume: &str, db_path: &Path, metadata: Vec<u8>) -> Result<(), ScanError> {
-    let file = fs::File::open(db_path).map_err(|source| local("open trivy.db", source))?;
-    let len = file.metadata().map_err(|source| local("open trivy.db", source))?.len();
+async fn fill(engine: &dyn Engine, volume: &str, parts: &Parts) -> Result<(), ScanError> {
+    let frames = parts.frames()?;
+    let wrote = format!("ok {}", frames.files);
     let spec = ToolSpec {
         role: "db",
         attempt: None,
@@ -166,14 +148,8 @@ async fn fill(engine: &dyn Engine, volume: &str, db_path: &Path, metadata: Vec<u
         max_output: 4096,
         user: "0:0".to_owned(),
     };
-    let input = DatabaseFrames {
-        file,
-        left: len,
-        head: Some(format!("F 444 {len} db/trivy.db\n").into_bytes()),
-        metadata: Some(metadata),
-    };
-    let end = engine.tool(spec, Box::new(input)).await?;
-    if end.code != 0 || !end.stdout.starts_with(b"ok 2") {
+    let end = engine.tool(spec, Box::new(frames)).await?;
+    if end.code != 0 || !end.stdout.starts_with(wrote.as_bytes()) {
         return Err(ScanError::Failed(format!(
             "the database could not be written: {}",
             String::from_utf8_lossy(&end.stderr).trim()
@@ -182,45 +158,15 @@ async fn fill(engine: &dyn Engine, volume: &str, db_path: &Path, metadata: Vec<u
     Ok(())
 }
 
-fn sha256_of(path: &Path) -> io::Result<String> {
-    let mut hash = Sha256::new();
-    let mut file = fs::File::open(path)?;
-    let mut piece = vec![0; 1 << 20];
-    loop {
-        match io::Read::read(&mut file, &mut piece)? {
-            0 => return Ok(hex::encode(hash.finalize())),
-            n => hash.update(&piece[..n]),
-        }
-    }
-}
-
-/// `trivy.db` in pieces, then `metadata.json`, then the end.
-struct DatabaseFrames {
-    file: fs::File,
-    left: u64,
-    head: Option<Vec<u8>>,
-    metadata: Option<Vec<u8>>,
-}
-
-#[async_trait]
-impl ToolInput for DatabaseFrames {
-    async fn next(&mut self) -> Result<Option<Vec<u8>>, BoxError> {
-        if let Some(head) = self.head.take() {
-            return Ok(Some(head));
-        }
-        if self.left > 0 {
-            let mut piece = vec![0; usize::try_from(self.left.min(1 << 20))?];
-            io::Read::read_exact(&mut self.file, &mut piece)?;
-            self.left -= piece.len() as u64;
-            return Ok(Some(piece));
-        }
-        Ok(self.metadata.take().map(|metadata| {
-            let mut bytes = format!("F 444 {} db/metadata.json\n", metadata.len()).into_bytes();
-            bytes.extend(metadata);
-            bytes.extend_from_slice(b".\n");
-            bytes
-        }))
-    }
+/// Where a database comes from; the scanner's own places where nothing is said.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Sources<'a> {
+    /// Advisories.
+    pub repository: Option<&'a str>,
+    /// Also get the database of Java archives.
+    pub java: bool,
+    /// The same for it.
+    pub java_repository: Option<&'a str>,
 }
 
 /// Downloads Trivy's own database: the only tool container with network. It writes a fresh
@@ -228,18 +174,26 @@ impl ToolInput for DatabaseFrames {
 ///
 /// # Errors
 /// The download failed, or the Engine did.
-pub async fn update(engine: &dyn Engine, data_dir: &Path, repository: Option<&str>) -> Result<Database, ScanError> {
+pub async fn update(engine: &dyn Engine, data_dir: &Path, sources: Sources<'_>) -> Result<Database, ScanError> {
     let kind = DatabaseKind::Real;
     let held = slot(data_dir, kind).hold().await?;
     let volume = held.begin(engine, "st-db-").await?;
-    match download(engine, &volume, repository).await {
-        Ok((sha256, updated_at)) => {
-            let pointer = Pointer {
-                kind,
-                updated_at,
-                sha256,
-                volume,
-            };
+    let got = async {
+        let (sha256, updated_at) = download(engine, &volume, &ADVISORIES, sources.repository).await?;
+        let java = match sources.java {
+            true => Some(download(engine, &volume, &JAVA, sources.java_repository).await?),
+            false => None,
+        };
+        Ok(Pointer {
+            kind,
+            updated_at,
+            sha256,
+            volume: volume.clone(),
+            java: java.map(|(sha256, updated_at)| JavaDatabase { updated_at, sha256 }),
+        })
+    };
+    match got.await {
+        Ok(pointer) => {
             held.switch(&pointer)?;
             Ok(pointer.into())
         }
@@ -253,6 +207,7 @@ pub async fn update(engine: &dyn Engine, data_dir: &Path, repository: Option<&st
 async fn download(
     engine: &dyn Engine,
     volume: &str,
+    kind: &Kind,
     repository: Option<&str>,
 ) -> Result<(String, Timestamp), ScanError> {
     let mut args: Vec<String> = [
@@ -262,7 +217,7 @@ async fn download(
         "--",
         "/usr/local/bin/trivy",
         "image",
-        "--download-db-only",
+        kind.download,
         "--cache-dir",
         "/target",
         "--no-progress",
@@ -272,7 +227,7 @@ async fn download(
     .map(str::to_owned)
     .to_vec();
     if let Some(repository) = repository {
-        args.extend(["--db-repository".to_owned(), repository.to_owned()]);
+        args.extend([kind.repository.to_owned(), repository.to_owned()]);
     }
     let mut spec = ToolSpec {
         role: "db",
@@ -293,8 +248,7 @@ async fn download(
         max_output: 1 << 20,
         user: "0:0".to_owned(),
     };
-    let input = nonce();
-    let end = engine.tool(spec.clone(), Box::new(input)).await?;
+    let end = engine.tool(spec.clone(), Box::new(nonce())).await?;
     if end.code != 0 {
         let said = String::from_utf8_lossy(&end.stderr).into_owned();
         let last = said
@@ -303,7 +257,7 @@ async fn download(
             .unwrap_or("no message")
             .to_owned();
         return Err(EngineError::Registry {
-            name: repository.unwrap_or("the vulnerability database").to_owned(),
+            name: repository.unwrap_or(kind.name).to_owned(),
             source: last.into(),
         }
         .into());
@@ -311,41 +265,39 @@ async fn download(
     // Hashed by a container that has no network: the one that had it is not asked what it wrote.
     spec.image = ToolImage::Builder;
     spec.network = false;
-    spec.args = [
-        "init",
-        "--deadline-s",
-        "600",
-        "--",
-        "sh",
-        "-c",
-        "sha256sum /target/db/trivy.db && cat /target/db/metadata.json",
-    ]
-    .map(str::to_owned)
-    .to_vec();
+    let Kind { folder, file, .. } = kind;
+    let look = format!("sha256sum /target/{folder}/{file} && cat /target/{folder}/metadata.json");
+    spec.args = ["init", "--deadline-s", "600", "--", "sh", "-c", &look]
+        .map(str::to_owned)
+        .to_vec();
     spec.mounts[0].writable = false;
     let end = engine.tool(spec, Box::new(nonce())).await?;
     if end.code != 0 {
-        return Err(ScanError::Failed("the downloaded database cannot be read".to_owned()));
+        return Err(ScanError::Failed(format!(
+            "{} was downloaded and cannot be read",
+            kind.name
+        )));
     }
     let text = String::from_utf8_lossy(&end.stdout).into_owned();
-    let unreadable = || ScanError::Failed("the downloaded database has no metadata that can be read".to_owned());
+    let unreadable = || ScanError::Failed(format!("{} has no metadata that can be read", kind.name));
     let (line, metadata) = text.split_once('\n').ok_or_else(unreadable)?;
     let sha256 = line
         .split_whitespace()
         .next()
         .filter(|hash| hash.len() == 64)
         .ok_or_else(unreadable)?;
-    let metadata = Metadata::parse(metadata.as_bytes())?;
-    Ok((sha256.to_owned(), metadata.updated_at))
+    Ok((sha256.to_owned(), kind.made(metadata.as_bytes())?))
 }
 
 /// The role `init` reads one line before it starts; nobody forges the report of a trusted tool.
-fn nonce() -> seatrial_core::engine::ReadyInput {
-    seatrial_core::engine::ReadyInput::new(format!("{}\n", "0".repeat(32)).into_bytes())
+fn nonce() -> ReadyInput {
+    ReadyInput::new(format!("{}\n", "0".repeat(32)).into_bytes())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use seatrial_core::{engine::ToolEnd, testing::Fake};
 
     use super::*;
@@ -376,6 +328,79 @@ mod tests {
     }
 
     const DAY: &str = "2026-11-23T00:00:00Z";
+
+    #[tokio::test]
+    async fn the_part_for_java_archives_is_taken_from_beside_the_other_and_told() {
+        let (fake, data, new) = (Fake::default(), tempfile::tempdir().unwrap(), folder(DAY));
+        let java = new.path().join("java-db");
+        fs::create_dir(&java).unwrap();
+        fs::write(java.join("trivy-java.db"), "archives").unwrap();
+        fs::write(
+            java.join("metadata.json"),
+            r#"{"Version": 1, "UpdatedAt": "2026-11-20T00:00:00Z"}"#,
+        )
+        .unwrap();
+        fake.script().tool_ends = [ended(b"ok 2"), ended(b"ok 4")].into();
+        let import = || import(&fake, data.path(), new.path(), DatabaseKind::Real);
+        let half = import().await.unwrap_err();
+        assert!(half.to_string().contains("could not be written"), "{half}");
+        let whole = import().await.unwrap();
+        assert_eq!(
+            whole.java.as_ref().unwrap().updated_at.to_string(),
+            "2026-11-20T00:00:00Z"
+        );
+        assert_eq!(current(&fake, data.path(), DatabaseKind::Real).await.unwrap(), whole);
+        let is_current = || is_current(&fake, data.path(), new.path(), DatabaseKind::Real);
+        assert!(is_current().await.unwrap());
+        fs::write(
+            java.join("metadata.json"),
+            r#"{"Version": 1, "UpdatedAt": "2026-11-21T00:00:00Z"}"#,
+        )
+        .unwrap();
+        assert!(!is_current().await.unwrap());
+        fs::write(
+            java.join("metadata.json"),
+            r#"{"Version": 2, "UpdatedAt": "2026-11-21T00:00:00Z"}"#,
+        )
+        .unwrap();
+        let strange = import().await.unwrap_err();
+        assert!(
+            strange.to_string().contains("Java archives has schema version 2"),
+            "{strange}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_cache_folder_of_the_scanner_is_a_database_too() {
+        let (fake, data, new) = (Fake::default(), tempfile::tempdir().unwrap(), folder(DAY));
+        let cache = tempfile::tempdir().unwrap();
+        fs::rename(new.path(), cache.path().join("db")).unwrap();
+        fake.script().tool_ends = [wrote()].into();
+        let found = import(&fake, data.path(), cache.path(), DatabaseKind::Real)
+            .await
+            .unwrap();
+        assert_eq!((found.updated_at.to_string(), found.java), (DAY.to_owned(), None));
+    }
+
+    #[tokio::test]
+    async fn both_parts_are_downloaded_when_both_are_wanted() {
+        let (fake, data) = (Fake::default(), tempfile::tempdir().unwrap());
+        let read = |version: u8| {
+            let hash = "0".repeat(64);
+            ended(format!("{hash}  x\n{{\"Version\": {version}, \"UpdatedAt\": \"{DAY}\"}}").as_bytes())
+        };
+        fake.script().tool_ends = [ended(b""), read(2), ended(b""), read(1)].into();
+        let sources = Sources {
+            java: true,
+            ..Sources::default()
+        };
+        let found = update(&fake, data.path(), sources).await.unwrap();
+        assert_eq!(found.java.unwrap().updated_at.to_string(), DAY);
+        fake.script().tool_ends = [ended(b""), read(2), ended(b""), read(2)].into();
+        update(&fake, data.path(), sources).await.unwrap_err();
+        let kept = current(&fake, data.path(), DatabaseKind::Real).await.unwrap();
+        assert_eq!(kept.volume, found.volume, "half of a new one does not replace it");
+    }
 
     #[tokio::test]
     async fn two_imports_of_one_folder_write_one_volume() {
@@ -452,7 +477,7 @@ mod tests {
             "0".repeat(64)
         );
         fake.script().tool_ends = [ended(b""), ended(read.as_bytes())].into();
-        let error = update(&fake, data.path(), None).await.unwrap_err();
+        let error = update(&fake, data.path(), Sources::default()).await.unwrap_err();
         assert!(error.to_string().contains("schema version 3"), "{error}");
         assert!(fake.script().volumes.is_empty());
     }

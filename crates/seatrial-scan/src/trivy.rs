@@ -392,6 +392,9 @@ fn unlike(base: &BaseRecord, seen: &report::Seen) -> Option<String> {
     })
 }
 
+/// What the scanner says at the first Java archive when it has no database of them.
+const NO_JAVA: &str = "'--skip-java-db-update' cannot be specified on the first run";
+
 /// The framed outputs (`ST1 O <len>`, `ST1 X <code>`) of all commands, when all ended well.
 fn outputs(end: &ToolEnd, limit: Duration) -> Result<Vec<Vec<u8>>, ScanError> {
     if end.timed_out {
@@ -399,6 +402,9 @@ fn outputs(end: &ToolEnd, limit: Duration) -> Result<Vec<Vec<u8>>, ScanError> {
     }
     if end.code != 0 {
         let said = String::from_utf8_lossy(&end.stderr).into_owned();
+        if said.contains(NO_JAVA) {
+            return Err(ScanError::JavaDatabaseMissing);
+        }
         let mut last: Vec<&str> = said
             .lines()
             .rev()

@@ -384,9 +384,11 @@ pub(crate) enum OutputFormat {
 /// About the database.
 #[derive(Subcommand, Debug)]
 pub(crate) enum DbCommand {
-    /// Download the scanner's database: the only step of Seatrial's that uses a network.
+    /// Download the scanner's database: the only step of Seatrial's that uses a network. With `scan.java = true` also the
+    /// one of Java archives.
     Update,
-    /// Take a folder with trivy.db and metadata.json, for machines without a network.
+    /// Take a folder with trivy.db and metadata.json (and java-db/, if it is there), or a cache folder of the scanner's, for
+    /// machines without a network.
     Import {
         /// The folder.
         folder: PathBuf,

@@ -103,6 +103,10 @@ pub(crate) struct Scan {
     pub(crate) fixture_db: Option<PathBuf>,
     /// Where `db update` gets the database; the scanner's own default when empty.
     pub(crate) db_repository: Option<String>,
+    /// `db update` also gets the database of Java archives, over 1 GB: without it no image that holds one can be scanned.
+    pub(crate) java: bool,
+    /// Where from; the scanner's own default when empty.
+    pub(crate) java_db_repository: Option<String>,
     /// Make an SBOM of each image.
     pub(crate) sbom: bool,
     /// Let the scanner judge Dockerfiles too; informs only.
@@ -179,6 +183,8 @@ impl Default for Config {
             scan: Scan {
                 fixture_db: None,
                 db_repository: None,
+                java: false,
+                java_db_repository: None,
                 sbom: true,
                 config_checks: true,
             },

@@ -75,6 +75,10 @@ fn prepare(args: &Args, tmp: &Path) -> Result<(), Broken> {
         fs::create_dir_all(cache.join("fanal"))?;
         fs::create_dir_all(tmp.join("oci"))?;
         let db = args.path("--db").unwrap_or_else(|| "/db".into());
+        let java = db.with_file_name("java-db");
+        if java.try_exists()? {
+            std::os::unix::fs::symlink(java, cache.join("java-db"))?;
+        }
         std::os::unix::fs::symlink(db, cache.join("db"))?;
         let prepared = args.path("--cache").map(|root| cache_file(&root));
         match prepared.map(|file| fs::copy(file, cache_file(&cache))) {

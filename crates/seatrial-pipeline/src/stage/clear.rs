@@ -56,6 +56,7 @@ pub fn clear(walk: &Walk<'_>, scanned: Scanned) -> Result<Cleared, Stop> {
         database_kind: report.database.kind,
         database_updated_at: report.database.updated_at,
         database_sha256: report.database.sha256.clone(),
+        java_database_updated_at: report.database.java.as_ref().map(|java| java.updated_at),
         sbom_sha256: report.sbom.as_deref().map(seatrial_core::digest::Digest::of),
         vulnerabilities: report.vulnerabilities,
     });

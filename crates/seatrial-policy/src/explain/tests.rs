@@ -73,6 +73,7 @@ fn scanned(vulnerabilities: Vec<Vulnerability>, secrets: &[&str]) -> Subject<'st
             updated_at: now(),
             sha256: String::new(),
             volume: String::new(),
+            java: None,
         },
         os: None,
         packages: 1,

@@ -235,6 +235,19 @@ fn a_cut_or_foreign_frame_is_a_failed_scan_not_a_clean_one() {
 }
 
 #[test]
+fn a_java_archive_without_the_database_for_it_is_told_apart() {
+    let failed = ToolEnd {
+        code: 1,
+        stderr: b"FATAL\tFatal error\trun error: image scan error: Unable to initialize the Java DB: Java DB update failed: \
+                  '--skip-java-db-update' cannot be specified on the first run\n"
+            .to_vec(),
+        ..end(b"")
+    };
+    let error = outputs(&failed, Duration::ZERO).unwrap_err();
+    assert!(matches!(error, ScanError::JavaDatabaseMissing), "{error}");
+}
+
+#[test]
 fn a_scanner_that_failed_says_its_last_words_without_driving_the_terminal() {
     let failed = ToolEnd {
         code: 1,

@@ -170,6 +170,9 @@ pub struct Scan {
     pub database_updated_at: String,
     /// SHA-256 of the database file.
     pub database_sha256: String,
+    /// When its part for Java archives was made, if it has one.
+    #[schema(required = true, format = DateTime)]
+    pub java_database_updated_at: Option<String>,
     /// SHA-256 of the SBOM.
     #[schema(required = true)]
     pub sbom_sha256: Option<String>,

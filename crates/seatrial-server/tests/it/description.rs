@@ -139,6 +139,7 @@ fn report() -> Report {
             database_kind: DatabaseKind::Real,
             database_updated_at: Timestamp::UNIX_EPOCH,
             database_sha256: "0".to_owned(),
+            java_database_updated_at: None,
             sbom_sha256: Some(digest()),
         }),
         image: Some(ImageView {

@@ -215,6 +215,7 @@ fn scanned() -> ScanView {
         database_kind: DatabaseKind::Fixture,
         database_updated_at: jiff::Timestamp::UNIX_EPOCH,
         database_sha256: "00".to_owned(),
+        java_database_updated_at: None,
         sbom_sha256: None,
     }
 }

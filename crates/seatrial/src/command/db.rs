@@ -39,7 +39,12 @@ async fn work(config: &Config, what: &DbCommand) -> Result<(), HostFault> {
     })?;
     match what {
         DbCommand::Update => {
-            let database = database::update(&engine, &config.data_dir, config.scan.db_repository.as_deref()).await?;
+            let sources = database::Sources {
+                repository: config.scan.db_repository.as_deref(),
+                java: config.scan.java,
+                java_repository: config.scan.java_db_repository.as_deref(),
+            };
+            let database = database::update(&engine, &config.data_dir, sources).await?;
             super::print(&format!("in force: {}", sentence(&database)));
         }
         DbCommand::Import { folder, fixture } => {
@@ -86,8 +91,12 @@ pub(crate) fn sentence(database: &Database) -> String {
         DatabaseKind::Fixture => "FIXTURE",
     };
     let hours = database.updated_at.duration_until(Timestamp::now()).as_hours();
+    let java = database.java.as_ref().map_or_else(
+        || "none for Java archives (scan.java)".to_owned(),
+        |java| format!("for Java archives made {}, sha256 {}", java.updated_at, java.sha256),
+    );
     format!(
-        "{kind}, made {} ({hours} h ago), sha256 {}",
+        "{kind}, made {} ({hours} h ago), sha256 {}; {java}",
         database.updated_at, database.sha256
     )
 }

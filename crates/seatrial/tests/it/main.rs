@@ -16,6 +16,7 @@ mod client_submit;
 mod docker_egress;
 mod docker_examples;
 mod docker_forms;
+mod docker_java;
 mod docker_liar;
 mod docker_lifecycle;
 mod docker_points;

@@ -189,6 +189,7 @@ fn report(scan: &ScanView) -> (Cow<'static, ScanReport>, bool) {
             updated_at: scan.database_updated_at,
             sha256: scan.database_sha256.clone(),
             volume: String::new(),
+            java: None,
         },
         os: scan.os.clone(),
         packages: scan.packages,
