@@ -294,19 +294,17 @@ mod tests {
 
     #[test]
     fn a_waiver_matches_the_beginning_of_what_is_quoted_first() {
-        let download = waiver("ST400", Some("https://good.example/"));
+        let index = waiver("ST257", Some("https://good.example/"));
         for (message, covered) in [
-            ("`https://good.example/i.sh` is downloaded", true),
-            (
-                "`https://evil.example/x?https://good.example/i.sh` is downloaded",
-                false,
-            ),
-            ("`https://evil.example/ https://good.example/i.sh` is downloaded", false),
-            ("`https://evil.example/` is written to `https://good.example/`", false),
-            ("it is from https://good.example/i.sh", true),
-            ("it is from evil.example/https://good.example/i.sh", false),
+            ("`https://good.example/simple` is another index", true),
+            ("`https://evil.example/x?https://good.example/` is another index", false),
+            ("`https://evil.example/ https://good.example/` is another index", false),
+            ("`https://good.example/ https://evil.example/` is another index", false),
+            ("`https://evil.example/` is used beside `https://good.example/`", false),
+            ("it is from https://good.example/simple", true),
+            ("it is from evil.example/https://good.example/", false),
         ] {
-            assert_eq!(download.covers("ST400", message), covered, "{message}");
+            assert_eq!(index.covers("ST257", message), covered, "{message}");
         }
         let whole = waiver("ST553", Some("`old`"));
         assert!(whole.covers("ST553", "`old` and its value are parted by a blank"));

@@ -198,7 +198,18 @@ impl Waiver {
 /// Authors choose what is quoted, so that it may hold anything behind its beginning.
 fn is_about(message: &str, part: &str) -> bool {
     match message.split_once('`') {
-        Some((_, quoted)) => quoted.starts_with(part.strip_prefix('`').unwrap_or(part)),
+        Some((_, quoted)) => {
+            let part = part.strip_prefix('`').unwrap_or(part);
+            // Of several words the first may be what is waived and the second anything.
+            let is_one = || {
+                !quoted
+                    .split('`')
+                    .next()
+                    .unwrap_or_default()
+                    .contains(char::is_whitespace)
+            };
+            quoted.starts_with(part) && (part.ends_with('`') || is_one())
+        }
         None => has_at_start(message, part, ' '),
     }
 }

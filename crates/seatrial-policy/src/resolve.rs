@@ -115,10 +115,29 @@ fn waivers(policy: &mut Policy, names: Option<&Names<'_>>, complaints: &mut Vec<
                 did_you_mean(name, names, how, &mut guesses),
             );
         }
+        if waiver.matches.is_some()
+            && let Some(rule) = rules.iter().find(|rule| is_of_scripts(rule))
+        {
+            complaints.push(Complaint {
+                path: vec![key("waivers"), Step::Index(index), key("match")],
+                message: format!(
+                    "{} takes no match: what a script seems to run is up to who writes it",
+                    also(name, rule)
+                ),
+                remedy: Some("leave match out to waive the rule everywhere".to_owned()),
+            });
+        }
         if rules != [name] {
             waiver.rules = rules;
         }
     }
+}
+
+/// Whether a rule says what a script does (ST400 to ST449). Its findings quote what the author wrote; that the script runs this and
+/// nothing else, no reader of text can tell, and a waiver for one address would be a password for every other.
+fn is_of_scripts(rule: &str) -> bool {
+    rule.strip_prefix("ST4")
+        .is_some_and(|rest| rest.starts_with(['0', '1', '2', '3', '4']))
 }
 
 /// The rules of ours that a name means.

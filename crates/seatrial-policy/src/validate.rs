@@ -14,11 +14,11 @@ use crate::{
 
 /// Most patterns, waivers and levels: a policy is read for each decision.
 const MAX_ENTRIES: usize = 10_000;
-/// Longest time of one stage. The scanner waits for a whole build and then scans, and our static
 /// Most processes, and files in `/data`: the kernel's own bound of process numbers.
 const MAX_NUMBER: u32 = 4 << 20;
 /// The shortest time: no container starts in less.
 const MIN_TIME: Duration = Duration::from_millis(100);
+/// Longest time of one stage. The scanner waits for a whole build and then scans, and our static
 /// binary counts no more than a day.
 const MAX_TIME: Duration = Duration::from_secs(7 * 60 * 60);
 /// Largest size, in bytes: sums and small multiples of sizes stay far from what a number can hold.
@@ -424,6 +424,25 @@ mod tests {
                 )
                 .is_ok()
             );
+        }
+    }
+
+    #[test]
+    fn a_waiver_of_what_a_script_does_takes_no_match() {
+        let waiver = |rule: &str, matches: &str| {
+            format!("[[waivers]]\nrule = \"{rule}\"\n{matches}reason = \"r\"\nowner = \"o\"\nexpires = \"2027-01-01\"")
+        };
+        let matches = "match = \"https://good.example/\"\n";
+        for rule in ["ST400", "ST401", "ST420"] {
+            let with = format!("version = 1\n{}", waiver(rule, matches));
+            let error = Policy::parse(&with, now()).unwrap_err().to_string();
+            assert!(error.contains("takes no match"), "{error}");
+            let without = format!("version = 1\n{}", waiver(rule, ""));
+            assert!(Policy::parse(&without, now()).is_ok(), "{rule}");
+        }
+        for rule in ["ST015", "ST257", "ST451"] {
+            let with = format!("version = 1\n{}", waiver(rule, matches));
+            assert!(Policy::parse(&with, now()).is_ok(), "{rule}");
         }
     }
 

@@ -15,9 +15,14 @@ fn dev_tcp(text: &str) -> Option<&str> {
     text.get(at + "/dev/tcp/".len()..)?.split('/').next()
 }
 
-/// awk's own network: the host in `/inet/tcp/port/host/port`.
-fn inet(text: &str) -> Option<&str> {
-    text.split_once("/inet/tcp/")?.1.split('/').nth(1)
+/// Whether an awk program names a connection that leaves the machine: `/inet/tcp/port/host/port`.
+fn leaves_by_inet(text: &str) -> bool {
+    text.match_indices("/inet").any(|(at, found)| {
+        let rest = text.get(at + found.len()..).unwrap_or_default();
+        let rest = rest.trim_start_matches(['4', '6']);
+        let path = rest.strip_prefix("/tcp/").or_else(|| rest.strip_prefix("/udp/"));
+        path.is_some_and(|path| path.split('/').nth(1).is_none_or(|host| !is_loopback(host)))
+    })
 }
 
 pub(super) fn judge(at: At<'_>, sink: &mut Sink<'_>) {
@@ -79,9 +84,7 @@ pub(super) fn judge(at: At<'_>, sink: &mut Sink<'_>) {
                 .or_else(|| letter(command, 'c', "ipqswXxTIPVMmGgb").filter(|_| names_shell.is_some()))
         }
         "socat" => socat(args),
-        "awk" | "gawk" => args
-            .iter()
-            .find(|word| inet(&word.text).is_some_and(|host| !is_loopback(host))),
+        "awk" | "gawk" => args.iter().find(|word| leaves_by_inet(&word.text)),
         _ => scripted(command, program),
     };
     if let Some(found) = found {

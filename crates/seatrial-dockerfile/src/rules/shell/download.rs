@@ -26,21 +26,28 @@ const OTHER: Letters = Letters {
 
 /// Long options whose value says nothing of where something comes from. The value of any other counts as an address where it
 /// may be one: too many are told rather than too few.
-const QUIET: [&str; 31] = [
+const QUIET: [&str; 51] = [
+    "ca-certificate",
+    "ca-directory",
     "cacert",
     "cert",
+    "cert-type",
+    "ciphers",
     "config",
     "connect-timeout",
+    "continue-at",
     "cookie",
     "cookie-jar",
     "data",
     "data-binary",
     "data-raw",
     "directory-prefix",
+    "dns-timeout",
     "form",
     "header",
     "input-file",
     "key",
+    "key-type",
     "limit-rate",
     "max-redirs",
     "max-time",
@@ -49,15 +56,28 @@ const QUIET: [&str; 31] = [
     "output-dir",
     "output-document",
     "output-file",
+    "password",
     "progress",
     "proto",
+    "proto-default",
+    "proto-redir",
+    "read-timeout",
     "referer",
     "request",
     "retry",
     "retry-delay",
+    "retry-max-time",
+    "secure-protocol",
+    "speed-limit",
+    "speed-time",
     "timeout",
+    "tls-max",
+    "tls13-ciphers",
     "tries",
+    "user",
     "user-agent",
+    "wait",
+    "waitretry",
 ];
 
 pub(super) fn is_download(command: &Command) -> bool {
@@ -123,7 +143,7 @@ impl<'c> Asked<'c> {
             "config" | "input-file" => self.has_list = true,
             "remote-name" | "remote-name-all" => self.by_name = true,
             _ if QUIET.contains(&name) => {}
-            _ => self.addresses.extend(value.filter(|value| value.contains('.'))),
+            _ => self.addresses.extend(value),
         }
     }
 
@@ -149,12 +169,25 @@ impl<'c> Asked<'c> {
 /// Where it downloads from, each address by itself; `None` where the text names none, or a list of them.
 pub(super) fn addresses(command: &Command) -> Vec<Option<String>> {
     let asked = Asked::of(command);
-    let told = asked.addresses.iter().take(MAX_ADDRESSES);
-    let mut found: Vec<_> = told.map(|address| Some((*address).to_owned())).collect();
-    if asked.has_list || found.is_empty() || asked.addresses.len() > MAX_ADDRESSES {
+    let all = asked.addresses.iter().filter(|word| may_be_address(word));
+    let mut found: Vec<_> = all.map(|address| Some((*address).to_owned())).collect();
+    if asked.has_list || found.is_empty() || found.len() > MAX_ADDRESSES {
+        found.truncate(MAX_ADDRESSES);
         found.push(None);
     }
     found
+}
+
+/// Words that are none may be passwords, which nobody wants to read in a finding.
+fn may_be_address(word: &str) -> bool {
+    let host = word.split(['/', ':', '?']).next().unwrap_or_default();
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let is_name = host.contains('.') && last.starts_with(|letter: char| letter.is_ascii_alphabetic());
+    word.contains("://")
+        || word.contains('$')
+        || is_name
+        || host == "localhost"
+        || host.parse::<std::net::Ipv4Addr>().is_ok()
 }
 
 /// Some of what it downloads goes to its output.

