@@ -228,12 +228,12 @@ pub enum BuildFailure {
     },
 }
 
-/// An image that the Engine holds, and a guest made of it that was not started.
+/// An image that the Engine holds, and a guest made of it that waits.
 ///
-/// Created while the scan still runs; only a cleared image is started.
+/// Made while the scan still runs; only a guest of a cleared image is let go.
 #[async_trait]
 pub trait Guest: Send {
-    /// Starts it, feeds `logs` with its output, waits for its end.
+    /// Lets it go, feeds `logs` with its output, waits for its end. Nothing of its image was executed before.
     ///
     /// # Errors
     /// Only the host's.
@@ -488,7 +488,7 @@ pub trait Engine: Send + Sync {
         step: &(dyn Fn(usize) + Send + Sync),
     ) -> Result<BuildEnd, EngineError>;
 
-    /// Loads a checked image under our own tag and creates (never starts) a guest of it.
+    /// Loads a checked image under our own tag and makes a guest of it that waits: nothing of its image is executed.
     ///
     /// # Errors
     /// Only the host's.

@@ -1,5 +1,6 @@
-//! The guest: its image loaded under a tag of ours, its container made while the scan still runs,
-//! started only when the image was cleared.
+//! The guest: its image loaded under a tag of ours, its container made and started while the scan still runs, with our
+//! process 1 alone in it. That one reads the first byte of its input before it does anything of the image's, and gets it
+//! only when the image was cleared.
 
 use std::time::{Duration, Instant};
 
@@ -28,9 +29,8 @@ use crate::{
     tool, walls,
 };
 
-/// A guest's proxy may stand ready for so long while the image is scanned: a policy may give a scan 7 hours. It ends before,
-/// with whoever started it.
-const AHEAD: Duration = Duration::from_hours(8);
+/// A guest's proxy may stand ready for so long while the image is scanned. It ends before, with whoever started it.
+const AHEAD: Duration = Duration::from_secs(lower::GUEST_IDLE_S);
 
 /// After its limit a run is ended from outside: a guest may have starved process 1.
 const STOPPED: Duration = Duration::from_secs(10);
@@ -42,11 +42,11 @@ struct Loaded {
     proxy: Option<Proxy>,
     time: Duration,
     walls: Walls,
-    /// What the image declares, as mount points.
-    volumes: Vec<String>,
+    /// The volume of the image that stood in the way of its start.
+    unmountable: Option<String>,
 }
 
-/// Loads the image, brings the inputs, creates the container.
+/// Loads the image, brings the inputs, creates the container, and starts our process 1 in it, which waits.
 pub(crate) async fn load(
     inner: &Inner,
     image: &BuiltImage,
@@ -82,10 +82,26 @@ pub(crate) async fn load(
     // The guest's own, as the probe saw them: process 1 has others, so that the guest cannot reach it.
     walls.user.clone_from(&request.user);
     walls.capabilities.clear();
-    let proxy = match &request.egress {
-        Some(egress) => Some(egress::open(inner, request.attempt, egress, life + AHEAD).await?),
-        None => None,
-    };
+    let (started, proxy) = tokio::join!(container.start(), async {
+        match &request.egress {
+            Some(egress) => egress::open(inner, request.attempt, egress, life + AHEAD)
+                .await
+                .map(Some),
+            None => Ok(None),
+        }
+    });
+    let (proxy, unmountable) = (
+        proxy?,
+        match started {
+            Ok(()) => None,
+            // The image's fault, which is told when it would be run: a scan may have more to say.
+            Err(error) => Some(
+                unmountable(&error, image.config.volumes.keys())
+                    .map(str::to_owned)
+                    .ok_or(error)?,
+            ),
+        },
+    );
     Ok(Box::new(Loaded {
         client: inner.client.clone(),
         container,
@@ -93,7 +109,7 @@ pub(crate) async fn load(
         proxy,
         time: request.limits.time,
         walls,
-        volumes: image.config.volumes.keys().cloned().collect(),
+        unmountable,
     }))
 }
 
@@ -186,12 +202,9 @@ async fn bring_inputs(inner: &Inner, request: &RunRequest, volume: &str, life: D
 #[async_trait]
 impl Guest for Loaded {
     async fn start(mut self: Box<Self>, logs: &dyn LogSink) -> Result<RunEnd, EngineError> {
-        if let Err(error) = self.container.start().await {
-            let Some(volume) = unmountable(&error, &self.volumes) else {
-                return Err(error);
-            };
+        if let Some(volume) = self.unmountable {
             return Ok(RunEnd {
-                exit: RunExit::CannotMount(volume.to_owned()),
+                exit: RunExit::CannotMount(volume),
                 usage: Usage::default(),
                 walls: self.walls,
             });
@@ -242,7 +255,7 @@ impl Guest for Loaded {
             usage.wall_s = Some(began.elapsed().as_secs_f64());
             usage.sources.insert(
                 "wall_s".into(),
-                "from the start of the container to the end of its output".to_owned(),
+                "from the first byte to process 1 to the end of the output".to_owned(),
             );
         }
         let exit = match in_time {
@@ -281,17 +294,17 @@ impl Loaded {
 
 /// The volume of the image that the runtime could not mount, because of what is there: a file of the base, or the job's
 /// read-only inputs. Layers of the build were looked at; what the base holds was not.
-fn unmountable<'v>(error: &EngineError, volumes: &'v [String]) -> Option<&'v str> {
+fn unmountable<'v>(error: &EngineError, mut volumes: impl Iterator<Item = &'v String>) -> Option<&'v str> {
     let EngineError::Refused { source, .. } = error else {
         return None;
     };
     let said = source.to_string();
     let in_the_way = ["not a directory", "read-only file system"];
     in_the_way.iter().find(|why| said.contains(*why))?;
-    let volumes = volumes.iter().map(|volume| volume.trim_end_matches('/'));
-    volumes
-        .into_iter()
-        .find(|volume| said.contains(&format!("to rootfs at \"{volume}\"")))
+    volumes.find_map(|volume| {
+        let volume = volume.trim_end_matches('/');
+        said.contains(&format!("to rootfs at \"{volume}\"")).then_some(volume)
+    })
 }
 
 /// PID 1 was ended by somebody else.

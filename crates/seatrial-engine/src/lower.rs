@@ -40,6 +40,8 @@ pub(crate) const DEAD_MAN_S: u64 = 30;
 /// Seconds after its limit at which a builder ends by itself, whoever is still there to see it: time for its worker
 /// to be the first.
 pub(crate) const BUILD_GRACE_S: u64 = 6;
+/// Seconds that a guest's process 1 waits for its first byte while the image is scanned: a policy may give a scan 7 hours.
+pub(crate) const GUEST_IDLE_S: u64 = 8 * 3600;
 /// Where process 1 listens for programs that want out.
 const WAY_OUT_PORT: u16 = 3128;
 /// What its end of the tunnel holds of 32 connections, with their threads: 8 MiB and some.
@@ -195,6 +197,8 @@ pub(crate) fn guest(
         &deadline.to_string(),
         "--grace-s",
         &GRACE_S.to_string(),
+        "--idle-s",
+        &GUEST_IDLE_S.to_string(),
     ]
     .map(str::to_owned)
     .to_vec();

@@ -8,7 +8,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    io::{self, Read, Write},
+    io::{self, PipeReader, Read, Write},
     os::unix::{ffi::OsStrExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -102,6 +102,19 @@ impl User {
 
 /// Runs it to its end, or to the deadline, and leaves no process behind.
 pub(crate) fn run(job: Job<'_>, deadline: &Deadline) -> Result<End, Broken> {
+    let began = Instant::now();
+    start(job)?.wait(began, deadline)
+}
+
+/// A child that runs.
+pub(crate) struct Started {
+    pid: Pid,
+    /// What it tells when exec fails.
+    failure: PipeReader,
+}
+
+/// Starts it. Nothing ends it before its end is waited for.
+pub(crate) fn start(job: Job<'_>) -> Result<Started, Broken> {
     let (failure, report) = io::pipe().map_err(surroundings("make a pipe"))?;
     let mut command = Command::new(SELF);
     command.arg("start");
@@ -122,34 +135,41 @@ pub(crate) fn run(job: Job<'_>, deadline: &Deadline) -> Result<End, Broken> {
     if let Some(user) = job.user {
         user.runs(&mut command)?;
     }
-    let began = Instant::now();
     let child = command.spawn().map_err(surroundings("start ourselves"))?;
-    drop(command); // our copies of its streams, else nobody ever sees their end
-    let pid = Pid::from_child(&child);
-    deadline.watch(pid);
-
-    let mut told = String::new();
-    // A child that was killed before it could tell left nothing.
-    let _ = failure.take(MAX_TOLD).read_to_string(&mut told);
-    let start_error = Some(told).filter(|told| !told.is_empty());
-    let Waited {
-        code,
-        signal,
-        late_others,
-    } = wait_for(pid, deadline)?;
-    let wall_us = began.elapsed().as_micros();
-    let (late, orphaned) = (deadline.passed(), deadline.orphaned());
-    let killed = late_others + end_others(Some(pid));
-    deadline.unwatch();
-    Ok(End {
-        code,
-        signal,
-        start_error,
-        wall_us,
-        killed,
-        late,
-        orphaned,
+    // With `command` go our copies of its streams, else nobody ever sees their end.
+    Ok(Started {
+        pid: Pid::from_child(&child),
+        failure,
     })
+}
+
+impl Started {
+    /// Waits for its end, or for the deadline, and leaves no process behind. What it did counts from `began`.
+    pub(crate) fn wait(self, began: Instant, deadline: &Deadline) -> Result<End, Broken> {
+        deadline.watch(self.pid);
+        let mut told = String::new();
+        // A child that was killed before it could tell left nothing.
+        let _ = self.failure.take(MAX_TOLD).read_to_string(&mut told);
+        let start_error = Some(told).filter(|told| !told.is_empty());
+        let Waited {
+            code,
+            signal,
+            late_others,
+        } = wait_for(self.pid, deadline)?;
+        let wall_us = began.elapsed().as_micros();
+        let (late, orphaned) = (deadline.passed(), deadline.orphaned());
+        let killed = late_others + end_others(Some(self.pid));
+        deadline.unwatch();
+        Ok(End {
+            code,
+            signal,
+            start_error,
+            wall_us,
+            killed,
+            late,
+            orphaned,
+        })
+    }
 }
 
 /// How the child ended.

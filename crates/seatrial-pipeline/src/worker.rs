@@ -141,7 +141,7 @@ pub(crate) fn late() -> Outcome {
 }
 
 /// The walk itself: it reads as a sentence. While the builder works, scanner and data volume are started;
-/// loading goes on while the scan runs; nothing is started that was not cleared.
+/// loading goes on while the scan runs; nothing of an image is executed that was not cleared.
 async fn walk_through(walk: &Walk<'_>, parsed: &Parsed) -> Result<(), Stop> {
     let resolved = walk.stage(Stage::Resolve, resolve::resolve(walk, parsed)).await?;
     let (image_out, image_in) = oneshot::channel();

@@ -5,6 +5,10 @@
 //! stream of the container (buildah writes to a pipe of ours) nor the time after buildah's end
 //! (everything is killed before the output is read). What is sent is hostile all the same: the
 //! engine checks every byte of it.
+//!
+//! # When buildah starts
+//! At once, before there is a job: its Dockerfile is a named pipe, which it opens when it has its user namespace and its
+//! stores. A builder that stands ready has those three starts of a program of 33 MB behind it.
 
 use std::{
     ffi::OsString,
@@ -13,17 +17,19 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
+    time::{Duration, Instant},
 };
+
+use rustix::fs::{CWD, Mode};
 
 use crate::{
     EXIT_DEADLINE,
     args::Args,
-    child::{self, DEFAULT_PATH, Job},
+    child::{self, DEFAULT_PATH, Job, Started},
     deadline::Deadline,
     egress::{self, Tunnel},
     life,
     report::Report,
-    spool,
     wire::{Broken, body, header, is_sha256, length, nonce, protocol, surroundings, word},
 };
 
@@ -74,6 +80,10 @@ impl Places {
         self.own.join("storage.conf")
     }
 
+    fn dockerfile(&self) -> PathBuf {
+        self.own.join("Dockerfile")
+    }
+
     fn blobs(&self) -> PathBuf {
         self.output.join("blobs/sha256")
     }
@@ -81,29 +91,30 @@ impl Places {
 
 pub(super) fn run(args: &Args) -> Result<i32, Broken> {
     let after = args.required_deadline()?;
+    let max_out = args
+        .number("--max-out", u64::MAX)?
+        .ok_or_else(|| Broken::Usage("--max-out is missing".to_owned()))?;
+    let places = Places::under(&args.path("--under").unwrap_or_else(|| "/".into()));
+    prepare(&places)?;
+    let buildah = Buildah::start(args, &places)?;
     life::wait_for_job(args.idle()?)?;
-    let deadline = Deadline::start(after, std::time::Duration::ZERO);
-    walk(args, &deadline).map_err(|broken| match deadline.passed() {
+    let deadline = Deadline::start(after, Duration::ZERO);
+    walk(buildah, &places, max_out, &deadline).map_err(|broken| match deadline.passed() {
         true => Broken::Deadline,
         false => broken,
     })
 }
 
-fn walk(args: &Args, deadline: &Deadline) -> Result<i32, Broken> {
-    let max_out = args
-        .number("--max-out", u64::MAX)?
-        .ok_or_else(|| Broken::Usage("--max-out is missing".to_owned()))?;
-    let places = Places::under(&args.path("--under").unwrap_or_else(|| "/".into()));
-    let command = buildah(args, &places);
-    prepare(&places)?;
+fn walk(buildah: Buildah, places: &Places, max_out: u64, deadline: &Deadline) -> Result<i32, Broken> {
+    let began = Instant::now();
     let mut input = io::stdin().lock();
     let nonce = nonce(&mut input)?;
-    let placeholders = receive(&mut input, &places)?;
+    let (dockerfile, placeholders) = receive(&mut input, places)?;
     drop(input);
-    let (tunnel, port) = Tunnel::asked(args)?.unzip();
+    let tunnel = buildah.tunnel.clone();
     life::hold(deadline, tunnel.as_ref())?;
     let watch = space::Watch::start(&places.store, &places.output_volume);
-    let end = build(&command, &places, port, deadline)?;
+    let end = buildah.build(places.dockerfile(), dockerfile, began, deadline)?;
     let lowest = watch.stop();
     let spoilt = remove(&placeholders);
 
@@ -129,7 +140,7 @@ fn walk(args: &Args, deadline: &Deadline) -> Result<i32, Broken> {
 }
 
 /// The whole command line.
-fn buildah(args: &Args, places: &Places) -> Vec<OsString> {
+fn command(args: &Args, places: &Places) -> Vec<OsString> {
     let program = args.text("--buildah").unwrap_or("buildah".as_ref());
     let mut command: Vec<OsString> = vec![program.to_owned()];
     // chroot isolation knows no other network; the container's own is empty.
@@ -139,7 +150,7 @@ fn buildah(args: &Args, places: &Places) -> Vec<OsString> {
     profile.push(places.tools.join(super::install::STEP_NAME));
     command.extend(["--security-opt".into(), profile]);
     command.extend(args.operands.iter().cloned());
-    command.extend(["-f".into(), places.own.join("Dockerfile").into_os_string()]);
+    command.extend(["-f".into(), places.dockerfile().into_os_string()]);
     let mut target = OsString::from("oci:");
     target.push(&places.output);
     target.push(":1");
@@ -154,7 +165,8 @@ fn prepare(places: &Places) -> Result<(), Broken> {
         fs::create_dir_all(places.blobs())?;
         fs::create_dir_all(places.store.join("tmp"))?;
         fs::write(places.output.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-        fs::write(places.storage_conf(), storage_conf(places)?)
+        fs::write(places.storage_conf(), storage_conf(places)?)?;
+        rustix::fs::mkfifoat(CWD, places.dockerfile(), Mode::RUSR | Mode::WUSR).map_err(io::Error::from)
     };
     made().map_err(surroundings("prepare the builder"))
 }
@@ -177,18 +189,18 @@ fn storage_conf(places: &Places) -> io::Result<String> {
     ))
 }
 
-/// Takes everything up to `G`; the placeholders that it made.
-fn receive(input: &mut impl BufRead, places: &Places) -> Result<Vec<PathBuf>, Broken> {
+/// Takes everything up to `G`: the Dockerfile, and the placeholders that it made.
+fn receive(input: &mut impl BufRead, places: &Places) -> Result<(Vec<u8>, Vec<PathBuf>), Broken> {
     let mut placeholders = Vec::new();
-    let (mut dockerfile, mut context) = (false, false);
+    let (mut dockerfile, mut context) = (None, false);
     loop {
         let header = header(input)?;
         match word(&header) {
             (b"G", None) => break,
-            (b"D", Some(size)) if !dockerfile => {
-                dockerfile = true;
-                let size = length(size, MAX_DOCKERFILE)?;
-                spool::at(input, &places.own.join("Dockerfile"), size)?;
+            (b"D", Some(size)) if dockerfile.is_none() => {
+                let mut text = Vec::new();
+                body(input, &mut text, length(size, MAX_DOCKERFILE)?)?;
+                dockerfile = Some(text);
             }
             (b"C", Some(size)) if !context => {
                 context = true;
@@ -206,11 +218,8 @@ fn receive(input: &mut impl BufRead, places: &Places) -> Result<Vec<PathBuf>, Br
             _ => return Err(protocol("no such frame for a builder, or given twice")),
         }
     }
-    if dockerfile {
-        Ok(placeholders)
-    } else {
-        Err(protocol("the Dockerfile is missing"))
-    }
+    let dockerfile = dockerfile.ok_or_else(|| protocol("the Dockerfile is missing"))?;
+    Ok((dockerfile, placeholders))
 }
 
 /// The tar is written by the engine from checked entries, so a plain `tar` may read it.
@@ -239,25 +248,56 @@ fn unpack(input: &mut impl BufRead, target: &Path, size: u64) -> Result<(), Brok
     }
 }
 
-fn build(command: &[OsString], places: &Places, port: Option<u16>, deadline: &Deadline) -> Result<child::End, Broken> {
-    let (reader, writer) = io::pipe().map_err(surroundings("make a pipe"))?;
-    let twin = writer.try_clone().map_err(surroundings("make a pipe"))?;
-    let forward = thread::spawn(move || forward(reader));
-    let mut environment = environment(&places.storage_conf(), &places.store.join("tmp"));
-    // buildah hands these on to each RUN, and puts them into no image.
-    environment.extend(port.into_iter().flat_map(egress::variables));
-    let job = Job {
-        command,
-        directory: None,
-        environment: Some(environment),
-        stdout: Some(writer.into()),
-        stderr: Some(twin.into()),
-        user: None,
-    };
-    let end = child::run(job, deadline);
-    // Every process that could hold the other end is dead, so this ends too.
-    let _ = forward.join();
-    end
+/// buildah, which runs and waits for its Dockerfile.
+struct Buildah {
+    started: Started,
+    /// What it and its steps print.
+    printed: PipeReader,
+    tunnel: Option<Tunnel>,
+}
+
+impl Buildah {
+    fn start(args: &Args, places: &Places) -> Result<Self, Broken> {
+        let (tunnel, port) = Tunnel::asked(args)?.unzip();
+        let (printed, writer) = io::pipe().map_err(surroundings("make a pipe"))?;
+        let twin = writer.try_clone().map_err(surroundings("make a pipe"))?;
+        let mut environment = environment(&places.storage_conf(), &places.store.join("tmp"));
+        // buildah hands these on to each RUN, and puts them into no image.
+        environment.extend(port.into_iter().flat_map(egress::variables));
+        let started = child::start(Job {
+            command: &command(args, places),
+            directory: None,
+            environment: Some(environment),
+            stdout: Some(writer.into()),
+            stderr: Some(twin.into()),
+            user: None,
+        })?;
+        Ok(Self {
+            started,
+            printed,
+            tunnel,
+        })
+    }
+
+    fn build(
+        self,
+        pipe: PathBuf,
+        dockerfile: Vec<u8>,
+        began: Instant,
+        deadline: &Deadline,
+    ) -> Result<child::End, Broken> {
+        // A buildah that failed before never opens the pipe: this thread ends with us, and its end tells why.
+        thread::spawn(move || {
+            let opened = fs::OpenOptions::new().write(true).open(pipe);
+            opened.and_then(|mut pipe| pipe.write_all(&dockerfile))
+        });
+        let printed = self.printed;
+        let forward = thread::spawn(move || forward(printed));
+        let end = self.started.wait(began, deadline);
+        // Every process that could hold the other end is dead, so this ends too.
+        let _ = forward.join();
+        end
+    }
 }
 
 /// What buildah is told, and nothing of what the container's image says.
@@ -272,6 +312,10 @@ pub(super) fn environment(storage_conf: &Path, tmp: &Path) -> Vec<(OsString, OsS
         // the host's disk without a bound. With chroot a step comes out into this container, as
         // through /proc; in exchange the kernel refuses user namespaces to who is in a chroot.
         ("BUILDAH_NOPIVOT", "1".into()),
+        // For each step buildah starts itself eight times, for milliseconds of which the first collections of garbage are a
+        // sixth (`docs/BENCHMARKS.md`). The bound is where it collects as ever. Steps do not see these.
+        ("GOGC", "400".into()),
+        ("GOMEMLIMIT", "64MiB".into()),
     ]
     .map(|(name, value)| (OsString::from(name), value))
     .to_vec()

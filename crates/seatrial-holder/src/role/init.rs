@@ -19,7 +19,14 @@ use crate::{
     wire::{Broken, nonce, surroundings},
 };
 
-pub(super) const OPTIONS: &[&str] = &["--deadline-s", "--grace-s", "--workdir", "--egress", "--user"];
+pub(super) const OPTIONS: &[&str] = &[
+    "--deadline-s",
+    "--idle-s",
+    "--grace-s",
+    "--workdir",
+    "--egress",
+    "--user",
+];
 
 /// The container's streams are ours, and the guest, who is another, opens its own anew by `/dev/stdout`.
 fn lend(user: User, and_stdout: bool) {
@@ -36,6 +43,8 @@ pub(super) fn run(args: &Args) -> Result<i32, Broken> {
         return Err(Broken::Usage("init what?".to_owned()));
     }
     let grace = Duration::from_secs(args.number("--grace-s", 60)?.unwrap_or(2));
+    // While its image is scanned a guest's container stands ready with us alone in it.
+    life::wait_for_job(args.idle()?)?;
     let deadline = Deadline::start(args.required_deadline()?, grace);
     let user = args.text("--user").map(User::read).transpose()?;
     let nonce = nonce(&mut std::io::stdin().lock())?;

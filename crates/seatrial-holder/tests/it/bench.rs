@@ -66,15 +66,20 @@ pub(crate) fn holder_as_init() -> Command {
 
 /// Writes all of it, and ends the input.
 pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Ran {
-    give(command, input, false)
+    give(command, input, false, || {})
 }
 
 /// Writes all of it, and keeps the input open until the end: the life line.
 pub(crate) fn feed_and_stay(command: &mut Command, input: &[u8]) -> Ran {
-    give(command, input, true)
+    give(command, input, true, || {})
 }
 
-fn give(command: &mut Command, input: &[u8], stay: bool) -> Ran {
+/// The same, once `ready` has returned.
+pub(crate) fn feed_when(command: &mut Command, input: &[u8], ready: impl FnOnce() + Send + 'static) -> Ran {
+    give(command, input, true, ready)
+}
+
+fn give(command: &mut Command, input: &[u8], stay: bool, ready: impl FnOnce() + Send + 'static) -> Ran {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -84,6 +89,7 @@ fn give(command: &mut Command, input: &[u8], stay: bool) -> Ran {
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
     let feeder = thread::spawn(move || {
+        ready();
         let _ = stdin.write_all(&input); // it may refuse before it has read everything
         stay.then_some(stdin)
     });

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use tempfile::TempDir;
 
-use crate::bench::{NONCE, Ran, feed, feed_and_stay, holder_as_init};
+use crate::bench::{NONCE, Ran, feed, feed_and_stay, feed_when, holder_as_init};
 
 const LAYER: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const BLOB: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
@@ -14,14 +14,23 @@ struct Builder {
 }
 
 impl Builder {
-    /// `script` runs in buildah's place; `$OUT` is the layout.
+    /// `script` runs in buildah's place, once it has read the Dockerfile; `$OUT` is the layout.
     fn new(script: &str) -> Self {
+        Self::early(&format!("DOCKERFILE=$(cat $PIPE)\n{script}"))
+    }
+
+    /// `script` runs in buildah's place from the start; the Dockerfile comes through `$PIPE`.
+    fn early(script: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
         for folder in ["run", "out", "var/lib/containers", "base/0", "base/1"] {
             fs::create_dir_all(root.path().join(folder)).unwrap();
         }
         let out = root.path().join("out/oci");
-        let text = format!("#!/bin/sh\nOUT={}\n{script}\n", out.display());
+        let text = format!(
+            "#!/bin/sh\nOUT={}\nPIPE={}\n{script}\n",
+            out.display(),
+            root.path().join("run/seatrial/Dockerfile").display(),
+        );
         let program = root.path().join("buildah");
         fs::write(&program, text).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
@@ -100,6 +109,32 @@ blob.
     let number = |key: &str| ran.report(key).parse::<u64>().unwrap();
     assert!(number("store_free") > 0);
     assert!(number("out_low") <= number("out_free"));
+}
+
+#[test]
+fn buildah_stands_before_its_dockerfile_when_a_job_comes() {
+    let builder = Builder::early("echo there >${0%/*}/there; cat $PIPE >&2; printf '[]' >$OUT/index.json");
+    let there = builder.path("there");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &there, rustix::fs::Mode::RWXU).unwrap();
+    let mut command = holder_as_init();
+    command
+        .args(["build", "--idle-s", "60", "--under"])
+        .arg(builder.root.path());
+    command.arg("--buildah").arg(builder.path("buildah")).args(OPTIONS);
+    let input = [NONCE.as_bytes(), b"\n", &plain()].concat();
+    let ran = feed_when(&mut command, &input, move || {
+        assert_eq!(fs::read_to_string(there).unwrap(), "there\n");
+    });
+    assert_eq!((ran.code, ran.report("code")), (0, "0".into()), "{}", ran.stderr);
+    assert!(ran.stderr.starts_with("FROM"), "{}", ran.stderr);
+    assert!(ran.stdout.ends_with(b"[].\n"));
+}
+
+#[test]
+fn a_buildah_that_fails_before_it_reads_its_dockerfile_is_told() {
+    let ran = Builder::early("echo no store >&2; exit 125").build(&OPTIONS, &plain());
+    assert_eq!((ran.code, ran.stdout.len(), ran.report("code")), (0, 0, "125".into()));
+    assert!(ran.stderr.starts_with("no store\n"), "{}", ran.stderr);
 }
 
 #[test]

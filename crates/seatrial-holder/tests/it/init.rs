@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::bench::{NONCE, Ran, feed, feed_and_stay, guest, holder, holder_as_init};
+use crate::bench::{NONCE, Ran, feed, feed_and_stay, feed_when, guest, holder, holder_as_init};
 
 const MINUTE: [&str; 2] = ["--deadline-s", "60"];
 
@@ -273,4 +273,23 @@ fn wrong_arguments_are_refused() {
         init.args(["init", "--deadline-s", "9", "--", "true"]);
         assert_eq!(feed(&mut init, bad.as_bytes()).code, 96, "{bad:?}");
     }
+}
+
+#[test]
+fn a_guest_that_waits_has_executed_nothing_and_its_limit_counts_from_its_first_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let mark = folder.path().join("mark");
+    let mut init = holder_as_init();
+    init.args(["init", "--deadline-s", "1", "--idle-s", "60", "--", "touch"])
+        .arg(&mark);
+    let ran = feed_when(&mut init, format!("{NONCE}\n").as_bytes(), {
+        let mark = mark.clone();
+        move || {
+            // That this time passes is what is tried.
+            std::thread::sleep(Duration::from_millis(1500));
+            assert!(!mark.exists());
+        }
+    });
+    assert_eq!((ran.code, ran.report("deadline")), (0, "0".into()), "{}", ran.stderr);
+    assert!(mark.exists());
 }

@@ -23,7 +23,7 @@ pub struct Ran {
     _only_run_makes_one: (),
 }
 
-/// A guest that was created and not started, and the image that it was made of.
+/// A guest that waits, and the image that it was made of.
 pub struct Loaded {
     guest: Box<dyn Guest>,
     image: Digest,
@@ -31,7 +31,7 @@ pub struct Loaded {
     proven: Walls,
 }
 
-/// Loads the image and creates the guest, while the scan still runs; starts nothing.
+/// Loads the image and makes the guest, while the scan still runs; executes nothing of the image.
 ///
 /// # Errors
 /// The host's.

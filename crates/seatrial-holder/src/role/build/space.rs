@@ -60,7 +60,7 @@ impl Watch {
                 if last {
                     return lowest;
                 }
-                thread::sleep(PERIOD);
+                thread::park_timeout(PERIOD);
             }
         });
         Self { done, thread }
@@ -69,6 +69,7 @@ impl Watch {
     /// Looks once more, then ends.
     pub(super) fn stop(self) -> Lowest {
         self.done.store(true, Ordering::SeqCst);
+        self.thread.thread().unpark();
         self.thread.join().unwrap_or(Lowest { store: None, out: None })
     }
 }
