@@ -44,6 +44,15 @@ struct Seen {
 }
 
 impl EgressLog {
+    /// One that goes on behind what an earlier try asked for, whose numbers mean nothing any more.
+    #[must_use]
+    pub fn after(earlier: EgressView) -> Self {
+        Self(Arc::new(Mutex::new(Seen {
+            view: earlier,
+            places: BTreeMap::new(),
+        })))
+    }
+
     /// Writes one request down, or counts it when there are too many. One that is there by this number already is
     /// told anew; those with number 0 have none.
     pub fn add(&self, number: u64, row: EgressRow) {
@@ -69,7 +78,7 @@ impl EgressLog {
     }
 }
 
-/// What a stage asked of the proxy.
+/// What a stage asked of the proxy, in all tries.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct EgressView {
     /// In the order in which they reached their hosts or were refused, at most [`MAX_ROWS`].
@@ -135,9 +144,22 @@ mod tests {
         for _ in 0..MAX_ROWS + 6 {
             log.clone().add(0, row.clone());
         }
-        log.add(1, EgressRow { bytes_up: 9, ..row });
+        log.add(
+            1,
+            EgressRow {
+                bytes_up: 9,
+                ..row.clone()
+            },
+        );
         let view = log.view();
         assert_eq!((view.requests.len(), view.more), (MAX_ROWS, 7));
         assert_eq!(view.requests[0].bytes_up, 9);
+
+        let first = EgressLog::default();
+        first.add(1, row.clone());
+        let next = EgressLog::after(first.view());
+        next.add(1, EgressRow { bytes_up: 7, ..row });
+        let sent: Vec<u64> = next.view().requests.iter().map(|row| row.bytes_up).collect();
+        assert_eq!(sent, [1, 7], "the number of another try is another request");
     }
 }

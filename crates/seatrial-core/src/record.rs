@@ -294,6 +294,9 @@ impl JobRecord {
                     let outcome = if self.cancel { Outcome::cancelled() } else { outcome };
                     next.turn(Event::Settled(token, outcome))?;
                 } else {
+                    // The report of the try that ends the job tells it.
+                    let of_all_tries = kept.blobs.into_iter().filter(|(kind, _)| *kind == BlobKind::Egress);
+                    next.record.blobs.extend(of_all_tries);
                     next.record.not_before = again_at;
                     next.turn(Event::Released)?;
                 }

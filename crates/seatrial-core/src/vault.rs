@@ -33,11 +33,13 @@ pub enum BlobKind {
     Artifact,
     /// Output of a stage, or a part of it.
     Log,
+    /// What tries that failed by a fault of ours asked of the egress proxy, as JSON; the report has it too.
+    Egress,
 }
 
 impl BlobKind {
     /// All of them: a blob is deleted without being told which it is.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Dockerfile,
         Self::Context,
         Self::Submission,
@@ -47,6 +49,7 @@ impl BlobKind {
         Self::Sbom,
         Self::Artifact,
         Self::Log,
+        Self::Egress,
     ];
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use seatrial_core::{
-    egress::{EgressLog, EgressRequest},
+    egress::{EgressLog, EgressRequest, EgressView},
     engine::{Engine, Usage},
     finding::Finding,
     id::{AttemptId, CorrelationId, JobId},
@@ -177,7 +177,7 @@ pub struct Evidence {
     pub artifact_bytes: BTreeMap<String, Vec<u8>>,
     /// Findings of the resolve stage.
     pub late_findings: Vec<Finding>,
-    /// What was asked of the egress proxy.
+    /// What was asked of the egress proxy, in all tries.
     pub egress: BTreeMap<Stage, EgressLog>,
     /// Kept logs.
     pub logs: BTreeMap<Stage, Arc<BoundedLog>>,
@@ -209,9 +209,23 @@ impl Case {
         }
     }
 
-    /// A stored job in the hands of a worker: its times are the ledger's.
+    /// A stored job in the hands of a worker: its times are the ledger's, and what earlier tries asked of the network stays
+    /// with it.
     #[must_use]
-    pub fn stored(record: &JobRecord, submission: Submission, admitted: Admitted, settings: Settings) -> Self {
+    pub fn stored(
+        record: &JobRecord,
+        submission: Submission,
+        admitted: Admitted,
+        settings: Settings,
+        asked_before: BTreeMap<Stage, EgressView>,
+    ) -> Self {
+        let egress = asked_before
+            .into_iter()
+            .map(|(stage, view)| (stage, EgressLog::after(view)));
+        let evidence = Evidence {
+            egress: egress.collect(),
+            ..Evidence::default()
+        };
         Self {
             id: record.id,
             correlation_id: record.correlation_id.clone(),
@@ -221,7 +235,7 @@ impl Case {
             created_at: record.created_at,
             deadline_at: record.deadline_at,
             state: Mutex::new(record.state.clone()),
-            evidence: Mutex::default(),
+            evidence: Mutex::new(evidence),
         }
     }
 
@@ -312,7 +326,8 @@ impl Walk<'_> {
     /// whatever happens.
     #[must_use]
     pub fn way_out(&self, stage: Stage, network: Network) -> Option<EgressRequest> {
-        let seen = EgressLog::default();
+        let earlier = self.case.evidence().egress.get(&stage).map(EgressLog::view);
+        let seen = EgressLog::after(earlier.unwrap_or_default());
         let way = self.case.settings.policy.way_out(network, seen.clone())?;
         self.case.evidence().egress.insert(stage, seen);
         Some(way)

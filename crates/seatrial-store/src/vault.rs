@@ -87,7 +87,7 @@ impl Ttl {
             BlobKind::Context => self.context,
             BlobKind::Submission => self.submission,
             BlobKind::Admission => self.admission,
-            BlobKind::Report => self.report,
+            BlobKind::Report | BlobKind::Egress => self.report,
             BlobKind::Result => self.result,
             BlobKind::Sbom => self.sbom,
             BlobKind::Artifact => self.artifact,

@@ -53,7 +53,8 @@ pub enum Move {
         budget: u32,
         /// Back-off before the next.
         after: Duration,
-        /// What is kept of the try: its output until the next one, all else if this ends the job.
+        /// What is kept of the try: its output until the next one, what it asked of the network for the report, all else if
+        /// this ends the job.
         kept: Kept,
     },
     /// The worker drains, or lacks what the job asks for, and gives it back untried.

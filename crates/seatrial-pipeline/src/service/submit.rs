@@ -5,9 +5,10 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use seatrial_core::{
     digest::Digest,
+    egress::EgressView,
     finding::Finding,
     id::{CorrelationId, JobId},
-    job::{Outcome, Reason},
+    job::{Outcome, Reason, Stage},
     ledger::{Created, Idempotency, NewJob},
     record::{JobRecord, Priority},
     vault::{BlobKind, BlobRef, WrappedKey},
@@ -284,7 +285,10 @@ fn unpack(packed: &[u8]) -> Result<(Header, Inputs), serde_json::Error> {
 }
 
 /// Reads a job's submission back, for the worker that has it.
-pub(super) async fn load(service: &Service, record: &JobRecord) -> Result<Submission, ServiceError> {
+pub(super) async fn load(
+    service: &Service,
+    record: &JobRecord,
+) -> Result<(Submission, BTreeMap<Stage, EgressView>), ServiceError> {
     let mut kinds = vec![BlobKind::Dockerfile, BlobKind::Submission];
     kinds.extend(
         record
@@ -296,7 +300,7 @@ pub(super) async fn load(service: &Service, record: &JobRecord) -> Result<Submis
     let dockerfile = blobs.next().unwrap_or_default();
     let (header, inputs) = unpack(&blobs.next().unwrap_or_default())?;
     let context_tar = blobs.next().map(Arc::from).unwrap_or_default();
-    Ok(Submission {
+    let submission = Submission {
         dockerfile,
         context_tar,
         inputs,
@@ -304,7 +308,17 @@ pub(super) async fn load(service: &Service, record: &JobRecord) -> Result<Submis
         artifacts: header.artifacts,
         labels: record.labels.clone(),
         walls: header.walls,
-    })
+    };
+    Ok((submission, asked_before(service, record).await?))
+}
+
+/// What earlier tries asked of the egress proxy.
+async fn asked_before(service: &Service, record: &JobRecord) -> Result<BTreeMap<Stage, EgressView>, ServiceError> {
+    if !record.blobs.contains_key(&BlobKind::Egress) {
+        return Ok(BTreeMap::new());
+    }
+    let bytes = super::read::blobs(service, record, &[BlobKind::Egress]).await?;
+    Ok(serde_json::from_slice(&bytes.concat())?)
 }
 
 #[cfg(test)]

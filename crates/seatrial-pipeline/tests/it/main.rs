@@ -9,4 +9,5 @@ mod rego;
 mod service;
 mod slots;
 mod telemetry;
+mod tries;
 mod walk;

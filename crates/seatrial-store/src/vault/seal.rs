@@ -61,6 +61,7 @@ pub(crate) fn word(kind: BlobKind) -> &'static str {
         BlobKind::Sbom => "sbom",
         BlobKind::Artifact => "artifact",
         BlobKind::Log => "log",
+        BlobKind::Egress => "egress",
     }
 }
 

@@ -18,11 +18,12 @@ use crate::{case::Case, query, service::ServiceError};
 
 impl Trial {
     /// Puts report, result and output into the vault, as often as it takes. `None` when the vault stays away.
-    pub(super) async fn keep(&self, case: &Case, outcome: &Outcome) -> Option<Kept> {
+    /// `again`: another try may follow, which needs to know what this one asked of the network.
+    pub(super) async fn keep(&self, case: &Case, outcome: &Outcome, again: bool) -> Option<Kept> {
         let until = Instant::now() + OFFER;
         let mut pause = Duration::from_millis(50);
         loop {
-            match self.put_all(case, outcome).await {
+            match self.put_all(case, outcome, again).await {
                 Ok(kept) => return Some(kept),
                 Err(error)
                     if error.is_transient() && Instant::now() < until && *self.phase.borrow() != Phase::Leave =>
@@ -45,7 +46,7 @@ impl Trial {
         }
     }
 
-    async fn put_all(&self, case: &Case, outcome: &Outcome) -> Result<Kept, ServiceError> {
+    async fn put_all(&self, case: &Case, outcome: &Outcome, again: bool) -> Result<Kept, ServiceError> {
         let (id, key) = (self.record.id, &self.record.key);
         let mut report = query::report(case, outcome);
         let (result, sbom, artifacts) = {
@@ -63,10 +64,14 @@ impl Trial {
             let blobs = self.service.vault.put_all(id, key, &parts).await?;
             report.artifact_blobs = artifacts.keys().cloned().zip(blobs).collect();
         }
+        let asked = (again && !report.egress.is_empty())
+            .then(|| serde_json::to_vec(&report.egress))
+            .transpose()?;
         let report = serde_json::to_vec(&report)?;
         let mut parts: Vec<(BlobKind, &[u8])> = vec![(BlobKind::Report, &report)];
         parts.extend(result.as_ref().map(|bytes| (BlobKind::Result, &**bytes)));
         parts.extend(sbom.as_ref().map(|bytes| (BlobKind::Sbom, &**bytes)));
+        parts.extend(asked.as_ref().map(|bytes| (BlobKind::Egress, &**bytes)));
         let products = parts.len();
         let output = WholeOutput::of(case);
         parts.extend(output.parts());

@@ -241,10 +241,10 @@ impl Trial {
     fn case(&self) -> impl Future<Output = Result<Case, ServiceError>> + Send + 'static {
         let (service, record, checks) = (self.service.clone(), self.record.clone(), self.executor.checks());
         async move {
-            let submission = submit::load(&service, &record).await?;
+            let (submission, asked) = submit::load(&service, &record).await?;
             let settings = (*service.settings).clone();
             let admitted = admission::admit_aside(&settings.policy, &submission.dockerfile, checks).await;
-            Ok(Case::stored(&record, submission, admitted, settings))
+            Ok(Case::stored(&record, submission, admitted, settings, asked))
         }
     }
 
@@ -394,7 +394,7 @@ impl Trial {
     /// than `again`.
     async fn write_end(&self, case: &Case, recorder: &Recorder, outcome: Outcome, again: Option<u32>) -> Leave {
         tracing::info!(state = %outcome.ending, reason = %outcome.reason, blame = %outcome.blame, again = again.is_some(), "try ended");
-        let keep = self.keep(case, &outcome);
+        let keep = self.keep(case, &outcome, again.is_some());
         let beat = BEAT.min(self.settings.lease / 5);
         let mut pulse = interval_at(Instant::now() + beat, beat);
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
