@@ -110,6 +110,25 @@ pub struct EgressRow {
     pub status: Option<u16>,
 }
 
+#[cfg(any(test, feature = "testing"))]
+impl EgressRow {
+    /// A request that was carried, for tests.
+    #[must_use]
+    pub fn carried(host: &str) -> Self {
+        Self {
+            host: host.to_owned(),
+            port: 443,
+            method: "CONNECT".to_owned(),
+            bytes_up: 1,
+            bytes_down: 2,
+            sha256: None,
+            verdict: EgressVerdict::Allowed,
+            reason: None,
+            status: Some(200),
+        }
+    }
+}
+
 /// What the proxy did with a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -129,17 +148,7 @@ mod tests {
     #[test]
     fn what_is_too_much_is_counted_only_and_a_number_is_told_once() {
         let log = EgressLog::default();
-        let row = EgressRow {
-            host: "pypi.org".to_owned(),
-            port: 443,
-            method: "CONNECT".to_owned(),
-            bytes_up: 1,
-            bytes_down: 2,
-            sha256: None,
-            verdict: EgressVerdict::Allowed,
-            reason: None,
-            status: Some(200),
-        };
+        let row = EgressRow::carried("pypi.org");
         log.add(1, row.clone());
         for _ in 0..MAX_ROWS + 6 {
             log.clone().add(0, row.clone());

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use crate::{
     digest::Digest,
-    egress::{EgressRow, EgressVerdict},
+    egress::EgressRow,
     engine::{
         BuildEnd, BuildFailure, BuildRequest, DataListing, DataVolume, Engine, EngineError, EngineFacts, Guest,
         ReadEnd, ReadyInput, RunEnd, RunExit, RunRequest, Swept, ToolEnd, ToolImage, ToolInput, ToolSpec, Usage,
@@ -32,21 +32,6 @@ use crate::{
     },
     walls::{Place, Proof, Wall, Walled, Walls},
 };
-
-/// What a build with a way out asks for: a host that names the try.
-fn egress_row(attempt: AttemptId) -> EgressRow {
-    EgressRow {
-        host: format!("try-{}.example", attempt.number),
-        port: 443,
-        method: "CONNECT".to_owned(),
-        bytes_up: 1,
-        bytes_down: 2,
-        sha256: None,
-        verdict: EgressVerdict::Allowed,
-        reason: None,
-        status: Some(200),
-    }
-}
 
 /// What a fake does next, and what it was asked for.
 #[derive(Default)]
@@ -237,7 +222,8 @@ impl Engine for Fake {
         self.note("build");
         step(1);
         if let Some(egress) = &request.egress {
-            egress.seen.add(1, egress_row(request.attempt));
+            let host = format!("try-{}.example", request.attempt.number);
+            egress.seen.add(1, EgressRow::carried(&host));
         }
         logs.write(b"STEP 1\nbuilding\n");
         if self.script().build_hangs {

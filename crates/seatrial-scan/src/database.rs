@@ -101,7 +101,7 @@ pub async fn import(
     kind: DatabaseKind,
 ) -> Result<Database, ScanError> {
     let parts = Parts::read(folder)?;
-    let held = slot(data_dir, kind).hold().await?;
+    // Hashed before others are kept waiting: it may be more than a gigabyte.
     let new = Pointer {
         kind,
         updated_at: parts.advisories.updated_at,
@@ -109,6 +109,7 @@ pub async fn import(
         volume: String::new(),
         java: parts.java()?,
     };
+    let held = slot(data_dir, kind).hold().await?;
     let before = in_force(engine, data_dir, kind).await?;
     let is_same = |before: &Database| {
         before.sha256 == new.sha256 && before.updated_at == new.updated_at && before.java == new.java

@@ -78,7 +78,7 @@ fn told(sources: &[&Command], word: &ShellWord, command: &Command, sink: &mut Si
         });
         return;
     }
-    // Each address by itself: a waiver for one says nothing of the others.
+    // Each address by itself: who knows one of them does not know the others.
     for download in downloads {
         for from in download::addresses(download) {
             sink.report(&ST400, word.span, || match &from {
