@@ -71,7 +71,7 @@ pub struct ScanLimits {
     pub time: Duration,
     /// Processors.
     pub cpus: f64,
-    /// Memory and swap together.
+    /// Memory and swap together, beside the layers that it is given: at most `limits.build.layers`.
     #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::size"))]
     pub memory: ByteSize,
     /// Processes and threads.
@@ -137,7 +137,7 @@ impl Default for ScanLimits {
         Self {
             time: Duration::from_secs(5 * 60),
             cpus: 2.0,
-            memory: ByteSize::gib(3),
+            memory: ByteSize::gib(2),
             pids: 256,
         }
     }

@@ -31,6 +31,9 @@ pub enum ScanError {
     /// Time ran out.
     #[error("the scan did not end within {} s", .0.as_secs())]
     TimedOut(Duration),
+    /// Its memory was used up: by what the image holds, for there is nothing else in it.
+    #[error("the scan needed more memory than its limit of {0}")]
+    OutOfMemory(bytesize::ByteSize),
     /// The scanner said no, or said something that is not a report of this image.
     #[error("the scanner failed: {0}")]
     Failed(String),

@@ -70,8 +70,8 @@ pub struct Script {
     pub on_build: Vec<String>,
     /// `USER` of the base.
     pub base_user: String,
-    /// The scanner fails with this clause.
-    pub scan_failure: Option<String>,
+    /// The scanner fails with this.
+    pub scan_failure: Option<fn() -> ScanError>,
     /// The scanner cannot read the image.
     pub unscannable: Option<String>,
     /// Which image the scanner reports on, when it is not the one that it got.
@@ -412,8 +412,8 @@ impl Scanner for Fake {
         };
         self.note("scan");
         let script = self.script();
-        if let Some(clause) = &script.scan_failure {
-            return Err(ScanError::Failed(clause.clone()));
+        if let Some(failure) = script.scan_failure {
+            return Err(failure());
         }
         if let Some(clause) = &script.unscannable {
             return Ok(ScanEnd::Unscannable(clause.clone()));

@@ -107,6 +107,9 @@ fn scan_outcome(error: &ScanError) -> Outcome {
         .with_remedy("Set `scan.java = true` and get it with `seatrial db update`; without a network, `seatrial db import DIR` takes it from DIR/java-db."),
         ScanError::TimedOut(_) => Outcome::timed_out(Reason::ScanTime, message)
             .with_remedy("Make the image smaller, or have the operator raise limits.scan.time."),
+        ScanError::OutOfMemory(_) => Outcome::failed(Reason::OutOfMemory, message)
+            .blamed_on(Blame::Quota)
+            .with_remedy("What was not scanned is not clean, so it was not run. Make the image smaller, or have the operator raise limits.scan.memory."),
         ScanError::Failed(_) | ScanError::Engine(_) | ScanError::Abandoned | ScanError::Local { .. } => {
             Outcome::errored(Reason::ScannerFailed, message)
                 .with_remedy("What was not scanned is not clean, so it was not run. `seatrial doctor` checks the scanner.")

@@ -293,6 +293,8 @@ impl Scanner for Trivy {
             &trivy,
         );
         spec.mounts = mounts;
+        // The layers lie in its `/tmp`, so in its memory; its own is besides.
+        spec.memory += self.settings.max_layers;
         let (told, tell) = oneshot::channel();
         let input = ImageFrames {
             source,
@@ -304,11 +306,9 @@ impl Scanner for Trivy {
             return Err(end.err().map_or(ScanError::Abandoned, ScanError::from));
         };
         let end = end?;
-        if end.out_of_memory {
-            return Err(ScanError::Failed(format!(
-                "it ran out of memory (limit {})",
-                request.limits.memory
-            )));
+        let full = || String::from_utf8_lossy(&end.stderr).contains("no space left on device");
+        if end.out_of_memory || (end.code != 0 && full()) {
+            return Err(ScanError::OutOfMemory(request.limits.memory));
         }
         let outputs = outputs(&end, request.limits.time)?;
         let (report, scanner) = match (outputs.as_slice(), known) {

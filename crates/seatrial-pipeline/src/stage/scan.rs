@@ -4,12 +4,15 @@ use async_trait::async_trait;
 use seatrial_core::{
     image::BuiltImage,
     job::{Blame, Outcome, Reason},
-    scanner::{ImageSource, Misconfiguration, ScanEnd, ScanReport, ScanRequest},
+    scanner::{ImageSource, Misconfiguration, ScanEnd, ScanError, ScanReport, ScanRequest},
 };
 use tokio::sync::oneshot;
 
 use super::resolve::Resolved;
-use crate::{case::Walk, fault::Stop};
+use crate::{
+    case::Walk,
+    fault::{HostFault, Stop},
+};
 
 /// A report about this very image.
 pub struct Scanned {
@@ -22,7 +25,7 @@ pub struct Scanned {
 /// Scans the image that `image` will bring; the scanner is started after `begin`.
 ///
 /// # Errors
-/// An image that cannot be read is the guest's doing; all else is ours.
+/// An image that cannot be read, or that takes more time or memory than it may, is the guest's doing; all else is ours.
 pub async fn scan(
     walk: &Walk<'_>,
     resolved: &Resolved,
@@ -43,7 +46,12 @@ pub async fn scan(
         walk.ports.scanner.scan(&request, Box::new(Handoff(Some(image)))).await
     };
     let (end, misconfigurations) = tokio::join!(scanning, config_checks(walk));
-    match end? {
+    let end = end.map_err(|error| match error {
+        // The image's doing: no fault of the worker's, which would rest after one.
+        ScanError::TimedOut(_) | ScanError::OutOfMemory(_) => HostFault::from(error).outcome().into(),
+        error => Stop::from(error),
+    })?;
+    match end {
         ScanEnd::Report(report) => Ok(Scanned {
             report: *report,
             misconfigurations,

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use seatrial_core::job::{Ending, JobState, Reason};
+use seatrial_core::{
+    job::{Ending, JobState, Reason},
+    scanner::ScanError,
+};
 
 use crate::service::{House, SLOTS, is_running};
 
@@ -28,4 +31,18 @@ async fn a_job_that_is_being_written_down_leaves_its_slot_to_one_other() {
         assert_eq!(house.end(id).await, (Ending::Succeeded, Reason::Ok));
         assert_eq!(house.record(id).await.token.0, 1);
     }
+}
+
+/// A worker rests after a fault of ours; whoever writes such an image must not make it.
+#[tokio::test(start_paused = true)]
+async fn an_image_that_cannot_be_scanned_within_the_limits_keeps_no_worker_from_the_next_job() {
+    let house = House::new();
+    house.fake.script().scan_failure = Some(|| ScanError::TimedOut(Duration::from_secs(300)));
+    let jobs = [house.submit().await, house.submit().await, house.submit().await];
+    let (_ann, _phase) = house.worker("ann");
+    let begun = tokio::time::Instant::now();
+    for id in jobs {
+        assert_eq!(house.end(id).await.0, Ending::TimedOut);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }

@@ -12,7 +12,7 @@ use seatrial_core::{
     image::ImageConfig,
     job::{Blame, Ending, JobState, Outcome, Reason, Stage},
     progress::{Progress, Watch},
-    scanner::Vulnerability,
+    scanner::{ScanError, Vulnerability},
     testing::Fake,
     view::JobView,
 };
@@ -183,13 +183,31 @@ async fn a_failed_step_names_the_line_of_the_original() {
 #[tokio::test]
 async fn what_was_not_scanned_is_never_started() {
     let fake = fake();
-    fake.script().scan_failure = Some("it fell over".into());
+    fake.script().scan_failure = Some(|| ScanError::Failed("it fell over".into()));
     let (outcome, _) = trial(&fake, DOCKERFILE).await;
     assert_eq!(
         (outcome.ending, outcome.reason),
         (Ending::Errored, Reason::ScannerFailed)
     );
     assert!(!fake.was_asked("start"));
+}
+
+#[tokio::test]
+async fn an_image_that_takes_the_scanner_too_long_or_too_much_memory_exceeds_a_limit() {
+    let slow: fn() -> ScanError = || ScanError::TimedOut(Duration::from_secs(300));
+    let large: fn() -> ScanError = || ScanError::OutOfMemory(bytesize::ByteSize::gib(2));
+    for (failure, ending, reason, setting) in [
+        (slow, Ending::TimedOut, Reason::ScanTime, "limits.scan.time"),
+        (large, Ending::Failed, Reason::OutOfMemory, "limits.scan.memory"),
+    ] {
+        let fake = fake();
+        fake.script().scan_failure = Some(failure);
+        let (outcome, _) = trial(&fake, DOCKERFILE).await;
+        let told = (outcome.ending, outcome.reason, outcome.blame);
+        assert_eq!(told, (ending, reason, Blame::Quota));
+        assert!(outcome.remedy.unwrap().contains(setting));
+        assert!(!fake.was_asked("start"));
+    }
 }
 
 #[tokio::test]

@@ -90,6 +90,17 @@ fn hole(package: &str) -> serde_json::Value {
 
 /// Scans an image on a Debian 12 with `zlib` 1, which has a hole, and `tar` 1.
 async fn scan_of(os: &str, packages: serde_json::Value, found: serde_json::Value) -> ScanEnd {
+    let report = os_report(Digest::of(b"image"), &base().layers, os, packages, found).to_string();
+    // Which scanner it is was said when it scanned the base, and is not asked again.
+    let end = scan_with(said(&[&report])).await.unwrap();
+    if let ScanEnd::Report(report) = &end {
+        assert_eq!(report.scanner, "trivy 0.76.0");
+    }
+    end
+}
+
+/// Scans an image on that base; this is what became of the scanner.
+async fn scan_with(end: ToolEnd) -> Result<ScanEnd, ScanError> {
     let (fake, data) = (Fake::default(), tempfile::tempdir().unwrap());
     let of_base = json!([{"Name": "zlib", "Version": "1"}, {"Name": "tar", "Version": "1"}]);
     let of_base = os_report(base().id, &base().layers, "12", of_base, hole("zlib"));
@@ -105,9 +116,7 @@ async fn scan_of(os: &str, packages: serde_json::Value, found: serde_json::Value
         new_layers: Vec::new(),
         spool: Arc::new(fs::File::open("/dev/null").unwrap()),
     };
-    let report = os_report(image.id, &image.layers, os, packages, found).to_string();
-    // Which scanner it is was said when it scanned the base, and is not asked again.
-    fake.script().tool_ends.push_back(said(&[&report]));
+    fake.script().tool_ends.push_back(end);
     let request = ScanRequest {
         attempt: AttemptId {
             job: seatrial_core::id::JobId::fresh(),
@@ -119,11 +128,25 @@ async fn scan_of(os: &str, packages: serde_json::Value, found: serde_json::Value
         database,
         sbom: false,
     };
-    let end = trivy.scan(&request, Box::new(There(Some(image)))).await.unwrap();
-    if let ScanEnd::Report(report) = &end {
-        assert_eq!(report.scanner, "trivy 0.76.0");
+    trivy.scan(&request, Box::new(There(Some(image)))).await
+}
+
+#[tokio::test]
+async fn a_scanner_that_an_image_fills_up_ran_out_of_memory() {
+    let killed = ToolEnd {
+        code: 137,
+        out_of_memory: true,
+        ..end(b"")
+    };
+    let full = ToolEnd {
+        code: 1,
+        stderr: b"FATAL write /tmp/oci/blobs/sha256/00: no space left on device\n".to_vec(),
+        ..end(b"")
+    };
+    for end in [killed, full] {
+        let error = scan_with(end).await.unwrap_err();
+        assert!(matches!(error, ScanError::OutOfMemory(_)), "{error}");
     }
-    end
 }
 
 fn holes(end: &ScanEnd) -> Vec<(&str, bool)> {

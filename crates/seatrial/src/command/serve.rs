@@ -260,7 +260,8 @@ fn process_name(host: &str) -> String {
 async fn slots(service: &Service, engine: &DockerEngine) -> Result<usize> {
     let facts = engine.probe().await.context("the container engine gave no answer")?;
     let limits = &service.settings.policy.limits;
-    let memory = limits.build.memory.as_u64() + limits.scan.memory.as_u64();
+    let scan = limits.scan.memory.as_u64() + limits.build.layers.as_u64();
+    let memory = limits.build.memory.as_u64() + scan;
     let by_memory = facts.memory / memory.max(1);
     let by_cpus = facts.cpus.max(1);
     Ok(usize::try_from(by_memory.min(by_cpus)).unwrap_or(1).clamp(1, 64))
