@@ -62,6 +62,18 @@ pub struct StoredLayer {
     pub gzip: bool,
 }
 
+/// The name of the file that every layout has, the same in all.
+pub const MARK: &str = "oci-layout";
+
+/// The file of that name.
+#[must_use]
+pub fn mark() -> LayoutFile {
+    LayoutFile {
+        name: MARK.to_owned(),
+        content: Content::Bytes(Arc::from(&br#"{"imageLayoutVersion":"1.0.0"}"#[..])),
+    }
+}
+
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// The OCI manifest of an image, its digest, and the index that names it as `tag`. `stored` is what the reader's
@@ -128,10 +140,7 @@ pub fn layout(image: &BuiltImage, tag: Option<&str>, stored: Option<&[StoredLaye
     };
     let blob = |digest: Digest| format!("blobs/sha256/{}", digest.hex());
     let mut files = vec![
-        file(
-            "oci-layout".to_owned(),
-            Arc::from(&br#"{"imageLayoutVersion":"1.0.0"}"#[..]),
-        ),
+        mark(),
         file("index.json".to_owned(), index.into()),
         file(blob(digest), manifest.into()),
         file(blob(image.id), image.config_bytes.clone()),

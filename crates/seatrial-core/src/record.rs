@@ -254,9 +254,15 @@ impl JobRecord {
                     news: Vec::new(),
                 });
             }
-            Move::Tell { token, news, logs } => {
+            Move::Tell {
+                token,
+                news,
+                logs,
+                asked,
+            } => {
                 next.held(token)?;
                 next.hear(token, news);
+                next.record.blobs.extend(asked.map(|blob| (BlobKind::Egress, blob)));
                 for (stage, log) in logs {
                     let total = log.total;
                     if next.record.logs.get(&stage) != Some(&log) {

@@ -183,6 +183,16 @@ pub struct Evidence {
     pub logs: BTreeMap<Stage, Arc<BoundedLog>>,
 }
 
+impl Evidence {
+    /// What was asked of the network until now.
+    #[must_use]
+    pub fn asked(&self) -> BTreeMap<Stage, EgressView> {
+        (self.egress.iter())
+            .map(|(stage, seen)| (*stage, seen.view()))
+            .collect()
+    }
+}
+
 impl Case {
     /// A case that starts now.
     #[must_use]

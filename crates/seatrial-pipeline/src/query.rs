@@ -1,6 +1,9 @@
 //! The job as users see it: put together from a case and its end, or from a stored record.
 
+use std::collections::BTreeMap;
+
 use seatrial_core::{
+    egress::EgressView,
     finding::escape_untrusted,
     job::{Ending, JobState, Outcome, Stage},
     record::JobRecord,
@@ -46,14 +49,10 @@ pub fn report(case: &Case, outcome: &Outcome) -> Report {
         timings_ms: evidence.timings_ms.clone(),
         build_walls: evidence.build_walls.clone(),
         walls: evidence.walls.clone(),
-        egress: evidence
-            .egress
-            .iter()
-            .map(|(stage, seen)| (*stage, seen.view()))
-            .collect(),
+        egress: evidence.asked(),
         result: evidence.result.clone(),
         artifacts: evidence.artifacts.clone(),
-        artifact_blobs: std::collections::BTreeMap::new(),
+        artifact_blobs: BTreeMap::new(),
         log_tail,
     }
 }
@@ -102,8 +101,9 @@ pub fn view(case: &Case, outcome: &Outcome) -> JobView {
 pub enum Documents {
     /// It is over.
     Report(Box<Report>),
-    /// It is not over, or ended before a worker could write a report.
-    Admission(Box<AnalysisView>),
+    /// It is not over, or ended before a worker could write a report: what was said of its text, and what its stages
+    /// asked of the network so far.
+    Admission(Box<AnalysisView>, BTreeMap<Stage, EgressView>),
     /// Their time to live is over.
     Gone,
 }
@@ -123,8 +123,9 @@ pub fn stored_view(record: &JobRecord, documents: Documents, queue_position: Opt
     let outcome = record.outcome();
     let mut report = match documents {
         Documents::Report(report) => *report,
-        Documents::Admission(analysis) => Report {
+        Documents::Admission(analysis, egress) => Report {
             analysis: *analysis,
+            egress,
             ..Report::default()
         },
         Documents::Gone => Report::default(),

@@ -33,6 +33,8 @@ pub enum Move {
         news: Batch,
         /// Output in the vault, by stage: replaces what was known. That there is more of it is news too.
         logs: BTreeMap<Stage, LogRef>,
+        /// What it asked of the network until now, with what earlier tries did, in the vault: replaces what was known.
+        asked: Option<BlobRef>,
     },
     /// The worker ends it.
     Settle {

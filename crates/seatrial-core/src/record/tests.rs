@@ -100,6 +100,7 @@ fn news_that_were_heard_already_are_not_told_again_and_do_not_stop_the_end() {
         token,
         news: news.clone(),
         logs: BTreeMap::new(),
+        asked: None,
     };
     let told = held.on(tell, at(2)).unwrap().record;
     let late = NewsBody::Note { text: "x".to_owned() };
@@ -126,6 +127,7 @@ fn the_next_try_is_heard_from_its_first_news() {
             bodies: vec![NewsBody::StageStarted { stage: Stage::Build }],
         },
         logs: BTreeMap::new(),
+        asked: None,
     };
     let first = claimed(&queued(), 1);
     let first = first.on(tell(&first), at(2)).unwrap().record;
@@ -245,6 +247,7 @@ fn news_are_numbered_without_gaps_and_hints_are_bounded() {
             bodies: vec![NewsBody::Note { text: "x".to_owned() }; 3000],
         },
         logs: BTreeMap::new(),
+        asked: None,
     };
     let moved = record.on(tell, at(2)).unwrap();
     assert_eq!(moved.news.first().map(|news| news.seq), Some(3));

@@ -1,8 +1,9 @@
 //! Answers about jobs. Everything here may be asked of any process, as often as one likes.
 
-use std::{future::poll_fn, task::Poll, time::Duration};
+use std::{collections::BTreeMap, future::poll_fn, task::Poll, time::Duration};
 
 use seatrial_core::{
+    egress::EgressView,
     id::JobId,
     job::{JobState, Stage},
     ledger::LedgerError,
@@ -87,7 +88,20 @@ async fn documents(service: &Service, record: &JobRecord) -> Result<Documents, S
         return Ok(Documents::Report(Box::new(serde_json::from_slice(&bytes)?)));
     }
     let bytes = blob(service, record, BlobKind::Admission).await?;
-    Ok(Documents::Admission(Box::new(serde_json::from_slice(&bytes)?)))
+    let asked = asked(service, record).await?;
+    Ok(Documents::Admission(Box::new(serde_json::from_slice(&bytes)?), asked))
+}
+
+/// What the tries of a job asked of the network, as far as it was written down before their ends.
+///
+/// # Errors
+/// [`ServiceError`].
+pub(super) async fn asked(service: &Service, record: &JobRecord) -> Result<BTreeMap<Stage, EgressView>, ServiceError> {
+    if !record.blobs.contains_key(&BlobKind::Egress) {
+        return Ok(BTreeMap::new());
+    }
+    let bytes = blob(service, record, BlobKind::Egress).await?;
+    Ok(serde_json::from_slice(&bytes)?)
 }
 
 /// Bytes of a job that there is one of. [`VaultError::Missing`] when the record names none.

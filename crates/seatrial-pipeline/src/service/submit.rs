@@ -116,7 +116,7 @@ pub async fn submit_and_tell(
                 None => announce(service, id, priority).await,
                 Some(outcome) => service.telemetry.metrics.settled(outcome),
             }
-            let said = told.then(|| Documents::Admission(Box::new(admitted.analysis)));
+            let said = told.then(|| Documents::Admission(Box::new(admitted.analysis), BTreeMap::new()));
             return Ok((Submitted::New(record), said));
         }
         Created::Existing(record) => Submitted::Existing(record),
@@ -309,16 +309,7 @@ pub(super) async fn load(
         labels: record.labels.clone(),
         walls: header.walls,
     };
-    Ok((submission, asked_before(service, record).await?))
-}
-
-/// What earlier tries asked of the egress proxy.
-async fn asked_before(service: &Service, record: &JobRecord) -> Result<BTreeMap<Stage, EgressView>, ServiceError> {
-    if !record.blobs.contains_key(&BlobKind::Egress) {
-        return Ok(BTreeMap::new());
-    }
-    let bytes = super::read::blobs(service, record, &[BlobKind::Egress]).await?;
-    Ok(serde_json::from_slice(&bytes.concat())?)
+    Ok((submission, super::read::asked(service, record).await?))
 }
 
 #[cfg(test)]

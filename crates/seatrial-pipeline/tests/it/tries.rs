@@ -1,12 +1,16 @@
-//! What is left of a try that failed by a fault of ours.
+//! What is left of a try that did not end the job.
 
 use std::sync::Arc;
 
 use seatrial_core::{
     engine::EngineError,
+    id::JobId,
     job::{Ending, Stage},
+    ledger::Ledger,
+    record::{JobRecord, Move},
+    vault::{BlobKind, VaultError},
 };
-use seatrial_pipeline::service::read;
+use seatrial_pipeline::service::{read, worker::Phase};
 use seatrial_policy::Network;
 
 use crate::service::House;
@@ -16,10 +20,7 @@ async fn what_each_try_asked_of_the_network_is_told_in_the_end() {
     // Whoever forgets how to end a worker has one that never rests.
     let mut workers = Vec::new();
     for faults in [1, 2] {
-        let mut house = House::new();
-        let mut settings = (*house.service.settings).clone();
-        settings.policy.network.build = Network::Egress;
-        house.service.settings = Arc::new(settings);
+        let house = online();
         for _ in 0..faults {
             let gone = EngineError::Unreachable("gone".into());
             house.fake.script().build_errors.push_back(gone);
@@ -32,9 +33,65 @@ async fn what_each_try_asked_of_the_network_is_told_in_the_end() {
             Ending::Errored
         };
         assert_eq!(house.end(id).await.0, ending);
-        let view = read::view(&house.service, &house.record(id).await).await.unwrap();
-        let asked = &view.egress[&Stage::Build].requests;
-        let hosts: Vec<&str> = asked.iter().map(|row| &*row.host).collect();
-        assert_eq!(hosts, ["try-1.example", "try-2.example"]);
+        assert_eq!(hosts(&house, id).await, ["try-1.example", "try-2.example"]);
     }
+}
+
+fn online() -> House {
+    let mut house = House::new();
+    let mut settings = (*house.service.settings).clone();
+    settings.policy.network.build = Network::Egress;
+    house.service.settings = Arc::new(settings);
+    house
+}
+
+async fn hosts(house: &House, id: JobId) -> Vec<String> {
+    let view = read::view(&house.service, &house.record(id).await).await.unwrap();
+    let requests = view.egress.get(&Stage::Build).map(|asked| asked.requests.as_slice());
+    requests
+        .unwrap_or_default()
+        .iter()
+        .map(|row| row.host.clone())
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_killed_worker_had_seen_asked_of_the_network_is_told_at_once_and_in_the_end() {
+    let house = online();
+    house.fake.script().build_hangs = true;
+    let _upkeep = house.upkeep();
+    let (ann, _phase) = house.worker("ann");
+    let id = house.submit().await;
+    let is_told = |record: &JobRecord| record.blobs.contains_key(&BlobKind::Egress);
+    let first = house.until(id, is_told).await.blobs[&BlobKind::Egress].clone();
+    assert_eq!(hosts(&house, id).await, ["try-1.example"], "while it runs");
+    ann.abort();
+    let is_told_anew = |record: &JobRecord| record.token.0 == 2 && record.blobs[&BlobKind::Egress] != first;
+    let (bob, _phase) = house.worker("bob");
+    let record = house.until(id, is_told_anew).await;
+    let both = ["try-1.example", "try-2.example"];
+    assert_eq!(hosts(&house, id).await, both);
+    bob.abort();
+    let older = house.service.vault.get(id, &record.key, BlobKind::Egress, &first).await;
+    assert!(
+        matches!(older, Err(VaultError::Missing { .. })),
+        "only the newest is kept"
+    );
+    // It ends without a report of a worker.
+    house.ledger.apply(id, Move::Cancel).await.unwrap().unwrap();
+    let record = house.until(id, |record| record.outcome().is_some()).await;
+    assert!(!record.blobs.contains_key(&BlobKind::Report));
+    assert_eq!(hosts(&house, id).await, both);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_try_asked_of_the_network_until_it_was_handed_back_is_told() {
+    let house = online();
+    house.fake.script().build_hangs = true;
+    let (ann, phase) = house.worker("ann");
+    let id = house.submit().await;
+    house.until(id, |record| record.stage == Some(Stage::Build)).await;
+    phase.send_replace(Phase::Leave);
+    ann.await.unwrap();
+    assert_eq!(hosts(&house, id).await, ["try-1.example"]);
 }

@@ -267,6 +267,7 @@ impl Hand<'_> {
                 bodies: news,
             },
             logs: Default::default(),
+            asked: None,
         })
         .await;
     }
@@ -284,6 +285,7 @@ impl Hand<'_> {
             token: self.token(),
             news: Batch::default(),
             logs: [(stage, log)].into(),
+            asked: None,
         })
         .await;
     }

@@ -24,6 +24,7 @@ fn entering(held: &JobRecord, stage: Stage) -> Move {
             bodies: vec![NewsBody::StageStarted { stage }],
         },
         logs: BTreeMap::new(),
+        asked: None,
     }
 }
 

@@ -24,6 +24,7 @@ pub async fn news_are_numbered_without_gaps_and_resume(rig: &dyn Rig) {
                 bodies: vec![NewsBody::StageStarted { stage }, finished],
             },
             logs: BTreeMap::new(),
+            asked: None,
         };
         apply(&*ledger, job.id, what.clone()).await.unwrap();
         // Its answer was lost.

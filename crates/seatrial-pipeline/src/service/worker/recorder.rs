@@ -1,4 +1,5 @@
-//! Writes down what happens in a try: stages and hints into the ledger, output into the vault.
+//! Writes down what happens in a try: stages and hints into the ledger, output and what was asked of the network into
+//! the vault.
 //!
 //! A try never waits for it. News are gathered and written a few times a second; hints are dropped when too
 //! many wait, and a ledger that is away only delays them.
@@ -10,6 +11,7 @@ use std::{
 };
 
 use seatrial_core::{
+    egress::EgressView,
     job::Stage,
     log::BoundedLog,
     progress::{Progress, Watch},
@@ -22,7 +24,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::Service;
 use crate::{
     case::Case,
-    service::{metrics::StageEnd, telemetry::Telemetry},
+    service::{ServiceError, metrics::StageEnd, telemetry::Telemetry},
 };
 
 /// News that may wait to be written; hints beyond it are dropped.
@@ -33,12 +35,17 @@ const PACE: Duration = Duration::from_millis(200);
 const PARTS: usize = 64;
 /// A part of this size does not wait.
 const PART: usize = 32 << 10;
+/// What is asked of the network is written down after so long at the latest: a worker that is killed takes no more of
+/// it along.
+const ASKED: Duration = Duration::from_secs(10);
 
 /// Takes progress of one try.
 pub(super) struct Recorder {
     waiting: Mutex<Waiting>,
-    /// Output in the vault of which the ledger does not know yet.
-    untold: Mutex<BTreeMap<Stage, LogRef>>,
+    /// What is in the vault, and the ledger does not know of it yet.
+    untold: Mutex<Untold>,
+    /// What was asked of the network, as the ledger knows it from this try.
+    in_force: Mutex<Option<BlobRef>>,
     /// Something worth writing at once.
     urgent: Notify,
     /// The try is over.
@@ -55,6 +62,12 @@ struct Waiting {
     /// News of the try before them.
     before: u64,
     bodies: Vec<NewsBody>,
+}
+
+#[derive(Clone, Default)]
+struct Untold {
+    logs: BTreeMap<Stage, LogRef>,
+    asked: Option<BlobRef>,
 }
 
 /// A stage that goes on.
@@ -97,6 +110,7 @@ impl Recorder {
         Self {
             waiting: Mutex::default(),
             untold: Mutex::default(),
+            in_force: Mutex::default(),
             urgent: Notify::new(),
             over: Notify::new(),
             telemetry,
@@ -144,28 +158,43 @@ impl Recorder {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn untold(&self) -> MutexGuard<'_, BTreeMap<Stage, LogRef>> {
+    fn untold(&self) -> MutexGuard<'_, Untold> {
         self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes until the end. A refusal is not looked at: the lease's own beat notices it.
     pub(super) async fn write(&self, service: &Service, record: &JobRecord, case: &Case) {
         let mut output = Output::default();
+        let mut asked = Asked::default();
         loop {
             let pause = async {
                 let _ = tokio::time::timeout(PACE * 5, self.urgent.notified()).await;
                 tokio::time::sleep(PACE).await;
             };
-            tokio::select! {
+            let over = tokio::select! {
                 biased;
-                () = self.over.notified() => return,
-                () = pause => {}
-            }
-            if let Err(error) = output.put(service, record, case, self).await {
+                () = self.over.notified() => true,
+                () = pause => false,
+            };
+            let put = async {
+                asked.put(service, record, case, self, over).await?;
+                match over {
+                    // Its output is put as a whole.
+                    true => Ok(()),
+                    false => output
+                        .put(service, record, case, self)
+                        .await
+                        .map_err(ServiceError::from),
+                }
+            };
+            if let Err(error) = put.await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "output was not put into the vault; tried again"
                 );
+            }
+            if over {
+                return;
             }
             self.flush(service, record).await;
         }
@@ -184,31 +213,55 @@ impl Recorder {
     /// Writes what waits; what could not be written waits on, also when this is dropped half way.
     pub(super) async fn flush(&self, service: &Service, record: &JobRecord) {
         let news = self.rest(service, record);
-        let logs = self.untold().clone();
-        if news.bodies.is_empty() && logs.is_empty() {
+        let untold = self.untold().clone();
+        if news.bodies.is_empty() && untold.logs.is_empty() && untold.asked.is_none() {
             return;
         }
         let (before, count) = (news.before, news.bodies.len());
         let tell = Move::Tell {
             token: record.token,
             news,
-            logs: logs.clone(),
+            logs: untold.logs.clone(),
+            asked: untold.asked.clone(),
         };
         match service.ledger.apply(record.id, tell).await {
-            Ok(_) => {
-                let mut waiting = self.lock();
-                // News are only ever added behind these, and these are written by one at a time.
-                if waiting.before == before {
-                    waiting.before += count as u64;
-                    waiting.bodies.drain(..count);
+            Ok(answer) => {
+                self.told(before, count, &untold);
+                if let (Ok(_), Some(asked)) = (answer, untold.asked) {
+                    self.replaced(service, record, asked).await;
                 }
-                drop(waiting);
-                self.untold().retain(|stage, log| logs.get(stage) != Some(log));
             }
             Err(error) => tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "news were not written; tried again"
             ),
+        }
+    }
+}
+
+impl Recorder {
+    /// So many news behind those, and these blobs, wait no more.
+    fn told(&self, before: u64, count: usize, told: &Untold) {
+        let mut waiting = self.lock();
+        // News are only ever added behind these, and these are written by one at a time.
+        if waiting.before == before {
+            waiting.before += count as u64;
+            waiting.bodies.drain(..count);
+        }
+        let mut untold = self.untold();
+        untold.logs.retain(|stage, log| told.logs.get(stage) != Some(log));
+        untold.asked.take_if(|blob| Some(&*blob) == told.asked.as_ref());
+    }
+
+    /// The ledger knows of a newer one: the older is nobody's any more.
+    async fn replaced(&self, service: &Service, record: &JobRecord, asked: BlobRef) {
+        let mine = (self.in_force.lock().unwrap_or_else(PoisonError::into_inner)).replace(asked);
+        let of_earlier_tries = || record.blobs.get(&BlobKind::Egress).cloned();
+        if let Some(older) = mine.or_else(of_earlier_tries)
+            && let Err(error) = service.vault.delete(record.id, &older).await
+        {
+            // It goes with the job.
+            tracing::debug!(error = &error as &dyn std::error::Error, "a blob was not deleted");
         }
     }
 }
@@ -275,8 +328,49 @@ impl Output {
             known.last = Some(Instant::now());
             known.log.parts.push(part);
             known.log.total = log.total();
-            recorder.untold().insert(stage, known.log.clone());
+            recorder.untold().logs.insert(stage, known.log.clone());
         }
+        Ok(())
+    }
+}
+
+/// What was asked of the network, as it was put last.
+#[derive(Default)]
+struct Asked {
+    bytes: Vec<u8>,
+    puts: u32,
+    last: Option<Instant>,
+}
+
+impl Asked {
+    /// Puts it if it is another; not more often than is due, unless the try is over.
+    async fn put(
+        &mut self,
+        service: &Service,
+        record: &JobRecord,
+        case: &Case,
+        recorder: &Recorder,
+        over: bool,
+    ) -> Result<(), ServiceError> {
+        let patience = (PACE * (1 + self.puts / 4)).min(ASKED);
+        if !over && self.last.is_some_and(|last| last.elapsed() < patience) {
+            return Ok(());
+        }
+        let asked = case.evidence().asked();
+        if asked.values().all(|view| *view == EgressView::default()) {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec(&asked)?;
+        if bytes == self.bytes {
+            return Ok(());
+        }
+        let blob = (service.vault)
+            .put(record.id, &record.key, BlobKind::Egress, &bytes)
+            .await?;
+        self.bytes = bytes;
+        self.puts += 1;
+        self.last = Some(Instant::now());
+        recorder.untold().asked = Some(blob);
         Ok(())
     }
 }
