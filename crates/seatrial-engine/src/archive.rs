@@ -32,16 +32,31 @@ pub(crate) fn header(size: u64, mode: u32) -> tar::Header {
     header
 }
 
-/// The archive of a checked image under `tag`, without its base's layers; `stored` is what containerd's store has for
-/// those, where it has them compressed.
-pub(crate) fn stream(
+/// What every archive of a checked image begins with.
+pub(crate) fn beginning() -> Bytes {
+    let mut parts = Vec::new();
+    push(&mut parts, &oci::mark());
+    let mut bytes = Vec::new();
+    for part in parts {
+        if let Ok(Part::Bytes(part)) = part {
+            bytes.extend_from_slice(&part);
+        }
+    }
+    bytes.into()
+}
+
+/// The archive of a checked image under `tag` but for its [`beginning`], without its base's layers; `stored` is what
+/// containerd's store has for those, where it has them compressed.
+pub(crate) fn rest(
     image: &BuiltImage,
     tag: &str,
     stored: Option<&[StoredLayer]>,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static + use<> {
     let mut parts: Vec<io::Result<Part>> = Vec::new();
     for file in files(image, tag, stored) {
-        push(&mut parts, &file);
+        if file.name != oci::MARK {
+            push(&mut parts, &file);
+        }
     }
     parts.push(Ok(Part::Bytes(Bytes::from_static(&[0; 1024]))));
     let spool = Arc::clone(&image.spool);
@@ -171,8 +186,9 @@ mod tests {
             }],
             spool: Arc::new(spool),
         };
-        let bytes: Vec<Bytes> = stream(&image, "seatrial/job-x:1", None).try_collect().await.unwrap();
-        let mut archive = tar::Archive::new(io::Cursor::new(bytes.concat()));
+        let rest: Vec<Bytes> = rest(&image, "seatrial/job-x:1", None).try_collect().await.unwrap();
+        let whole = [&beginning()[..], &rest.concat()].concat();
+        let mut archive = tar::Archive::new(io::Cursor::new(whole));
         let mut names = Vec::new();
         for entry in archive.entries().unwrap() {
             let mut entry = entry.unwrap();
@@ -188,6 +204,7 @@ mod tests {
             }
             names.push(name);
         }
+        assert_eq!(names.iter().filter(|name| *name == oci::MARK).count(), 1);
         assert!(!names.iter().any(|name| name.contains(&base.hex())));
         assert!(names.iter().any(|name| name.contains(&digest.hex())));
     }

@@ -154,19 +154,17 @@ async fn stand(
         host_cpus: facts.cpus,
         apparmor: facts.apparmor,
     };
-    let shape = Shape {
-        kind: Kind::Build,
-        body: lower::builder(&parts, request),
-        data: None,
-    };
+    let body = lower::builder(&parts, request);
+    let shape = Shape::waiting(Kind::Build, body.clone());
     if let Some(Member::Waiting(container, stdio)) = inner.pool.take(&shape, facts) {
         return Ok((*container, stdio, true));
     }
     let body = ContainerCreateBody {
         labels: Some(inner.identity().labels(Kind::Build, Some(request.attempt), life)),
-        ..shape.body
+        ..body
     };
     let name = inner.identity().name(Kind::Build, request.attempt);
+    let body = lower::with_terminals(body, &name);
     let mut container = Container::arm(&inner.client, &inner.janitor, name);
     let stdio = container.create(body.clone()).await?;
     // What the evidence says of builders was met by a probe in one like this; here it is made sure that it is like

@@ -285,20 +285,25 @@ impl Client {
         bounded_stream("export an image", EXPORT_PIECE, EXPORT, pieces)
     }
 
-    /// Loads an archive.
-    pub(crate) async fn load<S>(&self, archive: S) -> Result<(), EngineError>
+    /// Loads an archive, as long as that takes: see [`Self::loaded`].
+    pub(crate) fn load<S>(&self, archive: S) -> impl Future<Output = Result<(), Error>> + Send + use<S>
     where
         S: Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static,
     {
         let options = ImportImageOptionsBuilder::new().quiet(true).build();
-        let mut news = self.docker.import_image_stream(options, archive, None);
-        bounded("load an image", LOAD, async {
+        let docker = self.docker.clone();
+        async move {
+            let mut news = docker.import_image_stream(options, archive, None);
             while let Some(line) = news.next().await {
                 line?;
             }
             Ok(())
-        })
-        .await
+        }
+    }
+
+    /// The bound of a load whose archive is all on its way.
+    pub(crate) async fn loaded(load: impl Future<Output = Result<(), Error>>) -> Result<(), EngineError> {
+        bounded("load an image", LOAD, load).await
     }
 
     pub(crate) async fn containers(&self, label: &str) -> Result<Vec<ContainerSummary>, EngineError> {

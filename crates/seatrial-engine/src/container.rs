@@ -47,8 +47,12 @@ impl Container {
         self.chore.containers.first().map_or("", String::as_str)
     }
 
-    /// Creates it and attaches to it.
+    /// Creates it and attaches to it. Volumes that are named after it are made with it, and go with it.
     pub(crate) async fn create(&mut self, body: ContainerCreateBody) -> Result<Stdio, EngineError> {
+        let mounts = body.host_config.iter().flat_map(|host| host.mounts.iter().flatten());
+        let sources = mounts.filter_map(|mount| mount.source.clone());
+        let named: Vec<String> = sources.filter(|volume| volume.starts_with(self.name())).collect();
+        self.chore.volumes.extend(named);
         self.client.create(self.name(), body).await?;
         self.chore.confirmed = true;
         self.client.attach(self.name()).await

@@ -67,14 +67,10 @@ pub(crate) async fn open(
     limits: &RunLimits,
 ) -> Result<Box<dyn DataVolume>, EngineError> {
     let (own, facts) = tokio::try_join!(own::own(inner), inner.facts())?;
-    let shape = Shape {
-        kind: Kind::Data,
-        body: body(own, &facts, "", HashMap::new(), limits),
-        data: Some(limits.clone()),
-    };
+    let shape = Shape::data(body(own, &facts, "", HashMap::new(), limits), limits.clone());
     let data = match inner.pool.take(&shape, &facts) {
         Some(Member::Data(data)) => *data,
-        Some(Member::Waiting(..)) | None => make(inner, Some(attempt), limits).await?,
+        _ => make(inner, Some(attempt), limits).await?,
     };
     Ok(Box::new(Data {
         _end: Some(JobEnd(inner.me())),
@@ -91,7 +87,7 @@ pub(crate) async fn make(inner: &Inner, attempt: Option<AttemptId>, limits: &Run
         None => who.unique_name(Kind::Data),
     };
     let labels = who.labels(Kind::Data, attempt, std::time::Duration::from_secs(LIFE_S));
-    let mut container = Container::arm(&inner.client, &inner.janitor, volume.clone()).with_volume(volume.clone());
+    let mut container = Container::arm(&inner.client, &inner.janitor, volume.clone());
     let stdio = container.launch(body(own, &facts, &volume, labels, limits)).await?;
     let mut talk = Talk::new(stdio);
     match talk.answer(64).await? {

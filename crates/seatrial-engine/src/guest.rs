@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use bollard::models::VolumeCreateRequest;
 use seatrial_core::{
     digest::Digest,
-    engine::{EngineError, Guest, ReadyInput, RunEnd, RunExit, RunRequest, ToolImage, ToolMount, ToolSpec, Usage},
+    engine::{
+        EngineError, EngineFacts, Guest, ReadyInput, RunEnd, RunExit, RunRequest, ToolImage, ToolMount, ToolSpec, Usage,
+    },
     image::BuiltImage,
     log::LogSink,
     walls::{Place, Walls},
@@ -21,9 +23,11 @@ use crate::{
     egress::{self, Proxy, Wire},
     engine::Inner,
     janitor::Chore,
+    load::Load,
     lower,
     names::Kind,
     own,
+    pool::{Member, Shape},
     report::{Filter, Nonce, Report},
     stdio::{self, Piece, Stdio, Turn},
     tool, walls,
@@ -63,7 +67,7 @@ pub(crate) async fn load(
     if let Some(volume) = &inputs {
         container = container.with_volume(volume.clone());
     }
-    let (id, ()) = tokio::try_join!(load_image(inner, image, &tag, facts.containerd_store), async {
+    let (id, ()) = tokio::try_join!(load_image(inner, image, &tag, &facts), async {
         match &inputs {
             Some(volume) => bring_inputs(inner, request, volume, life).await,
             None => Ok(()),
@@ -77,6 +81,7 @@ pub(crate) async fn load(
         apparmor: facts.apparmor,
     };
     let body = lower::guest(&parts, request, &image.config, data, inputs.as_deref());
+    let body = lower::with_terminals(body, container.name());
     let stdio = container.create(body.clone()).await?;
     let mut walls = walls::standing(&body, inner.client.inspect(container.name()).await?, &facts, Place::Run)?;
     // The guest's own, as the probe saw them: process 1 has others, so that the guest cannot reach it.
@@ -114,19 +119,17 @@ pub(crate) async fn load(
 }
 
 /// The id under which the Engine has the image, which must be the image that was checked.
-async fn load_image(
-    inner: &Inner,
-    image: &BuiltImage,
-    tag: &str,
-    containerd_store: bool,
-) -> Result<String, EngineError> {
+async fn load_image(inner: &Inner, image: &BuiltImage, tag: &str, facts: &EngineFacts) -> Result<String, EngineError> {
+    let containerd_store = facts.containerd_store;
     let stored = match image.layers.get(..image.base_layers) {
         Some(base @ [_, ..]) if containerd_store => base::stored(inner, base).await?,
         _ => None,
     };
-    inner
-        .client
-        .load(archive::stream(image, tag, stored.as_deref()))
+    let load = match inner.pool.take(&Shape::Load, facts) {
+        Some(Member::Load(load)) => load,
+        _ => Load::begin(&inner.client),
+    };
+    load.finish(Box::pin(archive::rest(image, tag, stored.as_deref())))
         .await?;
     let other = || EngineError::Broken("the engine loaded another image than the one that was checked".to_owned());
     let found = inner.client.image(tag).await?.ok_or_else(other)?;

@@ -24,6 +24,7 @@ mod instance;
 mod janitor;
 mod json;
 mod layer;
+mod load;
 mod lock;
 mod lower;
 mod names;

@@ -53,6 +53,9 @@ const PROXY_MEMORY: u64 = 96 << 20;
 /// Where processors are short, a container of ours gets an eighth of what others of the Engine have, 1024: an API and
 /// a ledger that run beside a crowd of jobs come first.
 const CPU_SHARES: i64 = 128;
+/// Terminals that a build or a run may have at once. The kernel has 4,096 for all, of which any one container could take
+/// all but those that are kept for the host.
+const TERMINALS: u32 = 64;
 /// How many declared volumes an image may have.
 pub(crate) const MAX_VOLUMES: usize = 8;
 
@@ -418,6 +421,15 @@ pub(crate) fn is_gvisor(runtime: &str) -> bool {
     ["runsc", "gvisor"].iter().any(|name| runtime.contains(name))
 }
 
+/// Whether a runtime is Kata's, by its name.
+pub(crate) fn is_kata(runtime: &str) -> bool {
+    runtime.contains("kata")
+}
+
+fn has_own_kernel(runtime: &str) -> bool {
+    is_gvisor(runtime) || is_kata(runtime)
+}
+
 /// The profile as gVisor can apply it: it knows no other answer than `EPERM`, and for `clone3` the C libraries take
 /// only `ENOSYS` for "use clone": no program could start a thread. So `clone3` is let through; the namespaces that it
 /// could make are those of gVisor's kernel, not the host's.
@@ -502,16 +514,37 @@ fn data_mount(name: &str, limits: &RunLimits, read_only: bool, labels: Option<Ha
     let mut mount = volume(name, "/data", !read_only);
     if let Some(volume_options) = &mut mount.volume_options {
         volume_options.labels = labels;
-        volume_options.driver_config = Some(MountVolumeOptionsDriverConfig {
-            name: Some("local".to_owned()),
-            options: Some(HashMap::from([
-                ("type".to_owned(), "tmpfs".to_owned()),
-                ("device".to_owned(), "tmpfs".to_owned()),
-                ("o".to_owned(), options),
-            ])),
-        });
+        volume_options.driver_config = Some(local("tmpfs", options));
     }
     mount
+}
+
+/// Gives a builder or guest terminals of its own, in a volume that is named after the container `name`: the folder
+/// that a runtime makes for them has no bound. Kernels of their own have terminals of their own.
+pub(crate) fn with_terminals(mut body: ContainerCreateBody, name: &str) -> ContainerCreateBody {
+    let mut host = body.host_config.take().unwrap_or_default();
+    if !host.runtime.as_deref().is_some_and(has_own_kernel) {
+        let mut mount = volume(&format!("{name}-pts"), "/dev/pts", true);
+        if let Some(volume_options) = &mut mount.volume_options {
+            volume_options.labels = body.labels.clone();
+            volume_options.driver_config = Some(local(
+                "devpts",
+                format!("newinstance,max={TERMINALS},ptmxmode=0666,mode=0620,nosuid,noexec"),
+            ));
+        }
+        host.mounts.get_or_insert_default().push(mount);
+    }
+    body.host_config = Some(host);
+    body
+}
+
+/// A volume that is a file system of the kernel's, mounted by the Engine.
+fn local(kind: &str, options: String) -> MountVolumeOptionsDriverConfig {
+    let options = [("type", kind.to_owned()), ("device", kind.to_owned()), ("o", options)];
+    MountVolumeOptionsDriverConfig {
+        name: Some("local".to_owned()),
+        options: Some(options.map(|(key, value)| (key.to_owned(), value)).into()),
+    }
 }
 
 fn tmpfs(entries: &[(&str, String)]) -> HashMap<String, String> {

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::{
     archive,
+    client::Client,
     container::Container,
     engine::Inner,
     lock, lower,
@@ -82,10 +83,8 @@ async fn make(inner: &Inner, tag: &str, volume: &str) -> Result<Own, EngineError
     let image = match inner.client.image(tag).await?.as_ref().and_then(is_our_image) {
         Some(image) => image,
         None => {
-            inner
-                .client
-                .load(futures_util::stream::iter([Ok(Bytes::from(holder_archive(tag)?))]))
-                .await?;
+            let archive = futures_util::stream::iter([Ok(Bytes::from(holder_archive(tag)?))]);
+            Client::loaded(inner.client.load(archive)).await?;
             let loaded = inner.client.image(tag).await?;
             loaded
                 .as_ref()

@@ -1,8 +1,10 @@
-//! Containers that stand ready: made and started before there is a job for them, each used by one job.
+//! What stands ready: containers made and started, and a load begun, before there is a job for them, each used by one
+//! job.
 //!
 //! # What stands ready
-//! Builders, scanners and holders of `/data`, each waiting for its first byte of input. Never guests: a guest's
-//! image is known only when it was built.
+//! Builders, scanners and holders of `/data`, each waiting for its first byte of input, and a request to load an
+//! image, of which the Engine has what is the same for all ([`crate::load`]). Never guests: a guest's image is known
+//! only when it was built.
 //!
 //! # Which one a job gets
 //! One whose whole [`ContainerCreateBody`] is the one that the job asks for: image, mounts, walls, limits, arguments.
@@ -19,7 +21,7 @@
 //! # Liveness
 //! Each member has its guard ([`Container`]) from before it exists; they go when [`end`] is called, or with the
 //! process. A process that is killed takes their standard input with it, and with that they end by themselves; the
-//! sweep removes them by their names.
+//! sweep removes them by their names. A load is nothing but its connection.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -38,6 +40,7 @@ use crate::{
     container::Container,
     data::{self, Data},
     engine::Inner,
+    load::Load,
     lower,
     names::Kind,
     stdio::Stdio,
@@ -53,14 +56,34 @@ const FRESH: Duration = Duration::from_secs(3600);
 /// sees to end.
 const IDLE_S: u64 = 3600 + 86_400;
 
-/// What a container is, but for its name and labels.
+/// What something that stands ready is, but for its name and labels.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Shape {
-    pub(crate) kind: Kind,
-    /// Without labels; for a holder of `/data` without the name of its volume.
-    pub(crate) body: ContainerCreateBody,
-    /// Limits of the run whose `/data` it is.
-    pub(crate) data: Option<RunLimits>,
+pub(crate) enum Shape {
+    /// A container that waits for its first byte.
+    Waiting(Kind, Box<ContainerCreateBody>),
+    /// A holder of `/data`, without the name of its volume, and the limits of the run whose `/data` it is.
+    Data(Box<ContainerCreateBody>, Box<RunLimits>),
+    /// The load of an image.
+    Load,
+}
+
+impl Shape {
+    /// Without labels.
+    pub(crate) fn waiting(kind: Kind, body: ContainerCreateBody) -> Self {
+        Self::Waiting(kind, Box::new(body))
+    }
+
+    pub(crate) fn data(body: ContainerCreateBody, limits: RunLimits) -> Self {
+        Self::Data(Box::new(body), Box::new(limits))
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Waiting(kind, _) => kind.as_str(),
+            Self::Data(..) => Kind::Data.as_str(),
+            Self::Load => "load",
+        }
+    }
 }
 
 /// One that stands ready.
@@ -69,6 +92,8 @@ pub(crate) enum Member {
     Waiting(Box<Container>, Stdio),
     /// It has said that it is there.
     Data(Box<Data>),
+    /// Its beginning is on its way.
+    Load(Load),
 }
 
 impl Member {
@@ -77,6 +102,7 @@ impl Member {
         match self {
             Self::Waiting(_, stdio) => stdio.is_silent(),
             Self::Data(data) => data.is_silent(),
+            Self::Load(load) => load.is_silent(),
         }
     }
 }
@@ -108,9 +134,13 @@ impl<M> Shelf<M> {
     /// Notes that one of this shape was asked for; of a kind the last `size` count. What nobody wants any more.
     fn want(&mut self, shape: &Shape, size: usize) -> Vec<M> {
         self.wanted.push(shape.clone());
-        let of_kind = self.wanted.iter().filter(|wanted| wanted.kind == shape.kind).count();
+        let of_kind = self
+            .wanted
+            .iter()
+            .filter(|wanted| wanted.kind() == shape.kind())
+            .count();
         if of_kind > size
-            && let Some(oldest) = self.wanted.iter().position(|wanted| wanted.kind == shape.kind)
+            && let Some(oldest) = self.wanted.iter().position(|wanted| wanted.kind() == shape.kind())
         {
             self.wanted.remove(oldest);
         }
@@ -135,7 +165,7 @@ impl<M> Shelf<M> {
             count(&mut self.ready.iter().map(|(ready, _)| ready), shape) < count(&mut self.wanted.iter(), shape)
         };
         let (builders, others): (Vec<&Shape>, Vec<&Shape>) =
-            self.wanted.iter().partition(|shape| shape.kind == Kind::Build);
+            (self.wanted.iter()).partition(|shape| matches!(shape, Shape::Waiting(Kind::Build, _)));
         builders.into_iter().chain(others).find(is_missing).cloned()
     }
 }
@@ -183,7 +213,7 @@ impl Pool {
         loop {
             let mut made = self.state().shelf.take(shape)?;
             if made.at.elapsed() < FRESH && *made.facts == *facts && made.member.is_silent() {
-                tracing::debug!(kind = shape.kind.as_str(), "one that stood ready is used");
+                tracing::debug!(kind = shape.kind(), "one that stood ready is used");
                 return Some(made.member);
             }
             useless.push(made);
@@ -220,11 +250,14 @@ pub(crate) fn refill(inner: &Arc<Inner>) {
     state.filling = Some(tokio::spawn(async move {
         while let Some(shape) = inner.pool.next() {
             match make(&inner, &shape).await {
-                Ok(made) => inner.pool.put(shape, made),
+                Ok(made) => {
+                    tracing::debug!(kind = shape.kind(), "one stands ready");
+                    inner.pool.put(shape, made);
+                }
                 Err(error) => {
                     // No job of anybody's: the next one makes what it needs by itself, and asks again.
                     tracing::warn!(
-                        kind = shape.kind.as_str(),
+                        kind = shape.kind(),
                         error = &error as &dyn std::error::Error,
                         "nothing can be made ready for the next job"
                     );
@@ -252,9 +285,10 @@ pub(crate) async fn end(inner: &Inner) {
 
 async fn make(inner: &Inner, shape: &Shape) -> Result<Made, EngineError> {
     let facts = inner.facts().await?;
-    let member = match &shape.data {
-        Some(limits) => Member::Data(Box::new(data::make(inner, None, limits).await?)),
-        None => waiting(inner, shape, &facts).await?,
+    let member = match shape {
+        Shape::Waiting(kind, body) => waiting(inner, *kind, body, &facts).await?,
+        Shape::Data(_, limits) => Member::Data(Box::new(data::make(inner, None, limits).await?)),
+        Shape::Load => Member::Load(Load::begin(&inner.client)),
     };
     Ok(Made {
         member,
@@ -263,15 +297,21 @@ async fn make(inner: &Inner, shape: &Shape) -> Result<Made, EngineError> {
     })
 }
 
-async fn waiting(inner: &Inner, shape: &Shape, facts: &EngineFacts) -> Result<Member, EngineError> {
-    let labels = inner
-        .identity()
-        .labels(shape.kind, None, Duration::from_secs(data::LIFE_S));
-    let body = lower::waiting(shape.body.clone(), labels, IDLE_S);
-    let name = inner.identity().unique_name(shape.kind);
+async fn waiting(
+    inner: &Inner,
+    kind: Kind,
+    body: &ContainerCreateBody,
+    facts: &EngineFacts,
+) -> Result<Member, EngineError> {
+    let labels = inner.identity().labels(kind, None, Duration::from_secs(data::LIFE_S));
+    let mut body = lower::waiting(body.clone(), labels, IDLE_S);
+    let name = inner.identity().unique_name(kind);
+    if kind == Kind::Build {
+        body = lower::with_terminals(body, &name);
+    }
     let mut container = Container::arm(&inner.client, &inner.janitor, name);
     let stdio = container.create(body.clone()).await?;
-    if shape.kind == Kind::Build {
+    if kind == Kind::Build {
         walls::standing(
             &body,
             inner.client.inspect(container.name()).await?,
@@ -288,14 +328,11 @@ mod tests {
     use super::*;
 
     fn shape(kind: Kind, image: &str) -> Shape {
-        Shape {
-            kind,
-            body: ContainerCreateBody {
-                image: Some(image.to_owned()),
-                ..ContainerCreateBody::default()
-            },
-            data: None,
-        }
+        let body = ContainerCreateBody {
+            image: Some(image.to_owned()),
+            ..ContainerCreateBody::default()
+        };
+        Shape::waiting(kind, body)
     }
 
     /// Makes all that is missing; how many that were.
@@ -325,8 +362,14 @@ mod tests {
         let asked = shape(Kind::Build, "a");
         shelf.want(&asked, 1);
         fill(&mut shelf);
-        let mut stronger = asked.clone();
-        stronger.body.user = Some("1".to_owned());
+        let stronger = Shape::waiting(
+            Kind::Build,
+            ContainerCreateBody {
+                image: Some("a".to_owned()),
+                user: Some("1".to_owned()),
+                ..ContainerCreateBody::default()
+            },
+        );
         assert_eq!(shelf.want(&stronger, 1), [0]);
         assert_eq!(shelf.take(&stronger), None);
         assert_eq!(shelf.missing(), Some(stronger));

@@ -219,11 +219,9 @@ async fn ask(
     let mut container = Container::arm(&inner.client, &inner.janitor, name.clone());
     let (body, bounds) = match place {
         Place::Build => builder(&parts),
-        Place::Run => {
-            container = container.with_volume(name.clone());
-            guest(&parts, &name, runtime)
-        }
+        Place::Run => guest(&parts, &name, runtime),
     };
+    let body = lower::with_terminals(body, &name);
     let mut stdio = container.create(body.clone()).await?;
     let told = walls::standing(&body, inner.client.inspect(container.name()).await?, facts, place)?;
     container.start().await?;

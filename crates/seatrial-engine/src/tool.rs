@@ -40,19 +40,15 @@ pub(crate) async fn run(
         apparmor: facts.apparmor,
     };
     let kind = Kind::Tool(spec.role);
-    let shape = Shape {
-        kind,
-        body: lower::tool(&parts, spec),
-        data: None,
-    };
+    let body = lower::tool(&parts, spec);
     // Each job scans; what else there is, is seldom done or wants its input at once.
     let pooled = match (spec.attempt, spec.image) {
-        (Some(_), ToolImage::Scanner) => inner.pool.take(&shape, &facts),
+        (Some(_), ToolImage::Scanner) => inner.pool.take(&Shape::waiting(kind, body.clone()), &facts),
         _ => None,
     };
     let (container, mut stdio) = match pooled {
         Some(Member::Waiting(container, stdio)) => (*container, stdio),
-        Some(Member::Data(_)) | None => {
+        _ => {
             let labels = inner
                 .identity()
                 .labels(kind, spec.attempt, spec.time + Duration::from_secs(3600));
@@ -60,7 +56,7 @@ pub(crate) async fn run(
             let mut container = Container::arm(&inner.client, &inner.janitor, name);
             let body = ContainerCreateBody {
                 labels: Some(labels),
-                ..shape.body
+                ..body
             };
             let stdio = container.launch(body).await?;
             (container, stdio)

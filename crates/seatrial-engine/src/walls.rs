@@ -104,7 +104,7 @@ fn seccomp(runtime: &str, place: Place) -> String {
         // runsc takes a container's profile only with --oci-seccomp; whether it did, the probe sees.
         return "gVisor's own".to_owned();
     }
-    if runtime.contains("kata") {
+    if lower::is_kata(runtime) {
         return "Kata's: guest.json only if its agent is told to apply it".to_owned();
     }
     let (name, profile) = match place {

@@ -348,3 +348,32 @@ fn the_walls_of_a_proxy() {
     let parts = Parts { tools: None, ..parts() };
     insta::assert_json_snapshot!(shown(&proxy(&parts, &way(), 960)));
 }
+
+#[test]
+fn terminals_are_the_containers_own_and_bounded_where_the_kernel_is_the_hosts() {
+    let mounts = |runtime: Option<&str>| {
+        let body = ContainerCreateBody {
+            labels: Some(HashMap::from([("io.seatrial.kind".to_owned(), "run".to_owned())])),
+            host_config: Some(HostConfig {
+                runtime: runtime.map(str::to_owned),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        };
+        let host = with_terminals(body, "st-run-x").host_config.unwrap();
+        serde_json::to_value(host.mounts.unwrap_or_default()).unwrap()
+    };
+    for runtime in [None, Some("runc")] {
+        let mounts = mounts(runtime);
+        assert_eq!(mounts[0]["Target"], "/dev/pts");
+        assert_eq!(mounts[0]["Source"], "st-run-x-pts", "no other container has it");
+        let options = &mounts[0]["VolumeOptions"];
+        assert_eq!(options["Labels"]["io.seatrial.kind"], "run", "the sweep knows it");
+        assert_eq!(options["DriverConfig"]["Options"]["type"], "devpts");
+        let how = options["DriverConfig"]["Options"]["o"].as_str().unwrap();
+        assert!(how.contains("newinstance,max=64,"), "{how}");
+    }
+    for runtime in ["runsc", "kata-qemu"] {
+        assert_eq!(mounts(Some(runtime)), serde_json::json!([]));
+    }
+}
