@@ -235,7 +235,7 @@ pub enum Reason {
     BuildTooLarge,
     /// What the build produced is not an image that may be loaded.
     ImageRefused,
-    /// The build or the main process of the run was killed for its memory.
+    /// The build, the scan or the main process of the run was killed for its memory.
     OutOfMemory,
     /// The guest hit its limit of processes and failed.
     TooManyProcesses,

@@ -31,9 +31,12 @@ pub enum ScanError {
     /// Time ran out.
     #[error("the scan did not end within {} s", .0.as_secs())]
     TimedOut(Duration),
-    /// Its memory was used up: by what the image holds, for there is nothing else in it.
-    #[error("the scan needed more memory than its limit of {0}")]
+    /// Its memory was used up. There is nothing but the image and the database in it.
+    #[error("the scan needed more memory than its limit of {0}, beside that of the layers")]
     OutOfMemory(bytesize::ByteSize),
+    /// The scan of a base needed more memory than there is for one.
+    #[error("the base image is too large to be scanned in {0} of memory")]
+    BaseTooLarge(bytesize::ByteSize),
     /// The scanner said no, or said something that is not a report of this image.
     #[error("the scanner failed: {0}")]
     Failed(String),

@@ -50,6 +50,8 @@ pub struct Script {
     pub build_failure: Option<BuildFailure>,
     /// The build never ends.
     pub build_hangs: bool,
+    /// Has a build that hangs ask the network once more.
+    pub asks_again: Arc<tokio::sync::Notify>,
     /// How long it takes.
     pub build_takes: std::time::Duration,
     /// `/data` is never opened.
@@ -227,6 +229,11 @@ impl Engine for Fake {
         }
         logs.write(b"STEP 1\nbuilding\n");
         if self.script().build_hangs {
+            let ask = self.script().asks_again.clone();
+            ask.notified().await;
+            if let Some(egress) = &request.egress {
+                egress.seen.add(2, EgressRow::carried("again.example"));
+            }
             std::future::pending::<()>().await;
         }
         let takes = self.script().build_takes;

@@ -33,7 +33,7 @@ pub enum BlobKind {
     Artifact,
     /// Output of a stage, or a part of it.
     Log,
-    /// What tries that failed by a fault of ours asked of the egress proxy, as JSON; the report has it too.
+    /// What tries asked of the egress proxy until now, as JSON; when a job is over its report has it.
     Egress,
 }
 

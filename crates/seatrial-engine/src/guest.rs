@@ -125,7 +125,9 @@ async fn load_image(inner: &Inner, image: &BuiltImage, tag: &str, facts: &Engine
         Some(base @ [_, ..]) if containerd_store => base::stored(inner, base).await?,
         _ => None,
     };
-    let load = match inner.pool.take(&Shape::Load, facts) {
+    // A connection that rests on its way to another host may be dropped there without a word.
+    let pooled = (inner.client.reach().is_local()).then(|| inner.pool.take(&Shape::Load, facts));
+    let load = match pooled.flatten() {
         Some(Member::Load(load)) => load,
         _ => Load::begin(&inner.client),
     };

@@ -43,9 +43,9 @@ impl Load {
 
     /// Sends the rest and waits for the Engine's word.
     pub(crate) async fn finish(mut self, rest: Rest) -> Result<(), EngineError> {
-        // Where nobody takes it any more, the answer says why.
-        let _ = self.rest.send(rest);
         Client::loaded(async {
+            // Where nobody takes it any more, the answer says why.
+            let _ = self.rest.send(rest);
             match self.answer.join_next().await {
                 Some(Ok(answer)) => answer,
                 Some(Err(_)) | None => Err(io::Error::other("the task of a load ended early").into()),

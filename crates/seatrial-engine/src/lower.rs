@@ -53,9 +53,10 @@ const PROXY_MEMORY: u64 = 96 << 20;
 /// Where processors are short, a container of ours gets an eighth of what others of the Engine have, 1024: an API and
 /// a ledger that run beside a crowd of jobs come first.
 const CPU_SHARES: i64 = 128;
-/// Terminals that a build or a run may have at once. The kernel has 4,096 for all, of which any one container could take
-/// all but those that are kept for the host.
-const TERMINALS: u32 = 64;
+/// Terminals that a build or a run may have at once. The kernel has 4,096 for all. A container's own folder of them has no
+/// bound but the 1,024 that are kept for the host; one that the Engine mounts may use those too, so 64 slots with a
+/// build each must not be able to.
+const TERMINALS: u32 = 16;
 /// How many declared volumes an image may have.
 pub(crate) const MAX_VOLUMES: usize = 8;
 

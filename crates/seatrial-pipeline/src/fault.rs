@@ -110,6 +110,8 @@ fn scan_outcome(error: &ScanError) -> Outcome {
         ScanError::OutOfMemory(_) => Outcome::failed(Reason::OutOfMemory, message)
             .blamed_on(Blame::Quota)
             .with_remedy("What was not scanned is not clean, so it was not run. Make the image smaller, or have the operator raise limits.scan.memory."),
+        ScanError::BaseTooLarge(_) => Outcome::errored(Reason::ScannerFailed, message)
+            .with_remedy("Use a smaller base, or have the operator raise scan.base_memory: the whole archive of a base lies in it while it is scanned, once."),
         ScanError::Failed(_) | ScanError::Engine(_) | ScanError::Abandoned | ScanError::Local { .. } => {
             Outcome::errored(Reason::ScannerFailed, message)
                 .with_remedy("What was not scanned is not clean, so it was not run. `seatrial doctor` checks the scanner.")

@@ -3,6 +3,7 @@
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytesize::ByteSize;
 use seatrial_core::{
     BoxError,
     digest::Digest,
@@ -28,12 +29,7 @@ const CACHE_MOUNT: &str = "/cache";
 /// Longest report, in bytes: 103 packages give 540 KB, so this is some 12,000 packages.
 const MAX_REPORT: u64 = 64 << 20;
 /// A scan of a base happens once, with nobody's own limits.
-const BASE_LIMITS: ScanLimits = ScanLimits {
-    time: Duration::from_secs(600),
-    cpus: 2.0,
-    memory: bytesize::ByteSize(4 << 30),
-    pids: 256,
-};
+const BASE_TIME: Duration = Duration::from_secs(600);
 /// Same set for bases and images: the cache of a base is good for the set it was made with.
 const SCANNERS: &str = "vuln,secret";
 
@@ -46,6 +42,8 @@ pub struct TrivySettings {
     pub database: DatabaseKind,
     /// Largest sum of new layers, in bytes: they lie in the scanner's `/tmp`.
     pub max_layers: u64,
+    /// Memory for the scan of a base, with its archive in it.
+    pub base_memory: ByteSize,
 }
 
 /// The scanner.
@@ -101,15 +99,21 @@ impl Trivy {
 
     /// Fills the cache of a base by a trusted scan of all its bytes.
     async fn scan_base(&self, base: &BaseImage, database: &Database, volume: &str) -> Result<BaseRecord, ScanError> {
+        let limits = ScanLimits {
+            time: BASE_TIME,
+            cpus: 2.0,
+            memory: self.settings.base_memory,
+            pids: 256,
+        };
         let mut spec = self.spec(
             None,
-            &BASE_LIMITS,
+            &limits,
             FEED,
             &["--db", DATABASE_FOLDER, "--base-fill", CACHE_MOUNT],
             &[image_args("/tmp/base.tar", "json", "600s"), VERSION.to_vec()].concat(),
         );
         spec.user = "0:0".to_owned(); // the fresh volume belongs to the container's root
-        spec.tmp = BASE_LIMITS.memory.as_u64();
+        spec.tmp = limits.memory.as_u64();
         spec.mounts = vec![
             ToolMount {
                 volume: database.volume.clone(),
@@ -124,7 +128,10 @@ impl Trivy {
         ];
         let archive = self.engine.export_base(base).await?;
         let end = self.engine.tool(spec, Box::new(ArchiveFrames::new(archive))).await?;
-        let outputs = outputs(&end, BASE_LIMITS.time)?;
+        if is_overfull(&end) {
+            return Err(ScanError::BaseTooLarge(limits.memory));
+        }
+        let outputs = outputs(&end, limits.time)?;
         let report = outputs
             .first()
             .ok_or_else(|| ScanError::Failed("it gave no report of the base".to_owned()))?;
@@ -165,7 +172,7 @@ impl Trivy {
             image: ToolImage::Scanner,
             args,
             mounts: Vec::new(),
-            tmp: self.settings.max_layers + (1 << 30),
+            tmp: limits.memory.as_u64(),
             memory: limits.memory.as_u64(),
             cpus: limits.cpus,
             pids: limits.pids,
@@ -293,8 +300,10 @@ impl Scanner for Trivy {
             &trivy,
         );
         spec.mounts = mounts;
-        // The layers lie in its `/tmp`, so in its memory; its own is besides.
+        // The layers lie in its `/tmp`, so in its memory; its own is besides. Memory ends before the folder is full: the
+        // scanner goes on without a file that it cannot unpack for lack of room, and what is killed is not clean.
         spec.memory += self.settings.max_layers;
+        spec.tmp = spec.memory;
         let (told, tell) = oneshot::channel();
         let input = ImageFrames {
             source,
@@ -306,8 +315,7 @@ impl Scanner for Trivy {
             return Err(end.err().map_or(ScanError::Abandoned, ScanError::from));
         };
         let end = end?;
-        let full = || String::from_utf8_lossy(&end.stderr).contains("no space left on device");
-        if end.out_of_memory || (end.code != 0 && full()) {
+        if is_overfull(&end) {
             return Err(ScanError::OutOfMemory(request.limits.memory));
         }
         let outputs = outputs(&end, request.limits.time)?;
@@ -390,6 +398,15 @@ fn unlike(base: &BaseRecord, seen: &report::Seen) -> Option<String> {
             base.os_packages
         )
     })
+}
+
+/// Whether memory ended, in which `/tmp` lies. The scanner's words may quote the image, which then blames itself.
+fn is_overfull(end: &ToolEnd) -> bool {
+    let full = || {
+        let said = String::from_utf8_lossy(&end.stderr).to_ascii_lowercase();
+        said.contains("no space left on device")
+    };
+    end.out_of_memory || (end.code != 0 && full())
 }
 
 /// What the scanner says at the first Java archive when it has no database of them.

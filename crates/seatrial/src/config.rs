@@ -7,6 +7,7 @@ mod service;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use bytesize::ByteSize;
 use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
@@ -107,6 +108,8 @@ pub(crate) struct Scan {
     pub(crate) java: bool,
     /// Where from; the scanner's own default when empty.
     pub(crate) java_db_repository: Option<String>,
+    /// Memory for the scan of a base, which happens once: its whole archive lies in it.
+    pub(crate) base_memory: ByteSize,
     /// Make an SBOM of each image.
     pub(crate) sbom: bool,
     /// Let the scanner judge Dockerfiles too; informs only.
@@ -185,6 +188,7 @@ impl Default for Config {
                 db_repository: None,
                 java: false,
                 java_db_repository: None,
+                base_memory: ByteSize::gib(4),
                 sbom: true,
                 config_checks: true,
             },

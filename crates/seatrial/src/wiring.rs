@@ -230,6 +230,7 @@ pub(crate) async fn walker(
             data_dir: config.data_dir.clone(),
             database: kind,
             max_layers: settings.policy.limits.build.layers.as_u64(),
+            base_memory: config.scan.base_memory,
         },
     );
     let walker = Walker {

@@ -371,7 +371,7 @@ fn terminals_are_the_containers_own_and_bounded_where_the_kernel_is_the_hosts() 
         assert_eq!(options["Labels"]["io.seatrial.kind"], "run", "the sweep knows it");
         assert_eq!(options["DriverConfig"]["Options"]["type"], "devpts");
         let how = options["DriverConfig"]["Options"]["o"].as_str().unwrap();
-        assert!(how.contains("newinstance,max=64,"), "{how}");
+        assert!(how.contains("newinstance,max=16,"), "{how}");
     }
     for runtime in ["runsc", "kata-qemu"] {
         assert_eq!(mounts(Some(runtime)), serde_json::json!([]));

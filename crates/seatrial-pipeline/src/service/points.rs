@@ -162,14 +162,14 @@ impl Vault for Marked<dyn Vault> {
         around("vault", "ping", self.0.ping()).await
     }
 
+    async fn delete(&self, job: JobId, blob: &BlobRef) -> Result<(), VaultError> {
+        around("vault", "delete", self.0.delete(job, blob)).await
+    }
+
     // The rest is not a worker's, or is done in memory.
 
     fn new_key(&self, job: JobId) -> Result<WrappedKey, VaultError> {
         self.0.new_key(job)
-    }
-
-    async fn delete(&self, job: JobId, blob: &BlobRef) -> Result<(), VaultError> {
-        self.0.delete(job, blob).await
     }
 
     async fn erase(&self, job: JobId) -> Result<(), VaultError> {

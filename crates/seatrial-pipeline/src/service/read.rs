@@ -100,8 +100,12 @@ pub(super) async fn asked(service: &Service, record: &JobRecord) -> Result<BTree
     if !record.blobs.contains_key(&BlobKind::Egress) {
         return Ok(BTreeMap::new());
     }
-    let bytes = blob(service, record, BlobKind::Egress).await?;
-    Ok(serde_json::from_slice(&bytes)?)
+    match blob(service, record, BlobKind::Egress).await {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
+        // A newer one has taken its place since the record was read.
+        Err(ServiceError::Vault(VaultError::Missing { .. })) => Ok(BTreeMap::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Bytes of a job that there is one of. [`VaultError::Missing`] when the record names none.

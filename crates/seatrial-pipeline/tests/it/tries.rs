@@ -1,6 +1,6 @@
 //! What is left of a try that did not end the job.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use seatrial_core::{
     engine::EngineError,
@@ -8,7 +8,7 @@ use seatrial_core::{
     job::{Ending, Stage},
     ledger::Ledger,
     record::{JobRecord, Move},
-    vault::{BlobKind, VaultError},
+    vault::{BlobKind, BlobRef, VaultError},
 };
 use seatrial_pipeline::service::{read, worker::Phase};
 use seatrial_policy::Network;
@@ -66,17 +66,25 @@ async fn what_a_killed_worker_had_seen_asked_of_the_network_is_told_at_once_and_
     let first = house.until(id, is_told).await.blobs[&BlobKind::Egress].clone();
     assert_eq!(hosts(&house, id).await, ["try-1.example"], "while it runs");
     ann.abort();
-    let is_told_anew = |record: &JobRecord| record.token.0 == 2 && record.blobs[&BlobKind::Egress] != first;
     let (bob, _phase) = house.worker("bob");
-    let record = house.until(id, is_told_anew).await;
-    let both = ["try-1.example", "try-2.example"];
+    let is_told_anew = |of: &BlobRef, record: &JobRecord| record.token.0 == 2 && record.blobs[&BlobKind::Egress] != *of;
+    let record = house.until(id, |record| is_told_anew(&first, record)).await;
+    assert_eq!(hosts(&house, id).await, ["try-1.example", "try-2.example"]);
+    let second = record.blobs[&BlobKind::Egress].clone();
+    let get = async |blob| house.service.vault.get(id, &record.key, BlobKind::Egress, blob).await;
+    get(&first)
+        .await
+        .expect("whoever read the record a moment ago finds what it names");
+    house.fake.script().asks_again.notify_one();
+    house.until(id, |record| is_told_anew(&second, record)).await;
+    let both = ["try-1.example", "try-2.example", "again.example"];
     assert_eq!(hosts(&house, id).await, both);
-    bob.abort();
-    let older = house.service.vault.get(id, &record.key, BlobKind::Egress, &first).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(
-        matches!(older, Err(VaultError::Missing { .. })),
-        "only the newest is kept"
+        matches!(get(&first).await, Err(VaultError::Missing { .. })),
+        "and not all that ever were are kept"
     );
+    bob.abort();
     // It ends without a report of a worker.
     house.ledger.apply(id, Move::Cancel).await.unwrap().unwrap();
     let record = house.until(id, |record| record.outcome().is_some()).await;
@@ -90,8 +98,12 @@ async fn what_a_try_asked_of_the_network_until_it_was_handed_back_is_told() {
     house.fake.script().build_hangs = true;
     let (ann, phase) = house.worker("ann");
     let id = house.submit().await;
-    house.until(id, |record| record.stage == Some(Stage::Build)).await;
+    let is_told = |record: &JobRecord| record.blobs.contains_key(&BlobKind::Egress);
+    house.until(id, is_told).await;
+    house.fake.script().asks_again.notify_one();
+    // No time passes until it has asked, and none until the worker goes: what it asked waits to be written.
+    tokio::task::yield_now().await;
     phase.send_replace(Phase::Leave);
     ann.await.unwrap();
-    assert_eq!(hosts(&house, id).await, ["try-1.example"]);
+    assert_eq!(hosts(&house, id).await, ["try-1.example", "again.example"]);
 }

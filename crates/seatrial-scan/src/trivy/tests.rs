@@ -55,6 +55,7 @@ async fn trivy(fake: &Fake, data_dir: &std::path::Path, report: &serde_json::Val
             data_dir: data_dir.to_owned(),
             database: DatabaseKind::Fixture,
             max_layers: 1 << 20,
+            base_memory: bytesize::ByteSize::gib(4),
         },
     )
 }

@@ -136,6 +136,7 @@ async fn world(config: &Config, args: &DoctorArgs) -> Result<World> {
             data_dir: config.data_dir.clone(),
             database: kind,
             max_layers: policy.limits.build.layers.as_u64(),
+            base_memory: config.scan.base_memory,
         },
     );
     let settings = Settings {

@@ -102,6 +102,7 @@ async fn trial(config: &Config, case: &Case, show: Arc<Show>) -> Outcome {
             data_dir: config.data_dir.clone(),
             database: kind,
             max_layers: case.settings.policy.limits.build.layers.as_u64(),
+            base_memory: config.scan.base_memory,
         },
     );
     let ports = Ports {

@@ -41,6 +41,7 @@ fn one_job(house: &House, (worker, base): &(Process, String)) -> (Vec<String>, B
         kinds.sort();
         kinds
     };
+    let has_folders = !docker(&["info", "--format", "{{.DriverStatus}}"]).contains("containerd");
     let mut ready = BTreeSet::new();
     until(
         "three stand ready and nothing else is left",
@@ -48,7 +49,10 @@ fn one_job(house: &House, (worker, base): &(Process, String)) -> (Vec<String>, B
         || {
             ready = running();
             // The three containers, the volume of the holder, and the builder's with its terminals.
-            ready.len() == 3 && leftovers().len() == 5 && said("one stands ready") == KINDS
+            ready.len() == 3
+                && leftovers().len() == 5
+                && said("one stands ready") == KINDS
+                && (loads() == 1 || !has_folders)
         },
     );
     for kind in ["st-build-", "st-scan-", "st-data-"] {

@@ -24,6 +24,7 @@ mod docker_pool;
 mod docker_rego;
 mod docker_remote;
 mod docker_restart;
+mod docker_scan_limits;
 mod docker_service;
 mod docker_specimens;
 mod docker_walls;

@@ -11,7 +11,6 @@ use std::{
 };
 
 use seatrial_core::{
-    egress::EgressView,
     job::Stage,
     log::BoundedLog,
     progress::{Progress, Watch},
@@ -21,7 +20,7 @@ use seatrial_core::{
 };
 use tokio::{sync::Notify, time::Instant};
 
-use super::Service;
+use super::{Service, asked::Asked};
 use crate::{
     case::Case,
     service::{ServiceError, metrics::StageEnd, telemetry::Telemetry},
@@ -35,17 +34,15 @@ const PACE: Duration = Duration::from_millis(200);
 const PARTS: usize = 64;
 /// A part of this size does not wait.
 const PART: usize = 32 << 10;
-/// What is asked of the network is written down after so long at the latest: a worker that is killed takes no more of
-/// it along.
-const ASKED: Duration = Duration::from_secs(10);
+/// Longest wait for the last news of a try that is over.
+pub(super) const LAST_NEWS: Duration = Duration::from_secs(2);
 
 /// Takes progress of one try.
 pub(super) struct Recorder {
     waiting: Mutex<Waiting>,
     /// What is in the vault, and the ledger does not know of it yet.
     untold: Mutex<Untold>,
-    /// What was asked of the network, as the ledger knows it from this try.
-    in_force: Mutex<Option<BlobRef>>,
+    asked: Asked,
     /// Something worth writing at once.
     urgent: Notify,
     /// The try is over.
@@ -106,11 +103,11 @@ impl Watch for Recorder {
 
 impl Recorder {
     /// `place` is the try's in its trace.
-    pub(super) fn new(telemetry: Telemetry, place: Option<TraceParent>) -> Self {
+    pub(super) fn new(telemetry: Telemetry, place: Option<TraceParent>, record: &JobRecord, case: &Case) -> Self {
         Self {
             waiting: Mutex::default(),
             untold: Mutex::default(),
-            in_force: Mutex::default(),
+            asked: Asked::new(record, case),
             urgent: Notify::new(),
             over: Notify::new(),
             telemetry,
@@ -165,27 +162,19 @@ impl Recorder {
     /// Writes until the end. A refusal is not looked at: the lease's own beat notices it.
     pub(super) async fn write(&self, service: &Service, record: &JobRecord, case: &Case) {
         let mut output = Output::default();
-        let mut asked = Asked::default();
         loop {
             let pause = async {
                 let _ = tokio::time::timeout(PACE * 5, self.urgent.notified()).await;
                 tokio::time::sleep(PACE).await;
             };
-            let over = tokio::select! {
+            tokio::select! {
                 biased;
-                () = self.over.notified() => true,
-                () = pause => false,
-            };
+                () = self.over.notified() => return,
+                () = pause => {}
+            }
             let put = async {
-                asked.put(service, record, case, self, over).await?;
-                match over {
-                    // Its output is put as a whole.
-                    true => Ok(()),
-                    false => output
-                        .put(service, record, case, self)
-                        .await
-                        .map_err(ServiceError::from),
-                }
+                output.put(service, record, case, self).await?;
+                self.put_asked(service, record, case, false).await
             };
             if let Err(error) = put.await {
                 tracing::warn!(
@@ -193,11 +182,34 @@ impl Recorder {
                     "output was not put into the vault; tried again"
                 );
             }
-            if over {
-                return;
-            }
             self.flush(service, record).await;
         }
+    }
+
+    async fn put_asked(
+        &self,
+        service: &Service,
+        record: &JobRecord,
+        case: &Case,
+        now: bool,
+    ) -> Result<(), ServiceError> {
+        if let Some(blob) = self.asked.put(service, record, case, now).await? {
+            self.untold().asked = Some(blob);
+        }
+        Ok(())
+    }
+
+    /// The job goes to another worker: what happened and what was asked of the network until now is told, if vault and
+    /// ledger take it soon.
+    pub(super) async fn hand_over(&self, service: &Service, record: &JobRecord, case: &Case) {
+        let put = self.put_asked(service, record, case, true);
+        if let Ok(Err(error)) = tokio::time::timeout(LAST_NEWS, put).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "what the try asked of the network last was not kept"
+            );
+        }
+        let _ = tokio::time::timeout(LAST_NEWS, self.flush(service, record)).await;
     }
 
     /// What waits, to be told now. What is told again later counts once.
@@ -228,7 +240,7 @@ impl Recorder {
             Ok(answer) => {
                 self.told(before, count, &untold);
                 if let (Ok(_), Some(asked)) = (answer, untold.asked) {
-                    self.replaced(service, record, asked).await;
+                    self.asked.told(service, record, asked).await;
                 }
             }
             Err(error) => tracing::warn!(
@@ -237,9 +249,7 @@ impl Recorder {
             ),
         }
     }
-}
 
-impl Recorder {
     /// So many news behind those, and these blobs, wait no more.
     fn told(&self, before: u64, count: usize, told: &Untold) {
         let mut waiting = self.lock();
@@ -248,21 +258,10 @@ impl Recorder {
             waiting.before += count as u64;
             waiting.bodies.drain(..count);
         }
+        drop(waiting);
         let mut untold = self.untold();
         untold.logs.retain(|stage, log| told.logs.get(stage) != Some(log));
         untold.asked.take_if(|blob| Some(&*blob) == told.asked.as_ref());
-    }
-
-    /// The ledger knows of a newer one: the older is nobody's any more.
-    async fn replaced(&self, service: &Service, record: &JobRecord, asked: BlobRef) {
-        let mine = (self.in_force.lock().unwrap_or_else(PoisonError::into_inner)).replace(asked);
-        let of_earlier_tries = || record.blobs.get(&BlobKind::Egress).cloned();
-        if let Some(older) = mine.or_else(of_earlier_tries)
-            && let Err(error) = service.vault.delete(record.id, &older).await
-        {
-            // It goes with the job.
-            tracing::debug!(error = &error as &dyn std::error::Error, "a blob was not deleted");
-        }
     }
 }
 
@@ -330,47 +329,6 @@ impl Output {
             known.log.total = log.total();
             recorder.untold().logs.insert(stage, known.log.clone());
         }
-        Ok(())
-    }
-}
-
-/// What was asked of the network, as it was put last.
-#[derive(Default)]
-struct Asked {
-    bytes: Vec<u8>,
-    puts: u32,
-    last: Option<Instant>,
-}
-
-impl Asked {
-    /// Puts it if it is another; not more often than is due, unless the try is over.
-    async fn put(
-        &mut self,
-        service: &Service,
-        record: &JobRecord,
-        case: &Case,
-        recorder: &Recorder,
-        over: bool,
-    ) -> Result<(), ServiceError> {
-        let patience = (PACE * (1 + self.puts / 4)).min(ASKED);
-        if !over && self.last.is_some_and(|last| last.elapsed() < patience) {
-            return Ok(());
-        }
-        let asked = case.evidence().asked();
-        if asked.values().all(|view| *view == EgressView::default()) {
-            return Ok(());
-        }
-        let bytes = serde_json::to_vec(&asked)?;
-        if bytes == self.bytes {
-            return Ok(());
-        }
-        let blob = (service.vault)
-            .put(record.id, &record.key, BlobKind::Egress, &bytes)
-            .await?;
-        self.bytes = bytes;
-        self.puts += 1;
-        self.last = Some(Instant::now());
-        recorder.untold().asked = Some(blob);
         Ok(())
     }
 }

@@ -20,7 +20,12 @@ use tokio::{
 };
 use tracing::Instrument as _;
 
-use super::{Phase, Service, WorkerSettings, executor::Executor, look, recorder::Recorder};
+use super::{
+    Phase, Service, WorkerSettings,
+    executor::Executor,
+    look,
+    recorder::{LAST_NEWS, Recorder},
+};
 use crate::{
     admission,
     case::Case,
@@ -36,8 +41,6 @@ const TIDY: Duration = Duration::from_secs(10);
 pub(super) const OFFER: Duration = Duration::from_secs(10 * 60);
 /// Between two beats at most: a wish for the job's end is seen with the next one.
 const BEAT: Duration = Duration::from_secs(1);
-/// Longest wait for the last news of a try that is over.
-const LAST_NEWS: Duration = Duration::from_secs(2);
 /// Shortest and longest time that a job which is for another worker is left to others.
 const WAY_CLEAR: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Failures that a job may have while the workers that tried it turn out to be unfit, or cannot reach or read
@@ -153,7 +156,12 @@ impl Trial {
             End::Broke => return well(self.settle_unread(broken()).await),
             End::Late => return well(self.settle_unread(late()).await),
         };
-        let recorder = Arc::new(Recorder::new(self.service.telemetry.clone(), place));
+        let recorder = Arc::new(Recorder::new(
+            self.service.telemetry.clone(),
+            place,
+            &self.record,
+            &case,
+        ));
         let mut writing = Abort(tokio::spawn({
             let (service, record) = (self.service.clone(), self.record.clone());
             let (case, recorder) = (case.clone(), recorder.clone());
@@ -178,7 +186,7 @@ impl Trial {
             End::Lost => return well(lost(Left::Lost)),
             End::Fenced => return well(lost(Left::Fenced)),
             End::HandBack => {
-                self.flush(&recorder).await;
+                recorder.hand_over(&self.service, &self.record, &case).await;
                 return well(self.hand_back(Duration::ZERO).await);
             }
             End::Cancelled => Outcome::cancelled(),
@@ -187,14 +195,14 @@ impl Trial {
             End::Done(Ok(())) => succeeded(),
             End::Done(Err(Stop::Settled(outcome))) if self.is_for_another(&case, &outcome).await => {
                 tracing::info!(missing = %outcome.message, "another worker has the walls that the job asks for");
-                self.flush(&recorder).await;
+                recorder.hand_over(&self.service, &self.record, &case).await;
                 return well(self.hand_back(self.way_clear()).await);
             }
             End::Done(Err(Stop::Settled(outcome))) => *outcome,
             // Room comes back when another trial ends, here or on another disk: no reason to use up a try.
             End::Done(Err(Stop::Host(fault))) if fault.outcome().reason == Reason::DiskFull => {
                 tracing::warn!(%fault, "the disk has no room for the trial");
-                self.flush(&recorder).await;
+                recorder.hand_over(&self.service, &self.record, &case).await;
                 return (self.hand_back(self.way_clear()).await, Parting::Fault);
             }
             End::Done(Err(Stop::Host(fault))) => {
