@@ -27,6 +27,7 @@ use tracing::Instrument as _;
 use super::Service;
 use crate::fault::sentence;
 
+mod abort;
 mod asked;
 pub mod executor;
 mod keep;

@@ -22,6 +22,7 @@ use tracing::Instrument as _;
 
 use super::{
     Phase, Service, WorkerSettings,
+    abort::Abort,
     executor::Executor,
     look,
     recorder::{LAST_NEWS, Recorder},
@@ -586,22 +587,4 @@ fn broken() -> Outcome {
     Outcome::errored(Reason::Internal, "A defect of Seatrial ended the try.")
         .blamed_on(Blame::Platform)
         .with_remedy("Please report it; the worker's log has the details.")
-}
-
-/// A task that ends when this is dropped.
-struct Abort<T>(tokio::task::JoinHandle<T>);
-
-impl<T> Drop for Abort<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl<T> Abort<T> {
-    /// Ends the task and waits until it is dropped: what it had started is with the janitor then.
-    async fn end<U>(&mut self, end: U) -> U {
-        self.0.abort();
-        let _ = (&mut self.0).await;
-        end
-    }
 }
