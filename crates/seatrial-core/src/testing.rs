@@ -90,6 +90,8 @@ pub struct Script {
     pub no_pids_limit: bool,
     /// How the next tools end, in order.
     pub tool_ends: VecDeque<ToolEnd>,
+    /// The role of each tool that was run, its memory and its `/tmp`, in bytes.
+    pub tool_room: Vec<(&'static str, u64, u64)>,
     /// Lasting volumes that exist.
     pub volumes: BTreeSet<String>,
     /// The Engine does not answer questions about volumes.
@@ -286,6 +288,7 @@ impl Engine for Fake {
 
     async fn tool(&self, spec: ToolSpec, mut input: Box<dyn ToolInput>) -> Result<ToolEnd, EngineError> {
         self.note(format!("tool {} {}", spec.role, spec.args.join(" ")));
+        self.script().tool_room.push((spec.role, spec.memory, spec.tmp));
         while input
             .next()
             .await

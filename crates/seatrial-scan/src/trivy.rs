@@ -113,7 +113,6 @@ impl Trivy {
             &[image_args("/tmp/base.tar", "json", "600s"), VERSION.to_vec()].concat(),
         );
         spec.user = "0:0".to_owned(); // the fresh volume belongs to the container's root
-        spec.tmp = limits.memory.as_u64();
         spec.mounts = vec![
             ToolMount {
                 volume: database.volume.clone(),
@@ -172,6 +171,8 @@ impl Trivy {
             image: ToolImage::Scanner,
             args,
             mounts: Vec::new(),
+            // As large as its memory, in which it lies, so that memory ends first: the scanner passes over what it has no
+            // room to unpack, and what is killed is not clean.
             tmp: limits.memory.as_u64(),
             memory: limits.memory.as_u64(),
             cpus: limits.cpus,
@@ -300,8 +301,7 @@ impl Scanner for Trivy {
             &trivy,
         );
         spec.mounts = mounts;
-        // The layers lie in its `/tmp`, so in its memory; its own is besides. Memory ends before the folder is full: the
-        // scanner goes on without a file that it cannot unpack for lack of room, and what is killed is not clean.
+        // The layers lie in its `/tmp`, so in its memory; its own is besides.
         spec.memory += self.settings.max_layers;
         spec.tmp = spec.memory;
         let (told, tell) = oneshot::channel();

@@ -129,7 +129,13 @@ async fn scan_with(end: ToolEnd) -> Result<ScanEnd, ScanError> {
         database,
         sbom: false,
     };
-    trivy.scan(&request, Box::new(There(Some(image)))).await
+    let end = trivy.scan(&request, Box::new(There(Some(image)))).await;
+    // The scanner passes over what it has no room to unpack: its memory must end first, for the base and the image.
+    let mut room = fake.script().tool_room.clone();
+    room.retain(|(role, ..)| *role == "scan");
+    assert_eq!(room.len(), 2, "{room:?}");
+    assert!(room.iter().all(|(_, memory, tmp)| tmp >= memory), "{room:?}");
+    end
 }
 
 #[tokio::test]

@@ -4,10 +4,7 @@ use std::{fs, path::Path};
 
 use serde_json::Value;
 
-use crate::{
-    docker_points::forget,
-    support::{QUICK, dev_config, folder, job, on_engine},
-};
+use crate::support::{dev_config, first_trial, folder};
 
 /// An archive of one empty class, whose digest alone tells the fixture what it is.
 const TEXT: &str = "FROM busybox:latest\n\
@@ -15,19 +12,10 @@ const TEXT: &str = "FROM busybox:latest\n\
     AAAAAAAAAACAAQAAAABBLmNsYXNzUEsFBgAAAAABAAEANQAAACUAAAAAAA== | base64 -d > /app/nameless.jar\n\
     CMD echo '{\"perf\": 1}' > /data/perf.json\n";
 
-/// A trial with this database; the data folder is its own.
 fn trial(database: &Path) -> Value {
     let place = folder(&[("Dockerfile", TEXT)]);
-    let data = place.path().join("data");
-    let output = on_engine()
-        .args(QUICK)
-        .arg(place.path().join("Dockerfile"))
-        .env("SEATRIAL__DATA_DIR", &data)
-        .env("SEATRIAL__SCAN__FIXTURE_DB", database)
-        .output()
-        .unwrap();
-    forget(&data);
-    job(&output)
+    let database = database.to_str().unwrap();
+    first_trial(place.path(), &[], &[("SEATRIAL__SCAN__FIXTURE_DB", database)])
 }
 
 #[test]

@@ -2,26 +2,13 @@
 
 use serde_json::Value;
 
-use crate::{
-    docker_points::forget,
-    support::{QUICK, folder, job, on_engine},
-};
+use crate::support::{first_trial, folder};
 
-/// A trial in a data folder of its own: its base is scanned first.
 fn trial(text: &str, policy: &str, base_memory: &str) -> Value {
     let place = folder(&[("Dockerfile", text), ("policy.toml", policy)]);
-    let data = place.path().join("data");
-    let output = on_engine()
-        .args(QUICK)
-        .arg("--policy")
-        .arg(place.path().join("policy.toml"))
-        .arg(place.path().join("Dockerfile"))
-        .env("SEATRIAL__DATA_DIR", &data)
-        .env("SEATRIAL__SCAN__BASE_MEMORY", base_memory)
-        .output()
-        .unwrap();
-    forget(&data);
-    job(&output)
+    let policy = place.path().join("policy.toml");
+    let args = ["--policy", policy.to_str().unwrap()];
+    first_trial(place.path(), &args, &[("SEATRIAL__SCAN__BASE_MEMORY", base_memory)])
 }
 
 fn told(job: &Value) -> [&str; 3] {

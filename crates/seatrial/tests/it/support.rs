@@ -7,6 +7,8 @@ use std::{
 
 use serde_json::Value;
 
+use crate::docker_points::forget;
+
 /// The checkout.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -167,4 +169,19 @@ pub(crate) fn leftovers() -> Vec<String> {
 pub(crate) fn assert_clean(after: &str) {
     let left = leftovers();
     assert!(left.is_empty(), "{after} left behind: {left:?}");
+}
+
+/// Tries the Dockerfile in `place` with a data folder of its own, where nothing is prepared, and removes what was.
+pub(crate) fn first_trial(place: &Path, args: &[&str], env: &[(&str, &str)]) -> Value {
+    let data = place.join("data");
+    let output = on_engine()
+        .args(QUICK)
+        .args(args)
+        .arg(place.join("Dockerfile"))
+        .env("SEATRIAL__DATA_DIR", &data)
+        .envs(env.iter().copied())
+        .output()
+        .unwrap();
+    forget(&data);
+    job(&output)
 }
